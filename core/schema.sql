@@ -1,0 +1,83 @@
+-- What is in a published generation: every table, and the wide view `samples` that people write SQL against.
+-- Knows: names, types, keys, how a run picks its rows. Does not know: how rows get here (core/store), who reads them (core/queries).
+-- Rows of a stage are keyed by (fingerprint, image_id); a run names one fingerprint per stage. `metadata` is the one table
+-- whose columns follow the user's data: core/store/publish.py makes it again with real types before section `samples` runs.
+
+-- section: tables
+CREATE TABLE store_info (version INTEGER, generation INTEGER);
+CREATE TABLE loaded_shards (table_name VARCHAR, name VARCHAR);
+CREATE TABLE damaged_shards (table_name VARCHAR, name VARCHAR, reason VARCHAR);
+
+CREATE TABLE runs (
+    run VARCHAR PRIMARY KEY, started TIMESTAMP, finished TIMESTAMP, state VARCHAR, settings JSON,
+    images_fingerprint VARCHAR, classifier_fingerprint VARCHAR, attribution_fingerprint VARCHAR,
+    judge_fingerprint VARCHAR, embedding_fingerprint VARCHAR,
+    class_names VARCHAR[], counts JSON, judge_note VARCHAR, version VARCHAR, attempt INTEGER
+);
+CREATE TABLE images (
+    fingerprint VARCHAR, image_id VARCHAR, path VARCHAR, paths VARCHAR[], label VARCHAR,
+    width INTEGER, height INTEGER, thumbnail BLOB, metadata VARCHAR
+);
+CREATE TABLE metadata (fingerprint VARCHAR, image_id VARCHAR);
+CREATE TABLE predictions (
+    fingerprint VARCHAR, image_id VARCHAR, prediction VARCHAR, confidence FLOAT, margin FLOAT,
+    label_probability FLOAT, probabilities FLOAT[]
+);
+CREATE TABLE attributions (
+    fingerprint VARCHAR, image_id VARCHAR, state VARCHAR, reason VARCHAR,
+    map FLOAT[], map_height INTEGER, map_width INTEGER,
+    attention_area FLOAT, attention_entropy FLOAT, attention_border FLOAT, attention_x FLOAT, attention_y FLOAT,
+    causal_drop FLOAT, causal_drop_random FLOAT, causal_keep FLOAT
+);
+CREATE TABLE judgements (
+    fingerprint VARCHAR, image_id VARCHAR, state VARCHAR, reason VARCHAR, description VARCHAR, justification VARCHAR,
+    score FLOAT, score_entropy FLOAT, distribution FLOAT[6], seconds FLOAT, weight DOUBLE
+);
+CREATE TABLE embeddings (fingerprint VARCHAR, image_id VARCHAR, vector FLOAT[384]);
+CREATE TABLE failures (run VARCHAR, attempt INTEGER, stage VARCHAR, image_id VARCHAR, path VARCHAR, reason VARCHAR);
+CREATE TABLE slices (name VARCHAR, sql VARCHAR, note VARCHAR, saved TIMESTAMP);
+CREATE TABLE findings (
+    run VARCHAR, rank INTEGER, kind VARCHAR, sentence VARCHAR, sql VARCHAR, value DOUBLE, low DOUBLE, high DOUBLE, n BIGINT,
+    rest_value DOUBLE, rest_low DOUBLE, rest_high DOUBLE, rest_n BIGINT
+);
+CREATE TABLE deck (name VARCHAR, title VARCHAR, body VARCHAR, sql VARCHAR, saved TIMESTAMP);
+
+-- section: documents
+-- The text that BM25 looks through; made again, with its index, whenever judgements arrive.
+CREATE OR REPLACE TABLE documents AS
+SELECT row_number() OVER (ORDER BY fingerprint, image_id) AS document, fingerprint, image_id,
+       concat_ws(' ', description, justification) AS text
+FROM judgements
+WHERE length(trim(concat_ws(' ', description, justification))) > 0;
+
+-- section: samples
+-- Kept as rows, not joined at each read: pages and user SQL scan one table. label_probability is taken from the
+-- distribution, because predictions outlive a change of labels; probabilities and thumbnails stay in their own tables.
+DROP VIEW IF EXISTS samples;
+CREATE OR REPLACE TABLE sample_rows AS
+WITH joined AS (
+    SELECT r.run, i.image_id, i.path, i.label, p.prediction, p.prediction = i.label AS correct, p.confidence, p.margin,
+           coalesce(p.probabilities[list_position(r.class_names, i.label)], p.label_probability) AS label_probability,
+           j.score, j.score_entropy, j.state AS judge_state, j.description, j.justification, j.weight,
+           a.attention_area, a.attention_entropy, a.attention_border, a.attention_x, a.attention_y,
+           a.causal_drop, a.causal_drop_random, m.* EXCLUDE (fingerprint, image_id)
+    FROM runs r
+    JOIN images i ON i.fingerprint = r.images_fingerprint
+    LEFT JOIN metadata m ON m.fingerprint = i.fingerprint AND m.image_id = i.image_id
+    LEFT JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = i.image_id
+    LEFT JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = i.image_id
+    LEFT JOIN judgements j ON j.fingerprint = r.judge_fingerprint AND j.image_id = i.image_id
+)
+SELECT run, image_id, path, label, prediction, correct, confidence, margin, label_probability,
+       CASE WHEN judge_state = 'ok' AND score IS NOT NULL AND correct IS NOT NULL THEN
+           CASE WHEN correct THEN 'correct' ELSE 'wrong' END || CASE WHEN score >= 2.5 THEN '_high' ELSE '_low' END
+       END AS cell,
+       score, score_entropy, judge_state, description, justification, weight,
+       attention_area, attention_entropy, attention_border, attention_x, attention_y, causal_drop, causal_drop_random,
+       joined.* EXCLUDE (run, image_id, path, label, prediction, correct, confidence, margin, label_probability,
+                         score, score_entropy, judge_state, description, justification, weight,
+                         attention_area, attention_entropy, attention_border, attention_x, attention_y,
+                         causal_drop, causal_drop_random)
+FROM joined
+ORDER BY run, path;
+CREATE VIEW samples AS SELECT * FROM sample_rows;

@@ -1,0 +1,222 @@
+"""Publishing: shards -> one DuckDB file that readers open read-only.
+
+Knows: the schema, which shards a file already holds, keys, the text index. Does not know: locks, generations' names, models.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from core.errors import StoreError
+from core.store.shards import SCHEMAS, shard_paths
+
+STORE_VERSION = 1
+_SCHEMA = Path(__file__).parent.parent / "schema.sql"
+_TYPES: dict[type, pa.DataType] = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a generation holds beside the shards: rows of the small tables, by table name."""
+
+    runs: Sequence[Mapping[str, Any]]
+    slices: Sequence[Mapping[str, Any]]
+    findings: Sequence[Mapping[str, Any]]
+    deck: Sequence[Mapping[str, Any]]
+
+
+def fts_extension() -> Path:
+    """The text index extension inside the installed wheel (works offline).
+
+    Raises:
+        StoreError: the wheel is missing or made for another DuckDB.
+    """
+    spec = importlib.util.find_spec("duckdb_extension_fts")
+    folders = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+    for folder in folders:
+        path = folder / "extensions" / f"v{duckdb.__version__}" / "fts.duckdb_extension"
+        if path.is_file():
+            return path
+    version = duckdb.__version__
+    raise StoreError(f"text search needs the package duckdb-extension-fts=={version}; pip install it beside duckdb {version}")
+
+
+def load_fts(con: duckdb.DuckDBPyConnection) -> None:
+    """Loads the text index extension into a connection."""
+    con.execute(f"LOAD '{str(fts_extension()).replace(chr(39), chr(39) * 2)}'")
+
+
+def schema_section(name: str) -> str:
+    """One section of schema.sql."""
+    parts = _SCHEMA.read_text(encoding="utf-8").split("-- section: ")
+    return next(part.partition("\n")[2] for part in parts[1:] if part.partition("\n")[0].strip() == name)
+
+
+def build(target: Path, *, base: Path | None, shards: Path, contents: Contents, generation: int) -> dict[str, int]:
+    """Makes the database file `target` from the shards; starts from a copy of `base` and loads only what that lacks.
+
+    Args:
+        target: file to make; nothing may be there.
+        base: an earlier generation, or None to load every shard.
+        shards: folder with one folder of shards per table.
+        contents: the small tables.
+        generation: number to write into the file.
+
+    Returns:
+        Rows per shard table.
+
+    Raises:
+        duckdb.Error, OSError: the file could not be made (full disk, damaged base).
+    """
+    if base is not None:
+        shutil.copyfile(base, target)
+    con = duckdb.connect(str(target), config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
+    try:
+        load_fts(con)
+        if base is None:
+            con.execute(schema_section("tables"))
+        elif con.execute("SELECT version FROM store_info").fetchone() != (STORE_VERSION,):
+            raise duckdb.InvalidInputException("an earlier generation of another version")
+        changed = {table for table in SCHEMAS if _load_new(con, table, shards / table)}
+        _write_contents(con, contents, generation)
+        if "images" in changed:
+            _make_metadata(con)
+        if "judgements" in changed or base is None:
+            con.execute(schema_section("documents"))
+            con.execute(
+                "PRAGMA create_fts_index('documents', 'document', 'text', stemmer='porter', stopwords='english', overwrite=1)"
+            )
+        con.execute(schema_section("samples"))
+        con.execute("CHECKPOINT")
+        return {table: int(con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]) for table in SCHEMAS}
+    finally:
+        con.close()
+
+
+def damaged_shards(path: Path) -> tuple[str, ...]:
+    """Shards that could not be read when the generation `path` was made, as `table/name: reason`."""
+    con = duckdb.connect(str(path), read_only=True)
+    try:
+        rows = con.execute("SELECT table_name || '/' || name || ': ' || reason FROM damaged_shards ORDER BY ALL").fetchall()
+        return tuple(str(row[0]) for row in rows)
+    finally:
+        con.close()
+
+
+def _load_new(con: duckdb.DuckDBPyConnection, table: str, folder: Path) -> bool:
+    """Loads the shards that the file does not hold yet; one that cannot be read is noted, not fatal."""
+    rows = con.execute("SELECT name FROM loaded_shards WHERE table_name = ?", [table]).fetchall()
+    loaded = {str(row[0]) for row in rows}
+    con.execute("DELETE FROM damaged_shards WHERE table_name = ?", [table])
+    paths = [path for path in shard_paths(folder) if path.name not in loaded]
+    if not paths:
+        return False
+    try:
+        _load(con, table, paths)
+    except duckdb.Error:
+        for path in paths:
+            try:
+                _load(con, table, [path])
+            except (duckdb.IOException, duckdb.InvalidInputException, duckdb.ConversionException, duckdb.BinderException) as error:
+                if not path.is_file() or _disk_is_full(error):
+                    raise
+                reason = str(error).splitlines()[0]
+                con.execute("INSERT INTO damaged_shards VALUES (?, ?, ?)", [table, path.name, reason])
+    return True
+
+
+def _disk_is_full(error: duckdb.Error) -> bool:
+    words = str(error).lower()
+    return "no space left" in words or "write file" in words or "file too large" in words
+
+
+def _load(con: duckdb.DuckDBPyConnection, table: str, paths: Sequence[Path]) -> None:
+    """Adds shards to their table in one transaction; of several rows with one key the newest stays."""
+    key = "fingerprint, image_id" if table != "failures" else "run, attempt, stage, image_id, path, reason"
+    con.execute("BEGIN")
+    try:
+        con.execute(
+            f"""CREATE OR REPLACE TEMP TABLE arrived AS
+            SELECT * EXCLUDE (filename) FROM read_parquet(?, filename = true)
+            QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY filename DESC) = 1""",
+            [[str(path) for path in paths]],
+        )
+        con.execute(f"DELETE FROM {table} WHERE ({key}) IN (SELECT ({key}) FROM arrived)")
+        con.execute(f"INSERT INTO {table} BY NAME FROM arrived")
+        con.execute("INSERT INTO loaded_shards SELECT ?, unnest(?)", [table, [path.name for path in paths]])
+        con.execute("DROP TABLE arrived")
+        con.execute("COMMIT")
+    except duckdb.Error:
+        con.execute("ROLLBACK")
+        raise
+
+
+def _write_contents(con: duckdb.DuckDBPyConnection, contents: Contents, generation: int) -> None:
+    con.execute("DELETE FROM store_info")
+    con.execute("INSERT INTO store_info VALUES (?, ?)", [STORE_VERSION, generation])
+    for table in ("runs", "slices", "findings", "deck"):
+        rows: Sequence[Mapping[str, Any]] = getattr(contents, table)
+        names = [str(row[0]) for row in con.execute("SELECT column_name FROM (DESCRIBE FROM query_table(?))", [table]).fetchall()]
+        con.execute(f"DELETE FROM {table}")
+        if rows:
+            marks = ", ".join("?" for _ in names)
+            con.executemany(f"INSERT INTO {table} VALUES ({marks})", [[row.get(name) for name in names] for row in rows])
+    # an earlier attempt's failures are not news: its pictures were tried again
+    con.execute("DELETE FROM failures f WHERE EXISTS (FROM runs r WHERE r.run = f.run AND r.attempt > f.attempt)")
+
+
+def _make_metadata(con: duckdb.DuckDBPyConnection) -> None:
+    """Makes table `metadata` again: a typed column per name in the images' metadata; names never reach SQL text."""
+    rows = con.execute("SELECT fingerprint, image_id, metadata FROM images ORDER BY ALL").fetchall()
+    values = [json.loads(row[2] or "{}") for row in rows]
+    names = list(dict.fromkeys(name for row in values for name in row))
+    reserved = {str(row[0]).lower() for row in con.execute("SELECT unnest(?)", [SAMPLE_COLUMNS]).fetchall()} | {"fingerprint"}
+    columns: dict[str, pa.Array] = {
+        "fingerprint": pa.array([row[0] for row in rows], pa.string()),
+        "image_id": pa.array([row[1] for row in rows], pa.string()),
+    }
+    for name in names:
+        column = [row.get(name) for row in values]
+        columns[_free_name(name, reserved)] = _typed(column)
+    con.register("arriving_metadata", pa.table(columns))
+    con.execute("CREATE OR REPLACE TABLE metadata AS FROM arriving_metadata")
+    con.unregister("arriving_metadata")
+
+
+SAMPLE_COLUMNS = (
+    "run image_id path label prediction correct confidence margin label_probability cell score score_entropy judge_state "
+    "description justification weight attention_area attention_entropy attention_border attention_x attention_y "
+    "causal_drop causal_drop_random"
+).split()
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """A column name that nothing else has (DuckDB ignores case), noted in `taken`."""
+    free = f"meta_{name}" if name.lower() in taken or not name else name
+    number = 2
+    while free.lower() in taken:
+        free, number = f"meta_{name}_{number}", number + 1
+    taken.add(free.lower())
+    return free
+
+
+def _typed(values: list[Any]) -> pa.Array:
+    """A column of the narrowest type that holds every value: boolean, whole, real, else text."""
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) == 1 and (kind := next(iter(kinds))) in _TYPES:
+        try:
+            return pa.array(values, _TYPES[kind])
+        except (pa.ArrowInvalid, OverflowError):
+            return pa.array([None if value is None else str(value) for value in values], pa.string())
+    if kinds and kinds <= {int, float}:
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    return pa.array([None if value is None else str(value) for value in values], pa.string())
