@@ -1,0 +1,41 @@
+# The few commands of whylook. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check bench clean
+.DEFAULT_GOAL := help
+
+help:  ## list the commands
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/whylook: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	@echo "Installing whylook (llama-cpp-python compiles: about 4 minutes on 2 cores) ..."
+	$(BIN)/pip install --quiet torch torchvision
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.test: $(BIN)/whylook
+	$(BIN)/pip install --quiet --editable '.[test,train]'
+	@touch $@
+
+demo: $(BIN)/whylook  ## explain the demo world's classifier and open the app
+	$(BIN)/whylook demo
+
+test: $(VENV)/.test  ## run every test
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/.test  ## format, lint, types, imports, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q
+
+bench: $(VENV)/.test  ## seconds per stage for the demo, and the app's time to first picture
+	$(BIN)/python -m tests.bench
+
+clean:  ## remove the virtual environment and the demo store
+	rm -rf $(VENV) whylook-store

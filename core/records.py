@@ -1,0 +1,96 @@
+"""The frozen records that cross module borders.
+
+Knows: the words of the field. Does not know: files, models, DuckDB, Streamlit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+State = Literal["ok", "abstained", "failed"]
+CELLS: tuple[str, ...] = ("correct_high", "correct_low", "wrong_high", "wrong_low")
+HIGH_SCORE = 2.5
+"""Score from which attention counts as high (arXiv 2508.20227, section on dataset-level analysis)."""
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """One distinct picture: its content hash, every path that holds those bytes, label and the user's metadata."""
+
+    image_id: str
+    path: Path
+    relative_paths: tuple[str, ...]
+    label: str | None
+    metadata: Mapping[str, str | float | int | bool | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that did not work, with its reason: a row of table `failures`, never a missing picture."""
+
+    stage: Literal["images", "classifier", "attribution", "judge", "embedding"]
+    image_id: str | None
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the classifier said of one picture. `probabilities` has shape (classes,), float32, sums to 1."""
+
+    image_id: str
+    prediction: str
+    confidence: float
+    margin: float
+    label_probability: float | None
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """A class activation map at its own resolution, (h, w) float32 in [0, 1], and its statistics (see core.attribution)."""
+
+    image_id: str
+    state: State
+    reason: str | None
+    map: NDArray[np.float32] | None
+    attention_area: float | None = None
+    attention_entropy: float | None = None
+    attention_border: float | None = None
+    attention_x: float | None = None
+    attention_y: float | None = None
+    causal_drop: float | None = None
+    causal_drop_random: float | None = None
+    causal_keep: float | None = None
+
+
+@dataclass(frozen=True)
+class JudgeRequest:
+    """What the judge is shown: masked picture (H, W, 3) uint8 RGB and the class name the classifier predicted."""
+
+    image_id: str
+    masked: NDArray[np.uint8]
+    prediction: str
+    abstain_reason: str | None = None
+    """Set when the map is flat or missing: the judge abstains without being asked."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The judge's words and its score distribution over 0..5 (float32, sums to 1). Only state `ok` has a score."""
+
+    image_id: str
+    state: State
+    reason: str | None
+    description: str | None = None
+    justification: str | None = None
+    score: float | None = None
+    score_entropy: float | None = None
+    distribution: tuple[float, ...] | None = None
+    seconds: float | None = None
