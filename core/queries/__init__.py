@@ -1,0 +1,56 @@
+"""Named reads of a published store, search over explanations, and user SQL behind its gate.
+
+Knows: which functions other modules may call. Does not know: models, Streamlit, how rows got into the store.
+"""
+
+from core.queries.pictures import maps, mean_map, neighbours, pictures, sample, thumbnails
+from core.queries.reads import (
+    Connection,
+    Group,
+    RunCounts,
+    SliceStats,
+    columns,
+    confusion,
+    failures,
+    fetch_rows,
+    histogram,
+    matrix,
+    metadata_columns,
+    per_class,
+    run_counts,
+    runs,
+    slice_stats,
+)
+from core.queries.search import Hit, SearchResult, search
+from core.queries.user_sql import SqlResult, run_sql
+from core.sql_gate import SqlError
+
+__all__ = [
+    "Connection",
+    "Group",
+    "Hit",
+    "RunCounts",
+    "SearchResult",
+    "SliceStats",
+    "SqlError",
+    "SqlResult",
+    "columns",
+    "confusion",
+    "failures",
+    "fetch_rows",
+    "histogram",
+    "maps",
+    "matrix",
+    "mean_map",
+    "metadata_columns",
+    "neighbours",
+    "per_class",
+    "pictures",
+    "run_counts",
+    "run_sql",
+    "runs",
+    "sample",
+    "search",
+    "slice_stats",
+    "thumbnails",
+]

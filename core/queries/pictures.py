@@ -1,0 +1,157 @@
+"""Reads that end at pictures: rows of samples, one picture with everything, thumbnails, maps, neighbours.
+
+Knows: the published tables. Does not know: files, models, how a page draws.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import QueryError
+from core.queries.reads import Connection, columns, fetch_rows, narrowed
+
+Cell = Literal["correct_high", "correct_low", "wrong_high", "wrong_low"]
+_TOP = 5
+
+
+def pictures(
+    con: Connection,
+    run: str,
+    *,
+    cell: str | None = None,
+    label: str | None = None,
+    prediction: str | None = None,
+    correct: bool | None = None,
+    ids: Sequence[str] | None = None,
+    order: str = "confidence",
+    descending: bool = True,
+    limit: int = 60,
+    offset: int = 0,
+) -> list[dict[str, Any]]:
+    """Rows of samples that fit every condition given, in a stable order so that pages do not overlap.
+
+    Raises:
+        QueryError: `order` is no column of samples.
+    """
+    if order not in {name for name, _ in columns(con)}:
+        raise QueryError(f"samples has no column {order} to sort by")
+    where, parameters = narrowed(ids)
+    for name, value in (("cell", cell), ("label", label), ("prediction", prediction), ("correct", correct)):
+        if value is not None:
+            where += f" AND {name} = ?"
+            parameters.append(value)
+    column = '"' + order.replace('"', '""') + '"'
+    direction = "DESC" if descending else "ASC"
+    return fetch_rows(
+        con,
+        f"""SELECT * FROM samples WHERE run = ?{where}
+        ORDER BY {column} {direction} NULLS LAST, path, image_id LIMIT ? OFFSET ?""",
+        [run, *parameters, limit, offset],
+    )
+
+
+def sample(con: Connection, run: str, image_id: str) -> dict[str, Any]:
+    """Everything about one picture: its row of samples, bytes, map, probabilities, the judge's reasons, metadata.
+
+    Raises:
+        QueryError: the run has no such picture.
+    """
+    rows = fetch_rows(
+        con,
+        """SELECT s.*, i.paths AS "all:paths", i.width AS "all:width", i.height AS "all:height",
+               i.thumbnail AS "all:thumbnail", i.metadata AS "all:metadata", p.probabilities AS "all:probabilities",
+               a.map AS "all:map", a.map_height AS "all:map_height", a.map_width AS "all:map_width",
+               a.state AS "all:attribution_state", a.reason AS "all:attribution_reason",
+               a.causal_keep AS "all:causal_keep", j.reason AS "all:judge_reason",
+               j.distribution::FLOAT[] AS "all:distribution", r.class_names AS "all:class_names"
+        FROM samples s JOIN runs r USING (run)
+        JOIN images i ON i.fingerprint = r.images_fingerprint AND i.image_id = s.image_id
+        LEFT JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = s.image_id
+        LEFT JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = s.image_id
+        LEFT JOIN judgements j ON j.fingerprint = r.judge_fingerprint AND j.image_id = s.image_id
+        WHERE s.run = ? AND s.image_id = ?""",
+        [run, image_id],
+    )
+    if not rows:
+        raise QueryError(f"run {run} has no picture {image_id}")
+    # the prefix keeps a metadata column called "width" apart from the picture's own width, which wins here
+    row = {name.removeprefix("all:"): value for name, value in rows[0].items()}
+    row["metadata"] = json.loads(row["metadata"] or "{}")
+    row["map"] = _map(row.pop("map"), row.pop("map_height"), row.pop("map_width"))
+    names = row.pop("class_names") or []
+    values = row["probabilities"]
+    row["probabilities"] = None if values is None else np.asarray(values, dtype=np.float32)
+    row["top"] = _top(names, values or [])
+    return row
+
+
+def _top(names: Sequence[str], values: Sequence[float]) -> list[tuple[str, float]]:
+    best = sorted(range(len(values)), key=lambda index: -values[index])[:_TOP]
+    return [(names[index] if index < len(names) else f"class {index}", float(values[index])) for index in best]
+
+
+def _map(values: Sequence[float] | None, height: int | None, width: int | None) -> NDArray[np.float32] | None:
+    if values is None or not height or not width:
+        return None
+    return np.asarray(values, dtype=np.float32).reshape(height, width)  # (h, w)
+
+
+def thumbnails(con: Connection, ids: Sequence[str]) -> dict[str, bytes]:
+    """WebP bytes by image_id; the same bytes are the same picture in every run."""
+    rows = con.execute(
+        """SELECT image_id, any_value(thumbnail) FROM images WHERE image_id IN (SELECT unnest(?::VARCHAR[]))
+        AND thumbnail IS NOT NULL GROUP BY image_id""",
+        [list(ids)],
+    ).fetchall()
+    return {str(row[0]): bytes(row[1]) for row in rows}
+
+
+def maps(con: Connection, run: str, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Maps (h, w) by image_id, for those pictures that have one."""
+    rows = con.execute(
+        """SELECT a.image_id, a.map, a.map_height, a.map_width FROM attributions a
+        JOIN runs r ON r.attribution_fingerprint = a.fingerprint
+        WHERE r.run = ? AND a.map IS NOT NULL AND a.image_id IN (SELECT unnest(?::VARCHAR[]))""",
+        [run, list(ids)],
+    ).fetchall()
+    found = {str(row[0]): _map(row[1], row[2], row[3]) for row in rows}
+    return {image_id: heat for image_id, heat in found.items() if heat is not None}
+
+
+def mean_map(con: Connection, run: str, label: str | None = None) -> NDArray[np.float32] | None:
+    """The mean of a label's (or every) map, of the commonest size; None when there is no map."""
+    rows = con.execute(
+        """WITH chosen AS (
+            SELECT a.map, a.map_height AS h, a.map_width AS w FROM samples s JOIN runs r USING (run)
+            JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = s.image_id
+            WHERE s.run = $run AND ($label IS NULL OR s.label = $label) AND a.map IS NOT NULL AND a.state = 'ok'
+        ), size AS (SELECT h, w FROM chosen GROUP BY h, w ORDER BY count(*) DESC, h, w LIMIT 1),
+        cells AS (SELECT h, w, unnest(map) AS value, generate_subscripts(map, 1) AS place FROM chosen JOIN size USING (h, w))
+        SELECT h, w, place, avg(value) FROM cells GROUP BY ALL ORDER BY place""",
+        {"run": run, "label": label},
+    ).fetchall()
+    return _map([row[3] for row in rows], rows[0][0], rows[0][1]) if rows else None
+
+
+def neighbours(
+    con: Connection, run: str, image_id: str, k: int = 4, *, correct: bool | None = None
+) -> list[dict[str, Any]]:
+    """The k pictures whose explanations mean most nearly the same (cosine, exact): rows of samples with `similarity`."""
+    return fetch_rows(
+        con,
+        """WITH r AS (SELECT run, embedding_fingerprint AS fingerprint FROM runs WHERE run = $run),
+        mine AS (SELECT e.vector FROM embeddings e JOIN r USING (fingerprint) WHERE e.image_id = $image_id),
+        close AS (
+            SELECT e.image_id, array_inner_product(e.vector, mine.vector) AS similarity
+            FROM embeddings e JOIN r USING (fingerprint), mine WHERE e.image_id <> $image_id
+        )
+        SELECT s.*, close.similarity FROM close JOIN samples s ON s.run = $run AND s.image_id = close.image_id
+        WHERE $correct IS NULL OR s.correct = $correct
+        ORDER BY close.similarity DESC, s.path LIMIT $k""",
+        {"run": run, "image_id": image_id, "correct": correct, "k": k},
+    )

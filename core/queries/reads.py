@@ -1,0 +1,224 @@
+"""Named reads of one run: counts, matrix, confusion, classes, histogram, slices against the rest.
+
+Knows: the published tables. Does not know: files, models, intervals (core.statistics makes those from n and k), pages.
+Every function takes a connection from Store.reader(); `ids` narrows to those image_ids, None means the whole run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import QueryError
+from core.records import CELLS, HIGH_SCORE
+from core.store.publish import SAMPLE_COLUMNS
+
+Connection = duckdb.DuckDBPyConnection
+_STAGES = ("images", "classifier", "attribution", "judge", "embedding")
+
+
+@dataclass(frozen=True)
+class RunCounts:
+    """Pictures of a run by state. `judged` are those with a score; nothing is left out: the judge's states add up."""
+
+    pictures: int
+    predicted: int
+    labelled: int
+    correct: int
+    judged: int
+    abstained: int
+    judge_failed: int
+    not_judged: int
+    failures: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """One side of a slice: n pictures, of which `labelled` have both label and prediction; scores (judged,) with weights."""
+
+    n: int
+    labelled: int
+    correct: int
+    mean_confidence: float | None
+    scores: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SliceStats:
+    """A slice against the rest of its run."""
+
+    inside: Group
+    rest: Group
+
+
+def fetch_rows(
+    con: Connection, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
+) -> list[dict[str, Any]]:
+    """The rows of a query as dicts; parameters for ? as a sequence, for $name as a mapping."""
+    result = con.execute(sql, dict(parameters) if isinstance(parameters, Mapping) else list(parameters))
+    names = [str(column[0]) for column in result.description or []]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def narrowed(ids: Sequence[str] | None) -> tuple[str, list[object]]:
+    """SQL that keeps only `ids`, and its parameter."""
+    return ("", []) if ids is None else (" AND image_id IN (SELECT unnest(?::VARCHAR[]))", [list(ids)])
+
+
+def runs(con: Connection) -> list[dict[str, Any]]:
+    """Every run, newest first, with settings, counts and fingerprints as dicts."""
+    rows = fetch_rows(con, "SELECT * FROM runs ORDER BY started DESC, run")
+    for row in rows:
+        row["settings"] = json.loads(row["settings"] or "{}")
+        row["counts"] = json.loads(row["counts"] or "{}")
+        prints = {stage: row.pop(f"{stage}_fingerprint") for stage in _STAGES}
+        row["fingerprints"] = {stage: value for stage, value in prints.items() if value is not None}
+    return rows
+
+
+def columns(con: Connection) -> list[tuple[str, str]]:
+    """Columns of `samples` with their DuckDB types, in order."""
+    rows = con.execute("DESCRIBE samples").fetchall()
+    return [(str(row[0]), str(row[1])) for row in rows]
+
+
+def metadata_columns(con: Connection) -> list[tuple[str, str]]:
+    """The columns of `samples` that come from the user's metadata."""
+    return [column for column in columns(con) if column[0] not in SAMPLE_COLUMNS]
+
+
+def run_counts(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> RunCounts:
+    """Counts of a run's pictures by state.
+
+    Raises:
+        QueryError: there is no such run.
+    """
+    if not con.execute("SELECT 1 FROM runs WHERE run = ?", [run]).fetchall():
+        raise QueryError(f"there is no run {run}")
+    where, parameters = narrowed(ids)
+    row = con.execute(
+        f"""SELECT count(*), count(prediction), count(correct), count(*) FILTER (correct),
+               count(*) FILTER (judge_state = 'ok'), count(*) FILTER (judge_state = 'abstained'),
+               count(*) FILTER (judge_state = 'failed'), count(*) FILTER (judge_state IS NULL)
+        FROM samples WHERE run = ?{where}""",
+        [run, *parameters],
+    ).fetchall()[0]
+    return RunCounts(*(int(value) for value in row), failures=len(failures(con, run)))
+
+
+def failures(con: Connection, run: str) -> list[dict[str, Any]]:
+    """Everything that did not work in a run's last attempt, with its reason: stage, image_id, path, reason."""
+    return fetch_rows(
+        con,
+        """WITH noted AS (SELECT stage, image_id, path, reason FROM failures WHERE run = $run),
+        states AS (
+            SELECT 'attribution' AS stage, s.image_id, s.path, t.reason
+            FROM samples s JOIN runs r USING (run)
+            JOIN attributions t ON t.fingerprint = r.attribution_fingerprint AND t.image_id = s.image_id
+            WHERE s.run = $run AND t.state = 'failed'
+            UNION ALL
+            SELECT 'judge', s.image_id, s.path, t.reason
+            FROM samples s JOIN runs r USING (run)
+            JOIN judgements t ON t.fingerprint = r.judge_fingerprint AND t.image_id = s.image_id
+            WHERE s.run = $run AND t.state = 'failed'
+        )
+        SELECT stage, image_id, path, reason FROM noted
+        UNION ALL SELECT stage, image_id, path, reason FROM states
+            WHERE (stage, image_id) NOT IN (SELECT (stage, image_id) FROM noted WHERE image_id IS NOT NULL)
+        UNION ALL SELECT 'store', NULL, table_name || '/' || name, reason FROM damaged_shards
+        ORDER BY stage, path""",
+        {"run": run},
+    )
+
+
+def matrix(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Pictures per cell in the usual order, then those without a cell (`cell` None): n and the sum of weights."""
+    where, parameters = narrowed(ids)
+    found = {
+        row["cell"]: row
+        for row in fetch_rows(
+            con,
+            f"SELECT cell, count(*) AS n, coalesce(sum(weight), 0) AS weight FROM samples WHERE run = ?{where} GROUP BY cell",
+            [run, *parameters],
+        )
+    }
+    return [found.get(cell, {"cell": cell, "n": 0, "weight": 0.0}) for cell in (*CELLS, None)]
+
+
+def confusion(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Pairs of label and prediction that occur: n and mean confidence."""
+    where, parameters = narrowed(ids)
+    return fetch_rows(
+        con,
+        f"""SELECT label, prediction, count(*) AS n, avg(confidence) AS mean_confidence
+        FROM samples WHERE run = ? AND correct IS NOT NULL{where} GROUP BY ALL ORDER BY label, prediction""",
+        [run, *parameters],
+    )
+
+
+def per_class(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """One row per label: n, correct, confidence, judged, weighted mean score, share's numerator `high`, commonest confusion."""
+    where, parameters = narrowed(ids)
+    return fetch_rows(
+        con,
+        f"""WITH s AS (FROM samples WHERE run = ? AND correct IS NOT NULL{where}),
+        wrong AS (
+            SELECT label, prediction, count(*) AS n FROM s WHERE NOT correct GROUP BY label, prediction
+            QUALIFY row_number() OVER (PARTITION BY label ORDER BY count(*) DESC, prediction) = 1
+        )
+        SELECT s.label, count(*) AS n, count(*) FILTER (correct) AS correct, avg(confidence) AS mean_confidence,
+               count(score) AS judged, sum(score * weight) / nullif(sum(weight) FILTER (score IS NOT NULL), 0) AS mean_score,
+               count(*) FILTER (score >= {HIGH_SCORE}) AS high,
+               any_value(wrong.prediction) AS confused_with, coalesce(any_value(wrong.n), 0) AS confused_n
+        FROM s LEFT JOIN wrong ON wrong.label = s.label GROUP BY s.label ORDER BY s.label""",
+        [run, *parameters],
+    )
+
+
+def histogram(con: Connection, run: str, *, bins: int = 10, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Scores 0 to 5 in equal bins, each with the number of right and wrong predictions (5 itself is in the last bin)."""
+    where, parameters = narrowed(ids)
+    found = con.execute(
+        f"""SELECT least(floor(score / 5 * ?), ?)::INTEGER AS bin, count(*) FILTER (correct), count(*) FILTER (NOT correct)
+        FROM samples WHERE run = ? AND cell IS NOT NULL{where} GROUP BY ALL""",
+        [bins, bins - 1, run, *parameters],
+    ).fetchall()
+    counted = {int(row[0]): (int(row[1]), int(row[2])) for row in found}
+    width = 5 / bins
+    return [
+        {"low": index * width, "high": (index + 1) * width, "correct": right, "wrong": wrong}
+        for index in range(bins)
+        for right, wrong in (counted.get(index, (0, 0)),)
+    ]
+
+
+def slice_stats(con: Connection, run: str, ids: Sequence[str]) -> SliceStats:
+    """A slice and the rest of its run; ids of other runs count for nothing."""
+    table = con.execute(
+        """SELECT image_id IN (SELECT unnest(?::VARCHAR[])) AS inside, correct, confidence, score, weight
+        FROM samples WHERE run = ?""",
+        [list(ids), run],
+    ).to_arrow_table()
+    inside = np.asarray(table["inside"].to_pylist(), dtype=bool)
+    known = np.asarray([value is not None for value in table["correct"].to_pylist()], dtype=bool)
+    correct = np.asarray([value is True for value in table["correct"].to_pylist()], dtype=bool)
+    confidence, score, weight = (_floats(table[name].to_pylist()) for name in ("confidence", "score", "weight"))
+
+    def group(side: NDArray[np.bool_]) -> Group:
+        scored = side & ~np.isnan(score)
+        sure = confidence[side & ~np.isnan(confidence)]
+        mean = float(sure.mean()) if sure.size else None
+        return Group(int(side.sum()), int((side & known).sum()), int((side & correct).sum()), mean, score[scored], weight[scored])
+
+    return SliceStats(group(inside), group(~inside))
+
+
+def _floats(values: list[float | None]) -> NDArray[np.float64]:
+    return np.asarray([np.nan if value is None else value for value in values], dtype=np.float64)
