@@ -1,0 +1,19 @@
+"""The app's frame: which pages there are and in which order.
+
+Knows: Streamlit and the page files. Does not know: stores, runs or pictures; `pages/_shared.py` does.
+Start it with `whylook app`, or with `WHYLOOK_STORE=DIR streamlit run app.py`.
+"""
+
+import streamlit as st
+
+st.set_page_config(page_title="whylook", page_icon=":material/visibility:", layout="wide", initial_sidebar_state=280)
+
+PAGES = (
+    st.Page("pages/summary.py", title="Summary", icon=":material/dashboard:", default=True),
+    st.Page("pages/slices.py", title="Slices", icon=":material/filter_alt:"),
+    st.Page("pages/search.py", title="Search", icon=":material/search:"),
+    st.Page("pages/sample.py", title="Sample", icon=":material/image:"),
+    st.Page("pages/runs.py", title="Runs", icon=":material/play_circle:"),
+)
+
+st.navigation(list(PAGES), position="top").run()

@@ -1,0 +1,191 @@
+"""Altair charts of the pages: confusion matrix, score histogram, probabilities, score distribution, groups.
+
+Knows: shapes and colours. Does not know: where numbers come from. One accent colour, the four cell colours, grey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from pages._words import CELLS
+
+GREY = "#8A8F98"
+
+
+def accent() -> str:
+    """The accent colour of the theme on screen."""
+    return "#8f96ff" if dark() else "#4338ca"
+
+
+def dark() -> bool:
+    """Whether the theme on screen is dark."""
+    return getattr(st.context.theme, "type", None) == "dark"
+
+
+def _soft() -> str:
+    return "#2a2e3a" if dark() else "#eceef2"
+
+
+def _ink() -> str:
+    return "#eceef3" if dark() else "#16181d"
+
+
+def block_order(names: Sequence[str], counts: Mapping[tuple[str, str], int]) -> list[str]:
+    """Classes in an order that puts those confused with each other side by side (second eigenvector of the Laplacian)."""
+    if len(names) < 3:
+        return list(names)
+    places = {name: index for index, name in enumerate(names)}
+    weights = np.zeros((len(names), len(names)))
+    for (label, prediction), n in counts.items():
+        if label != prediction and label in places and prediction in places:
+            weights[places[label], places[prediction]] += n
+    weights = weights + weights.T + 1e-6
+    np.fill_diagonal(weights, 0)
+    _, vectors = np.linalg.eigh(np.diag(weights.sum(axis=1)) - weights)
+    return [names[index] for index in np.argsort(vectors[:, 1], kind="stable")]
+
+
+def confusion(rows: Sequence[Mapping[str, Any]], *, most: int = 24) -> tuple[alt.Chart, int]:
+    """Heatmap labels x predictions: errors in the accent colour, the diagonal in grey; and how many classes are left out."""
+    known = [row for row in rows if row["label"] is not None and row["prediction"] is not None]
+    counts = {(row["label"], row["prediction"]): int(row["n"]) for row in known}
+    errors: dict[str, int] = {}
+    for (label, prediction), n in counts.items():
+        for name in (label, prediction):
+            errors[name] = errors.get(name, 0) + (n if label != prediction else 0)
+    kept = sorted(errors, key=lambda name: (-errors[name], name))[:most]
+    order = block_order(sorted(kept), counts)
+    totals: dict[str, int] = {}
+    for (label, _), n in counts.items():
+        totals[label] = totals.get(label, 0) + n
+    data = pd.DataFrame(
+        [
+            {"label": label, "prediction": prediction, "n": n, "share": n / totals[label], "right": label == prediction}
+            for (label, prediction), n in counts.items()
+            if label in errors and prediction in errors and label in order and prediction in order
+        ]
+    )
+    return _confusion_chart(data, order), len(errors) - len(kept)
+
+
+def _confusion_chart(data: pd.DataFrame, order: list[str]) -> alt.Chart:
+    side = max(26, min(46, 460 // max(1, len(order))))
+    size = 15 if side >= 34 else 12
+    picked = alt.selection_point(name="pick", fields=["label", "prediction"], on="click", empty=False)
+    axis = alt.Axis(labelFontSize=14, titleFontSize=14, labelLimit=130, ticks=False, domain=False)
+    base = alt.Chart(data).encode(
+        x=alt.X("prediction:N", sort=order, title="prediction", axis=axis.copy(), scale=alt.Scale(domain=order)),
+        y=alt.Y("label:N", sort=order, title="label", axis=axis.copy(), scale=alt.Scale(domain=order)),
+        tooltip=[
+            alt.Tooltip("label:N"),
+            alt.Tooltip("prediction:N"),
+            alt.Tooltip("n:Q", title="pictures"),
+            alt.Tooltip("share:Q", title="share of the label", format=".1%"),
+        ],
+    )
+    wrong = base.transform_filter("!datum.right").mark_rect(cursor="pointer", cornerRadius=3)
+    wrong = wrong.encode(color=alt.Color("share:Q", legend=None, scale=alt.Scale(range=[_soft(), accent()], domainMin=0)))
+    right = base.transform_filter("datum.right").mark_rect(cursor="pointer", cornerRadius=3, color=GREY)
+    right = right.encode(opacity=alt.Opacity("share:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0.1, 0.45])))
+    light = "#16181d" if dark() else "#ffffff"
+    peak = float(data.loc[~data["right"], "share"].max()) if (~data["right"]).any() else 1.0
+    text = base.mark_text(fontSize=size, cursor="pointer").encode(
+        text="n:Q",
+        color=alt.condition(f"!datum.right && datum.share > {peak * 0.6}", alt.value(light), alt.value(_ink())),
+    )
+    layers = alt.layer(right, wrong.add_params(picked), text)
+    return layers.properties(height=alt.Step(side), width="container")
+
+
+def score_histogram(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
+    """Judge scores 0 to 5, right above wrong, in the colours of the cells."""
+    data = []
+    for row in rows:
+        high = (row["low"] + row["high"]) / 2 >= 2.5
+        for name, n in (("correct", row["correct"]), ("wrong", row["wrong"])):
+            kind = CELLS[(0 if high else 1) if name == "correct" else (2 if high else 3)]
+            data.append({"low": row["low"], "high": row["high"], "pictures": int(n), "cell": kind.words})
+    words = [kind.words for kind in CELLS]
+    colours = [kind.colour for kind in CELLS]
+    chart = alt.Chart(pd.DataFrame(data)).mark_bar(stroke=None)
+    return chart.encode(
+        x=alt.X("low:Q", bin="binned", title="judge score", axis=_axis(format="d", values=[0, 1, 2, 3, 4, 5])),
+        x2="high:Q",
+        y=alt.Y("pictures:Q", title="pictures", axis=_axis(tickMinStep=1)),
+        color=alt.Color("cell:N", scale=alt.Scale(domain=words, range=colours), legend=None),
+        tooltip=["cell:N", alt.Tooltip("low:Q", title="from"), alt.Tooltip("high:Q", title="to"), "pictures:Q"],
+    ).properties(height=260)
+
+
+def _axis(**options: Any) -> alt.Axis:
+    return alt.Axis(labelFontSize=14, titleFontSize=14, labelLimit=220, **options)
+
+
+def probabilities(top: Sequence[tuple[str, float]], *, label: str | None) -> alt.Chart:
+    """Best classes as bars; the label's bar in the accent colour."""
+    data = pd.DataFrame([{"class": name, "probability": float(p), "is_label": name == label} for name, p in top])
+    order = [name for name, _ in top]
+    base = alt.Chart(data).encode(y=alt.Y("class:N", sort=order, title=None, axis=_axis(ticks=False, domain=False)))
+    bars = base.mark_bar(cornerRadius=3).encode(
+        x=alt.X("probability:Q", scale=alt.Scale(domain=[0, 1.12]), axis=None),
+        color=alt.condition("datum.is_label", alt.value(accent()), alt.value(GREY)),
+    )
+    text = base.mark_text(align="left", dx=5, fontSize=14, color=_ink()).encode(
+        x="probability:Q", text=alt.Text("probability:Q", format=".1%")
+    )
+    return (bars + text).properties(height=alt.Step(30))
+
+
+def distribution(shares: Sequence[float]) -> alt.Chart:
+    """The judge's probability of each score 0 to 5."""
+    data = pd.DataFrame([{"score": index, "probability": float(p)} for index, p in enumerate(shares)])
+    return (
+        alt.Chart(data)
+        .mark_bar(cornerRadius=3, color=accent())
+        .encode(
+            x=alt.X("score:O", title="score", axis=_axis(labelAngle=0)),
+            y=alt.Y("probability:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=_axis(format=".0%", tickCount=3)),
+            tooltip=["score:O", alt.Tooltip("probability:Q", format=".1%")],
+        )
+        .properties(height=190)
+    )
+
+
+def scores_inside_and_rest(inside: np.ndarray, rest: np.ndarray) -> alt.Chart:
+    """Share of judge scores in a slice (accent) and in the rest (grey)."""
+    edges = np.linspace(0, 5, 11)
+    data = []
+    for name, values in (("slice", inside), ("rest", rest)):
+        counts, _ = np.histogram(values[np.isfinite(values)], bins=edges)
+        total = max(1, int(counts.sum()))
+        data += [{"group": name, "score": edges[i] + 0.25, "share": n / total} for i, n in enumerate(counts)]
+    colour = alt.Color("group:N", title=None, scale=alt.Scale(domain=["slice", "rest"], range=[accent(), GREY]))
+    return (
+        alt.Chart(pd.DataFrame(data))
+        .mark_line(point=alt.OverlayMarkDef(size=60), strokeWidth=3)
+        .encode(
+            x=alt.X("score:Q", title="judge score", scale=alt.Scale(domain=[0, 5]), axis=_axis(tickCount=6)),
+            y=alt.Y("share:Q", title="share of pictures", axis=_axis(format=".0%")),
+            color=colour,
+            tooltip=["group:N", alt.Tooltip("share:Q", format=".1%")],
+        )
+        .properties(height=300)
+    )
+
+
+def groups(rows: Sequence[Mapping[str, Any]], *, title: str) -> alt.LayerChart:
+    """Accuracy per value of a column with its interval: rows of value, rate, low, high, n."""
+    data = pd.DataFrame(rows)
+    base = alt.Chart(data).encode(y=alt.Y("value:N", sort=list(data["value"]), title=title, axis=_axis(ticks=False)))
+    bars = base.mark_bar(color=accent(), opacity=0.8, cornerRadius=3).encode(
+        x=alt.X("rate:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=_axis(format=".0%", tickCount=6)),
+        tooltip=["value:N", "n:Q", alt.Tooltip("rate:Q", format=".1%", title="accuracy")],
+    )
+    rules = base.mark_rule(color=_ink(), strokeWidth=2).encode(x="low:Q", x2="high:Q")
+    return (bars + rules).properties(height=alt.Step(32))

@@ -1,0 +1,140 @@
+"""The frame of every page: run picker, status line, errors in words, empty states.
+
+Knows: the state in the address, which run is chosen. Does not know: what a page shows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from core.errors import WhylookError
+from pages._shared import read, store, store_folder
+from pages._view import go
+from pages._words import literal, plain
+
+log = logging.getLogger("whylook.app")
+Run = dict[str, Any]
+
+
+def guarded(body: Callable[[], None]) -> None:
+    """Runs a page's body; anything that goes wrong becomes one clear message, never a traceback on screen."""
+    try:
+        body()
+    except WhylookError as problem:
+        st.error(plain(problem), icon=":material/error:")
+        st.caption("Reload the page once this is put right; nothing in the store was changed.")
+    except Exception:
+        log.exception("a page failed")
+        st.error("This page could not be drawn. The terminal that runs the app says why.", icon=":material/error:")
+        st.caption("The store is read-only for this page, so nothing was lost. Reload, or choose another run.")
+
+
+def when(moment: object) -> str:
+    """A moment as `23 Nov 14:02`."""
+    return moment.strftime("%-d %b %H:%M") if isinstance(moment, datetime) else ""
+
+
+def source_name(run: Run) -> str:
+    """Last part of the folder or list a run read."""
+    return Path(str(run.get("settings", {}).get("images", ""))).name
+
+
+def run_title(run: Run) -> str:
+    """A run in one line of the picker."""
+    parts = [run["run"], source_name(run), when(run.get("started"))]
+    if run.get("state") != "done":
+        parts.append(str(run.get("state")))
+    return " · ".join(part for part in parts if part)
+
+
+def choose_run(runs: list[Run]) -> Run:
+    """The run picker; the address wins over the last choice, which wins over the newest run."""
+    names = [run["run"] for run in runs]
+    wanted = st.query_params.get("run")
+    if wanted and wanted not in names:
+        st.sidebar.warning(f"Run {plain(wanted)} is not in this store; showing another.")
+    for candidate in (wanted, st.session_state.get("chosen_run"), names[0]):
+        if candidate in names:
+            chosen = candidate
+            break
+    st.session_state["run_picker"] = chosen
+    titles = {run["run"]: run_title(run) for run in runs}
+    st.sidebar.selectbox("Run", names, key="run_picker", format_func=titles.__getitem__, on_change=_changed)
+    st.session_state["chosen_run"] = chosen
+    if wanted != chosen:
+        st.query_params["run"] = chosen
+    return runs[names.index(chosen)]
+
+
+def _changed() -> None:
+    old, new = st.session_state.get("chosen_run"), st.session_state["run_picker"]
+    st.session_state["chosen_run"] = new
+    st.query_params["run"] = new
+    for name in ("sql", "within"):
+        if old and name in st.query_params:
+            st.query_params[name] = st.query_params[name].replace(literal(old), literal(new))
+
+
+def open_page(title: str) -> Run | None:
+    """Draws the frame and gives the chosen run; None when there is no run yet (then the empty state is on screen)."""
+    st.sidebar.markdown("### whylook")
+    if not store().exists():
+        _no_runs(title)
+        return None
+    runs = read("runs")
+    if not runs:
+        _no_runs(title)
+        return None
+    run = choose_run(runs)
+    _status(run)
+    return run
+
+
+def _status(run: Run) -> None:
+    prints = run.get("fingerprints") or {}
+    shown = " · ".join(f"{stage} `{str(value)[:8]}`" for stage, value in prints.items() if value)
+    counts = read("run_counts", run["run"])
+    line = [f"**{counts.pictures:,}** pictures"]
+    if counts.judged or counts.abstained or counts.judge_failed:
+        line += [f"**{counts.judged:,}** judged", f"**{counts.abstained:,}** abstained"]
+    else:
+        line.append("no judge")
+    line.append(f"**{counts.failures:,}** failed")
+    st.sidebar.markdown(" · ".join(line))
+    if run.get("judge_note"):
+        st.sidebar.info(plain(run["judge_note"]), icon=":material/info:")
+    if run.get("state") == "running":
+        st.sidebar.caption("Still running: numbers grow as batches are published.")
+    elif run.get("state") in ("interrupted", "failed"):
+        st.sidebar.caption("Unfinished: resume it on the Runs page.")
+    with st.sidebar.expander("Fingerprint"):
+        st.caption(shown or "none")
+        st.caption(f"Store {plain(store_folder())}")
+
+
+def _no_runs(title: str) -> None:
+    st.title(title)
+    running = store().progress() if store().writer_alive() else None
+    if running:
+        st.info("The first run is working; its first pictures appear here within seconds.", icon=":material/hourglass_top:")
+        if st.button("Watch it", type="primary"):
+            go("runs")
+        return
+    st.info(f"No run in {plain(store_folder())} yet.", icon=":material/inbox:")
+    st.write("A run explains a classifier over a folder of pictures. Start one here, or in a terminal:")
+    st.code("whylook demo\nwhylook run IMAGES --classifier SPEC", language="bash")
+    if st.button("Start a run", type="primary"):
+        go("runs", new="1")
+
+
+def empty(message: str, *, action: str | None = None, page: str = "summary", key: str = "empty", **state: Any) -> None:
+    """An empty state that offers the next step as a button."""
+    st.info(message, icon=":material/inbox:")
+    if action and st.button(action, key=key):
+        go(page, **state)

@@ -1,0 +1,116 @@
+"""Makes the pictures that the pages show: thumbnail, overlay and masked, as data addresses ready to draw.
+
+Knows: thumbnails and maps, core.masking. Does not know: Streamlit's widgets, the store's tables.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from core import images as core_images
+from core.errors import WhylookError
+from core.masking import masked_image, overlay
+from pages._shared import read, store, store_folder
+
+VIEWS: dict[str, tuple[str, ...]] = {
+    "Original": ("original",),
+    "Overlay": ("overlay",),
+    "Masked": ("masked",),
+    "All three": ("original", "overlay", "masked"),
+}
+Shown = dict[str, str]
+
+
+def address(content: bytes) -> str:
+    """Bytes of a picture as a data address; the kind is read from the bytes."""
+    kind = "webp" if content[:4] == b"RIFF" else "jpeg" if content[:2] == b"\xff\xd8" else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def encode(rgb: NDArray[np.uint8]) -> bytes:
+    """(H, W, 3) uint8 as JPEG: the fastest to make, and small."""
+    out = io.BytesIO()
+    Image.fromarray(rgb).save(out, "JPEG", quality=88)
+    return out.getvalue()
+
+
+def rgb_of(content: bytes) -> NDArray[np.uint8]:
+    """Encoded picture as (H, W, 3) uint8."""
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def view(rgb: NDArray[np.uint8], heat: NDArray[np.float32] | None, kind: str, *, beta: float = 0.4) -> bytes | None:
+    """One view of a picture as JPEG; None when the view needs a map and there is none."""
+    if kind == "original":
+        return encode(rgb)
+    if heat is None:
+        return None
+    return encode(overlay(rgb, heat) if kind == "overlay" else masked_image(rgb, heat, beta=beta))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _views(folder: str, generation: int, run: str, ids: tuple[str, ...], kinds: tuple[str, ...]) -> dict[str, list[Shown]]:
+    thumbnails = read("thumbnails", list(ids))
+    maps = read("maps", run, list(ids)) if set(kinds) != {"original"} else {}
+    made: dict[str, list[Shown]] = {}
+    for image_id in ids:
+        content = thumbnails.get(image_id)
+        made[image_id] = [_shown(content, maps.get(image_id), kind) for kind in kinds]
+    return made
+
+
+def _shown(content: bytes | None, heat: NDArray[np.float32] | None, kind: str) -> Shown:
+    if content is None:
+        return {"missing": "no picture"}
+    if kind == "original":
+        return {"src": address(content), "alt": "original picture"}
+    made = view(rgb_of(content), heat, kind)
+    return {"src": address(made), "alt": kind} if made else {"missing": "no map"}
+
+
+def views(run: str, ids: Sequence[str], kinds: Sequence[str] = ("original",)) -> dict[str, list[Shown]]:
+    """The wanted views of several pictures, ready for `_view`, cached."""
+    return _views(str(store_folder()), store().generation(), run, tuple(ids), tuple(kinds))
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def heat_picture(folder: str, generation: int, run: str, label: str | None, side: int = 96) -> Shown | None:
+    """Mean map of a class as a small picture, on the same scale as every overlay."""
+    heat = read("mean_map", run, label)
+    if heat is None:
+        return None
+    grey = np.zeros((side, side, 3), dtype=np.uint8)
+    return {"src": address(encode(overlay(grey, heat, strength=1.0))), "alt": "mean heatmap"}
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def full_picture(folder: str, image_id: str, paths: tuple[str, ...], source: str, longest: int = 768) -> bytes | None:
+    """The file itself, at most `longest` on its long side, if it is still there with the very bytes that were explained."""
+    for name in paths:
+        file = Path(source) / name if source else Path(name)
+        try:
+            if hashlib.sha256(file.read_bytes()).hexdigest()[: len(image_id)] != image_id:
+                continue
+            image = core_images.decode(file)
+        except (OSError, ValueError, WhylookError):
+            continue
+        image.thumbnail((longest, longest))
+        return encode(np.asarray(image.convert("RGB")))
+    return None
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def scale_picture() -> str:
+    """The heatmap's colour scale from 0 to 1, for the legend."""
+    ramp = np.tile(np.linspace(0, 1, 128, dtype=np.float32), (8, 1))
+    return address(encode(overlay(np.zeros((8, 128, 3), dtype=np.uint8), ramp, strength=1.0)))

@@ -1,0 +1,123 @@
+"""Caching wrappers: every read of a store that a page makes goes through this file.
+
+Knows: Store, queries and Streamlit's caches. Does not know: how anything is drawn. Everything is keyed by the store's
+generation, so that a page shows a new generation as soon as it is published and never a mixture.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from core import findings as core_findings
+from core import queries
+from core import report as core_report
+from core.embedding import Embedder, load_embedder
+from core.errors import WhylookError
+from core.store import Store
+
+
+def store_folder() -> Path:
+    """The folder of the store: WHYLOOK_STORE, or `whylook-store` in the working directory."""
+    return Path(os.environ.get("WHYLOOK_STORE") or "whylook-store")
+
+
+@st.cache_resource(show_spinner=False)
+def _store(folder: str) -> Store:
+    return Store(Path(folder))
+
+
+def store() -> Store:
+    """The store, one object per process so that its connections are shared."""
+    return _store(str(store_folder()))
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _read(folder: str, generation: int, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    return getattr(queries, name)(store().reader(), *arguments, **options)
+
+
+def read(name: str, *arguments: Any, **options: Any) -> Any:
+    """A named read of core.queries on the newest generation, cached."""
+    return _read(str(store_folder()), store().generation(), name, arguments, options)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _sql(folder: str, generation: int, text: str, max_rows: int) -> queries.SqlResult:
+    return queries.run_sql(store(), text, max_rows=max_rows)
+
+
+def sql(text: str, *, max_rows: int = 5000) -> queries.SqlResult:
+    """A user's SQL behind the gate, cached. Raises QueryError in words."""
+    return _sql(str(store_folder()), store().generation(), text, max_rows)
+
+
+def slice_ids(text: str, run: str) -> tuple[str, ...]:
+    """Image ids a user's SELECT gives for one run, in its order, once each, however many rows the table view shows."""
+    result = sql(text)
+    if result.truncated and "image_id" in result.columns:
+        columns = "image_id, run" if "run" in result.columns else "image_id"
+        # The line break ends a trailing comment.
+        result = sql(f"SELECT {columns} FROM (\n{text.rstrip().rstrip(';')}\n)", max_rows=1_000_000)
+    return ids_of(result, run)
+
+
+def ids_of(result: queries.SqlResult, run: str) -> tuple[str, ...]:
+    """Image ids in a result, in order, once each; rows of other runs are left out."""
+    if "image_id" not in result.columns:
+        return ()
+    ids = result.table.column("image_id").to_pylist()
+    runs = result.table.column("run").to_pylist() if "run" in result.columns else [run] * len(ids)
+    return tuple(dict.fromkeys(str(image) for image, name in zip(ids, runs, strict=True) if image and name == run))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _findings(folder: str, generation: int, run: str) -> list[core_findings.Finding]:
+    return core_findings.summarise(store().reader(), run)
+
+
+def findings(run: str) -> list[core_findings.Finding]:
+    """Ranked findings of a run."""
+    return _findings(str(store_folder()), store().generation(), run)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _report(folder: str, generation: int, run: str, kind: str) -> str:
+    found = findings(run)
+    writer = core_report.markdown if kind == "md" else core_report.html
+    return writer(store().reader(), run, found)
+
+
+def report(run: str, kind: str) -> str:
+    """The findings as a document: `md` or `html`."""
+    return _report(str(store_folder()), store().generation(), run, kind)
+
+
+@st.cache_resource(show_spinner=False)
+def _embedder() -> Embedder:
+    return load_embedder()
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _vector(text: str) -> np.ndarray:
+    return np.asarray(_embedder().embed([text])[0], dtype=np.float32)
+
+
+def text_vector(text: str) -> tuple[np.ndarray | None, str | None]:
+    """Embedding of a search text, or None with the reason (search by words goes on without it)."""
+    try:
+        return _vector(text), None
+    except (WhylookError, ImportError, OSError) as problem:
+        return None, str(problem)
+
+
+def matches(run: str, text: str, *, within: Sequence[str] | None, limit: int) -> tuple[queries.SearchResult, str | None]:
+    """Explanations that match a text by words and by meaning; the second value says why meaning was left out."""
+    vector, problem = text_vector(text)
+    ids = list(within) if within is not None else None
+    return read("search", run, text, vector, where_ids=ids, limit=limit), problem

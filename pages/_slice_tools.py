@@ -1,0 +1,129 @@
+"""Tools beside the SQL editor: columns, examples, saved slices.
+
+Knows: what may be asked of `samples`. Does not know: how a result is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+import streamlit as st
+
+from core.errors import StoreError
+from pages._shared import read, store
+from pages._words import identifier, literal, plain, slice_sql
+
+MEANING = {
+    "run": "name of the run",
+    "image_id": "hash of the picture's bytes; keep it to see pictures",
+    "path": "file, relative to the folder of the run",
+    "label": "what the folder or list calls it",
+    "prediction": "what the classifier calls it",
+    "correct": "label and prediction agree",
+    "confidence": "probability of the prediction, 0 to 1",
+    "margin": "confidence less the second best, 0 to 1",
+    "label_probability": "probability of the label, 0 to 1",
+    "cell": "correct_high, correct_low, wrong_high or wrong_low",
+    "score": "judge: attention fits the prediction, 0 to 5",
+    "score_entropy": "how unsure the judge is of its score",
+    "judge_state": "ok, abstained or failed",
+    "description": "judge: what can be seen where it looked",
+    "justification": "judge: why that score",
+    "weight": "how many pictures this judgement stands for",
+    "attention_area": "share of the map at 0.4 or more, 0 to 1",
+    "attention_entropy": "spread of attention, 0 to 1",
+    "attention_border": "share of attention on the outer ring, 0 to 1",
+    "attention_x": "centre of attention from the left, 0 to 1",
+    "attention_y": "centre of attention from the top, 0 to 1",
+    "causal_drop": "probability lost when what it looked at is hidden",
+    "causal_drop_random": "the same for an equally large random region",
+}
+
+
+def examples(run: str) -> list[tuple[str, str]]:
+    """Questions people ask, as (words, SQL)."""
+    asked = [
+        ("Every picture", slice_sql(run)),
+        ("Right for the wrong reason", slice_sql(run, "cell = 'correct_low'")),
+        ("Wrong and sure of it", slice_sql(run, "NOT correct", "confidence > 0.9")),
+        ("Looks at the border", slice_sql(run, "attention_border > 0.5", order="attention_border DESC")),
+        ("Hiding what it looked at changes nothing", slice_sql(run, "causal_drop < 0.05", order="causal_drop")),
+        ("The judge abstained or failed", slice_sql(run, "judge_state <> 'ok'", order="path")),
+    ]
+    for name, _ in read("metadata_columns")[:3]:
+        column = identifier(name)
+        query = f"SELECT {column}, count(*) AS pictures, avg(correct::INT) AS accuracy, avg(score) AS mean_score\n"
+        query += f"FROM samples\nWHERE run = {literal(run)}\nGROUP BY {column}\nORDER BY accuracy"
+        asked.append((f"Accuracy by {name}", query))
+    return asked
+
+
+def toolbar(run: str, sql: str, use: Callable[[str], None]) -> None:
+    """Columns, examples and saved slices; `use` puts a query into the editor."""
+    left, middle, right = st.columns(3)
+    with left.popover("Columns", width="stretch"):
+        rows = [(name, kind, MEANING.get(name, "your metadata")) for name, kind in read("columns")]
+        st.dataframe(pd.DataFrame(rows, columns=["column", "type", "meaning"]), hide_index=True, height=420, width=640)
+    with middle.popover("Examples", width="stretch"):
+        for index, (words, query) in enumerate(examples(run)):
+            st.button(plain(words), key=f"example-{index}", on_click=use, args=(query,), width="stretch")
+    with right.popover("Saved", width="stretch"):
+        saved_slices(sql, use)
+
+
+def saved_slices(sql: str, use: Callable[[str], None]) -> None:
+    """Load, save, delete and undo."""
+    known = store().slices()
+    if not known:
+        st.caption("Nothing saved yet. A saved slice is a query with a name, for everyone who uses this store.")
+    for index, item in enumerate(known):
+        load, drop = st.columns([5, 1])
+        load.button(
+            plain(item["name"]),
+            key=f"saved-{index}",
+            on_click=use,
+            args=(item["sql"],),
+            width="stretch",
+            help=plain(item.get("note") or item["sql"]),
+        )
+        drop.button("", key=f"drop-{index}", icon=":material/delete:", help="Delete", on_click=_drop, args=(item["name"],))
+    with st.form("save-slice", clear_on_submit=True, border=False):
+        name = st.text_input("Save this query as", max_chars=80, placeholder="cows off the meadow")
+        if st.form_submit_button("Save", type="primary", disabled=not sql.strip()):
+            _save(name.strip(), sql)
+    if st.button("Undo", icon=":material/undo:", type="tertiary"):
+        _undo()
+
+
+def _save(name: str, sql: str) -> None:
+    if not name:
+        st.warning("Give the slice a name first.")
+        return
+    try:
+        store().save_slice(name, sql)
+    except StoreError as problem:
+        st.error(plain(problem))
+        return
+    st.toast(f"Saved {plain(name)}.")
+    st.rerun()
+
+
+def _drop(name: str) -> None:
+    try:
+        store().delete_slice(name)
+    except StoreError as problem:
+        st.toast(plain(problem))
+        return
+    st.toast(f"Deleted {plain(name)}. Undo brings it back.")
+
+
+def _undo() -> None:
+    try:
+        words = store().undo()
+    except StoreError as problem:
+        st.error(plain(problem))
+        return
+    st.toast(plain(words) if words else "Nothing left to undo.")
+    if words:
+        st.rerun()

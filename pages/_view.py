@@ -1,0 +1,91 @@
+"""Draws pictures, the matrix, the class table and search hits as one clickable component.
+
+Knows: what a card says, where a click leads. Does not know: how pictures are made (`_pictures`), how data are read
+(`_shared`). A click comes back as a page and its state, and `follow` goes there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from pages._view_code import CSS, JS
+from pages._words import cell, link
+
+_component = st.components.v2.component("whylook_view", html='<div class="root"></div>', css=CSS, js=JS)
+
+Target = dict[str, Any]
+Row = Mapping[str, Any]
+
+
+def target(page: str, **values: Any) -> Target:
+    """Where a click leads: an address for the browser and the same for `follow`."""
+    state = {key: str(value) for key, value in values.items() if value not in (None, "")}
+    return {"href": link(page, **state), "go": {"page": page, "state": state}}
+
+
+def go(page: str, **state: Any) -> None:
+    """Changes to a page with its state in the address."""
+    kept = {key: str(value) for key, value in state.items() if value not in (None, "")}
+    st.switch_page(f"pages/{page}.py", query_params=kept)
+
+
+def draw(kind: str, *, key: str, **data: Any) -> None:
+    """Draws one component and follows a click on it."""
+    result = _component(key=key, data={"kind": kind, **data}, on_go_change=lambda: None)
+    clicked = getattr(result, "go", None)
+    if clicked:
+        go(clicked["page"], **clicked["state"])
+
+
+def percent(value: float | None) -> str:
+    """A probability as a whole percentage."""
+    return "–" if value is None or math.isnan(value) else f"{value * 100:.0f}%"
+
+
+def score_text(value: float | None) -> str:
+    """A judge's score with its unit, or that there is none."""
+    return "not judged" if value is None or math.isnan(value) else f"score {value:.1f} of 5"
+
+
+def says(row: Row) -> str:
+    """What the classifier made of it: `cow → camel 83%`, or `cow 98%` when right, or only the answer without a label."""
+    label, prediction = row.get("label"), row.get("prediction")
+    if prediction is None:
+        return f"{label or '?'} · not classified"
+    sure = percent(row.get("confidence"))
+    if label is None or row.get("correct"):
+        return f"{prediction} {sure}"
+    return f"{label} → {prediction} {sure}"
+
+
+def grid(
+    rows: Sequence[Row], pictures: Mapping[str, Sequence[Mapping[str, str]]], *, run: str, key: str, size: int, **state: Any
+) -> None:
+    """Cards with one or more views of each picture; a click opens the picture's page."""
+    items = []
+    for row in rows:
+        kind = cell(row.get("cell"))
+        similarity = row.get("similarity")
+        lines = [score_text(row.get("score"))]
+        if similarity is not None:
+            lines.append(f"similarity {similarity:.2f}")
+        items.append(
+            {
+                "target": target("sample", run=run, image=row["image_id"], **state),
+                "pictures": list(pictures.get(row["image_id"], ({"missing": "no picture"},))),
+                "title": says(row),
+                "lines": lines,
+                "colour": kind.colour,
+                "hint": f"{row.get('path') or ''}\n{kind.words}",
+            }
+        )
+    draw("grid", key=key, items=items, size=size)
+
+
+def copy_button(text: str, *, key: str, value: str = "") -> None:
+    """A button that copies a text, or the page's address."""
+    draw("copy", key=key, text=text, value=value)

@@ -1,0 +1,222 @@
+"""JavaScript and CSS of the one drawing component: clickable pictures, matrix, class table and search hits.
+
+Knows: the DOM. Does not know: Python data. Everything that comes from data is set as text or as an attribute, never as
+HTML, so that no class name, file name or judge's text can become markup. Links are real anchors (a middle click or "copy
+link" works); a plain click is sent to Python, which changes page without a reload.
+"""
+
+JS = """
+const make = (tag, cls, text) => {
+  const node = document.createElement(tag);
+  if (cls) node.className = cls;
+  if (text !== undefined && text !== null) node.textContent = text;
+  return node;
+};
+
+export default function ({ parentElement, data, setTriggerValue }) {
+  const root = parentElement.querySelector('.root');
+  const state = JSON.stringify(data);
+  if (!root || root.dataset.state === state) return;
+
+  const anchor = (target, cls) => {
+    const node = make('a', cls);
+    if (!target) { node.classList.add('dead'); return node; }
+    node.href = target.href;
+    node.addEventListener('click', (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+      event.preventDefault();
+      setTriggerValue('go', target.go);
+    });
+    return node;
+  };
+  const picture = (shown, cls) => {
+    const box = make('span', 'frame ' + (cls || ''));
+    if (shown && shown.src) {
+      const image = make('img');
+      image.src = shown.src; image.alt = shown.alt || ''; image.decoding = 'sync';
+      box.append(image);
+    } else box.append(make('span', 'missing', (shown && shown.missing) || 'no picture'));
+    if (shown && shown.label) box.append(make('span', 'label', shown.label));
+    return box;
+  };
+  const dot = (colour) => { const node = make('span', 'dot'); node.style.background = colour; return node; };
+
+  const drawGrid = () => {
+    const grid = make('div', 'grid');
+    grid.style.setProperty('--size', data.size + 'px');
+    for (const item of data.items) {
+      const card = anchor(item.target, 'card');
+      card.title = item.hint || '';
+      card.style.setProperty('--cell', item.colour);
+      const row = make('span', 'pictures');
+      for (const shown of item.pictures) row.append(picture(shown));
+      card.append(row);
+      const words = make('span', 'words');
+      words.append(make('span', 'title', item.title));
+      for (const line of item.lines) words.append(make('span', 'line', line));
+      card.append(words);
+      grid.append(card);
+    }
+    return grid;
+  };
+
+  const drawMatrix = () => {
+    const grid = make('div', 'matrix');
+    for (const item of data.cells) {
+      const card = anchor(item.target, 'cell');
+      card.style.setProperty('--cell', item.colour);
+      card.title = item.hint;
+      card.append(make('span', 'name', item.words));
+      const line = make('span', 'numbers');
+      line.append(make('span', 'big', item.n), make('span', 'share', item.share));
+      card.append(line);
+      const strip = make('span', 'strip');
+      for (const shown of item.pictures) strip.append(picture(shown));
+      card.append(strip);
+      grid.append(card);
+    }
+    return grid;
+  };
+
+  const drawClasses = () => {
+    const table = make('table', 'classes');
+    const head = make('tr');
+    for (const [name, cls] of data.head) head.append(make('th', cls, name));
+    table.append(make('thead')); table.tHead.append(head);
+    const body = make('tbody');
+    for (const row of data.rows) {
+      const line = make('tr');
+      const name = make('td', 'text');
+      const to = anchor(row.target, 'link'); to.textContent = row.name; name.append(to);
+      const heat = make('td'); heat.append(row.heat ? picture(row.heat, 'small') : make('span', 'soft', '–'));
+      const bar = make('td', 'barcell');
+      if (row.bar) {
+        const track = make('span', 'track'), fill = make('span', 'fill'), whisker = make('span', 'whisker');
+        fill.style.width = row.bar.value * 100 + '%';
+        whisker.style.left = row.bar.low * 100 + '%';
+        whisker.style.width = (row.bar.high - row.bar.low) * 100 + '%';
+        track.append(fill, whisker); bar.append(track);
+      }
+      const confused = make('td', 'text');
+      if (row.confused) {
+        const other = anchor(row.confused.target, 'link');
+        other.textContent = row.confused.name;
+        confused.append(other, make('span', 'soft', ' ' + row.confused.n));
+      } else confused.append(make('span', 'soft', '–'));
+      line.append(name, heat, make('td', 'number', row.n), bar, make('td', 'number', row.accuracy),
+        make('td', 'number', row.score), confused);
+      body.append(line);
+    }
+    table.append(body);
+    const wrap = make('div', 'scroll'); wrap.append(table);
+    return wrap;
+  };
+
+  const drawHits = () => {
+    const list = make('div', 'hits');
+    for (const item of data.items) {
+      const row = make('div', 'hit');
+      row.style.setProperty('--cell', item.colour);
+      const to = anchor(item.target, 'pictures');
+      for (const shown of item.pictures) to.append(picture(shown));
+      const words = make('div', 'words');
+      const top = make('div', 'title');
+      top.append(dot(item.colour), make('span', '', item.title), make('span', 'soft', item.note));
+      words.append(top);
+      item.texts.forEach((pieces, index) => {
+        const text = make('p', index ? 'soft' : 'quote');
+        for (const [piece, marked] of pieces) text.append(make(marked ? 'mark' : 'span', '', piece));
+        words.append(text);
+      });
+      const foot = make('div', 'foot');
+      foot.append(make('span', 'soft', item.why));
+      for (const other of item.links) {
+        const extra = anchor(other.target, 'link'); extra.textContent = other.text; foot.append(extra);
+      }
+      words.append(foot);
+      row.append(to, words);
+      list.append(row);
+    }
+    return list;
+  };
+
+  const drawCopy = () => {
+    const button = make('button', 'copy', data.text);
+    button.addEventListener('click', async () => {
+      const address = data.value || window.location.href;
+      try { await navigator.clipboard.writeText(address); button.textContent = 'Copied'; }
+      catch { window.prompt(data.text, address); }
+      setTimeout(() => { button.textContent = data.text; }, 1500);
+    });
+    return button;
+  };
+
+  const draw = { grid: drawGrid, matrix: drawMatrix, classes: drawClasses, hits: drawHits, copy: drawCopy }[data.kind];
+  root.replaceChildren(draw());
+  root.dataset.state = state;
+}
+"""
+
+CSS = """
+.root { font-family: var(--st-font); color: var(--st-text-color); font-size: 1rem; line-height: 1.4; }
+a { color: inherit; text-decoration: none; }
+a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-color); outline-offset: 2px; }
+.soft { opacity: 0.68; }
+.frame { position: relative; display: block; aspect-ratio: 1; width: 100%; overflow: hidden; border-radius: 6px;
+  background: var(--st-secondary-background-color); }
+.frame img { width: 100%; height: 100%; object-fit: contain; display: block; }
+.frame .missing { position: absolute; inset: 0; display: grid; place-items: center; opacity: 0.6; font-size: 0.8rem;
+  text-align: center; padding: 4px; }
+.frame .label { position: absolute; left: 6px; bottom: 6px; background: rgba(0,0,0,.62); color: #fff; border-radius: 4px;
+  padding: 0 6px; font-size: 0.75rem; }
+.frame.small { width: 46px; border-radius: 4px; }
+.dot { display: inline-block; width: 0.75em; height: 0.75em; border-radius: 50%; margin-right: 0.5em; flex: none; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(var(--size), 100%), 1fr)); gap: 14px; }
+.card { display: block; border-radius: 8px; border: 1px solid var(--st-border-color); border-bottom: 5px solid var(--cell);
+  padding: 6px; background: var(--st-background-color); transition: border-color .12s; }
+.card:not(.dead):hover, .cell:not(.dead):hover { border-color: var(--st-primary-color); border-bottom-color: var(--cell); }
+.card .pictures { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; gap: 4px; }
+.card .words { display: block; padding: 6px 4px 2px; }
+.card .title { display: block; font-weight: 600; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.card .line { display: block; opacity: 0.72; font-size: 0.88rem; overflow: hidden; text-overflow: ellipsis;
+  white-space: nowrap; }
+.matrix { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; }
+.cell { display: block; border: 1px solid var(--st-border-color); border-left: 8px solid var(--cell); border-radius: 8px;
+  padding: 12px 14px; background: var(--st-background-color); min-width: 0; }
+.cell:not(.dead):hover { border-left-color: var(--cell); border-bottom-color: var(--st-primary-color); }
+.cell .name { display: block; font-weight: 600; }
+.cell .numbers { display: flex; align-items: baseline; gap: 12px; flex-wrap: wrap; }
+.cell .big { font-size: 2.6rem; font-weight: 650; line-height: 1.15; font-variant-numeric: tabular-nums; }
+.cell .share { opacity: 0.72; font-variant-numeric: tabular-nums; }
+.cell .strip { display: grid; grid-template-columns: repeat(6, 1fr); gap: 5px; margin-top: 8px; }
+.scroll { max-height: 640px; overflow: auto; border: 1px solid var(--st-border-color); border-radius: 8px; }
+table.classes { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+.classes th { position: sticky; top: 0; background: var(--st-secondary-background-color); font-weight: 600; font-size: .9rem;
+  text-align: left; padding: 8px 12px; z-index: 1; white-space: nowrap; }
+.classes td { padding: 5px 12px; border-top: 1px solid var(--st-border-color); }
+.classes .number { text-align: right; white-space: nowrap; }
+.classes .text { max-width: 16rem; overflow-wrap: anywhere; }
+.classes .barcell { min-width: 150px; width: 24%; }
+.link { color: var(--st-link-color, var(--st-primary-color)); }
+.link:hover { text-decoration: underline; }
+.track { position: relative; display: block; height: 14px; border-radius: 3px; background: var(--st-secondary-background-color); }
+.track .fill { position: absolute; inset: 0 auto 0 0; border-radius: 3px; background: var(--st-primary-color); opacity: .8; }
+.track .whisker { position: absolute; top: 6px; height: 2px; background: var(--st-text-color); }
+.track .whisker::before, .track .whisker::after { content: ''; position: absolute; top: -4px; width: 2px; height: 10px;
+  background: var(--st-text-color); }
+.track .whisker::before { left: 0; } .track .whisker::after { right: 0; }
+.hits { display: flex; flex-direction: column; gap: 12px; }
+.hit { display: grid; grid-template-columns: minmax(180px, 300px) 1fr; gap: 18px; border: 1px solid var(--st-border-color);
+  border-left: 8px solid var(--cell); border-radius: 8px; padding: 10px 14px 10px 10px; }
+.hit .pictures { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; gap: 6px; align-content: start; }
+.hit .title { display: flex; align-items: center; gap: .25em; flex-wrap: wrap; font-weight: 600; }
+.hit .title .soft { font-weight: 400; margin-left: .6em; }
+.hit p { margin: 4px 0; overflow-wrap: anywhere; } .hit .quote { font-size: 1.15rem; }
+.hit .foot { display: flex; gap: 18px; flex-wrap: wrap; font-size: .88rem; margin-top: 6px; }
+mark { background: color-mix(in srgb, var(--st-primary-color) 24%, transparent); color: inherit; padding: 0 .15em;
+  border-radius: 3px; font-weight: 600; }
+.copy { font: inherit; color: inherit; background: transparent; border: 1px solid var(--st-border-color);
+  border-radius: var(--st-button-radius, 8px); padding: .3rem .75rem; min-height: 2.5rem; cursor: pointer; width: 100%;
+  white-space: nowrap; }
+.copy:hover { border-color: var(--st-primary-color); color: var(--st-primary-color); }
+"""

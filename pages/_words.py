@@ -1,0 +1,101 @@
+"""The one language of the pages: cells with their words and colours, safe text, SQL for a click, file names.
+
+Knows: words, colours, escaping. Does not know: Streamlit, stores, models.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One of the four cells (or `None`, not judged): what it is called and its colour everywhere."""
+
+    name: str | None
+    words: str
+    colour: str
+
+
+CELLS: tuple[Cell, ...] = (
+    Cell("correct_high", "right for the right reason", "#009E73"),
+    Cell("correct_low", "right for the wrong reason", "#E69F00"),
+    Cell("wrong_high", "looked right, answered wrong", "#CC79A7"),
+    Cell("wrong_low", "looked away", "#0072B2"),
+)
+NOT_JUDGED = Cell(None, "not judged", "#8A8F98")
+
+_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def cell(name: str | None) -> Cell:
+    """The cell of that name; anything else is `not judged`."""
+    return next((known for known in CELLS if known.name == name), NOT_JUDGED)
+
+
+def plain(text: object) -> str:
+    """User data as literal text in a Markdown widget: no markup, no link, no remote picture, no directive."""
+    return _PUNCTUATION.sub(r"\\\1", _CONTROL.sub(" ", str(text)).replace("\n", " "))
+
+
+def segments(text: str, words: Sequence[str]) -> list[tuple[str, bool]]:
+    """Cuts a text into (piece, marked) so that it can be drawn with marks without ever building HTML from it."""
+    wanted = sorted({word for word in words if word}, key=len, reverse=True)
+    if not text or not wanted:
+        return [(text, False)] if text else []
+    pattern = re.compile(r"(?<!\w)(" + "|".join(re.escape(word) for word in wanted) + r")(?!\w)", re.IGNORECASE)
+    return [(piece, index % 2 == 1) for index, piece in enumerate(pattern.split(text)) if piece]
+
+
+def literal(value: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + value.replace("\x00", "").replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """A column name as a quoted SQL identifier, bare where that is safe and easier to read."""
+    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
+
+
+def slice_sql(run: str, *conditions: str, order: str = "confidence DESC") -> str:
+    """SELECT over samples of one run with further conditions, laid out to be read."""
+    lines = ["SELECT * FROM samples", f"WHERE run = {literal(run)}", *(f"  AND {text}" for text in conditions)]
+    return "\n".join([*lines, f"ORDER BY {order}"])
+
+
+def cell_condition(name: str | None) -> str:
+    """The condition that selects one cell."""
+    return "cell IS NULL" if name is None else f"cell = {literal(name)}"
+
+
+def link(page: str, **values: object) -> str:
+    """Address of a page with its state, relative to the app's root, for an anchor."""
+    kept = {key: str(value) for key, value in values.items() if value not in (None, "")}
+    return f"{page}?{urlencode(kept)}" if kept else page
+
+
+def file_name(parts: Iterable[str], suffix: str) -> str:
+    """A download's name made of run and slice, with nothing in it that a file system minds."""
+    cleaned = [re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-.") for part in ("whylook", *parts)]
+    return "-".join(part for part in cleaned if part)[:80] + suffix
+
+
+def pictures_text(n: int) -> str:
+    """`1 picture`, `2,000 pictures`."""
+    return f"{n:,} picture" + ("" if n == 1 else "s")
+
+
+def duration(seconds: float | None) -> str:
+    """A time left in words: `40 s`, `3 min 20 s`, `1 h 5 min`."""
+    if seconds is None or seconds != seconds or seconds < 0:
+        return "unknown"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

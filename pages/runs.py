@@ -1,0 +1,218 @@
+"""Runs: settings, counts and failures of every run; start one, watch it, cancel it, resume it.
+
+Knows: what a run is made of. Does not know: how a run works; it is a separate process (`_launch`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core.errors import RequestError, WhylookError
+from core.pipeline import request_from_settings
+from pages import _launch
+from pages._frame import Run, guarded, open_page, run_title, when
+from pages._run_form import ask
+from pages._shared import read, store, store_folder
+from pages._view import go
+from pages._words import duration, file_name, plain
+
+STATES = {"done": "done", "running": "running", "interrupted": "interrupted", "failed": "failed"}
+
+
+def main() -> None:
+    """Draws the page."""
+    st.session_state.setdefault("launch_error", None)
+    run = open_page("Runs") if store().exists() else None
+    st.title("Runs")
+    watch()
+    if st.session_state["launch_error"]:
+        st.error(plain(st.session_state["launch_error"]), icon=":material/error:")
+    records = store().run_records() if store_folder().is_dir() else []
+    if not records and not _launch.busy():
+        st.write("A run explains a classifier over a folder of pictures. Nothing leaves this machine.")
+        new_run({}, open_now=True)
+        return
+    if records:
+        overview(records)
+    current = next((item for item in records if run and item["run"] == run["run"]), None) or (records[0] if records else None)
+    if current:
+        details(current)
+    new_run((current or {}).get("settings") or {}, open_now=st.query_params.get("new") == "1")
+
+
+@st.fragment(run_every=1.0)
+def watch() -> None:
+    """What the run is doing now: stage, how far, how fast, how long still; with a way to stop it."""
+    progress = store().progress() or {}
+    alive = bool(progress.get("alive")) and _launch.busy()
+    started = st.session_state.get("was_busy", False)
+    if not _launch.busy():
+        if started:
+            st.session_state["was_busy"] = False
+            st.rerun()
+        ended()
+        return
+    st.session_state["was_busy"] = True
+    with st.container(border=True):
+        if not alive:
+            st.markdown("**Starting** · loading the models …")
+            st.progress(0.0)
+        else:
+            _bar(progress)
+        words, stop = st.columns([4, 1], vertical_alignment="center")
+        words.caption(plain(progress.get("message") or "") or "The other pages show what is published so far.")
+        if stop.button("Cancel", icon=":material/stop:", width="stretch", key="cancel"):
+            try:
+                _launch.cancel()
+                st.toast("Stopping after the current batch. Resume goes on from there.")
+            except RequestError as problem:
+                st.toast(plain(problem))
+
+
+def _bar(progress: dict[str, Any]) -> None:
+    done, total = int(progress.get("done") or 0), int(progress.get("total") or 0)
+    st.markdown(f"**{plain(progress.get('run') or '')}** · {plain(progress.get('stage') or '')}")
+    facts = [f"{done:,} of {total:,} pictures" if total else f"{done:,} pictures"]
+    if progress.get("rate"):
+        facts.append(f"{progress['rate']:.3g} pictures/s")
+    if progress.get("seconds_left") is not None:
+        facts.append(f"{duration(progress['seconds_left'])} left")
+    st.progress(min(1.0, done / total) if total else 0.0, text=" · ".join(facts))
+
+
+def ended() -> None:
+    """How the last run that was started here ended, when not well."""
+    code = _launch.last_exit()
+    said = _launch.log_tail()
+    if code in (None, 0) or st.session_state.get("log_closed") == said:
+        return
+    if code == 1:
+        st.warning("The last run finished with failures; they are listed below.", icon=":material/warning:")
+    elif code in (2,):
+        st.error("The last run could not start. It said:", icon=":material/error:")
+    else:
+        st.info("The last run was stopped. Resume goes on where it was.", icon=":material/pause_circle:")
+    if said:
+        st.code(said, language=None)
+    if st.button("Close", key="close-log", type="tertiary"):
+        st.session_state["log_closed"] = said
+        st.rerun()
+
+
+def overview(records: list[Run]) -> None:
+    """All runs, newest first."""
+    rows = [
+        {
+            "run": item["run"],
+            "state": _state(item),
+            "started": when(item.get("started")),
+            "pictures from": Path(str((item.get("settings") or {}).get("images", ""))).name,
+            "classifier": Path(str((item.get("settings") or {}).get("classifier", ""))).name,
+            "pictures": (item.get("counts") or {}).get("pictures"),
+            "failures": (item.get("counts") or {}).get("failures"),
+        }
+        for item in records
+    ]
+    event = st.dataframe(
+        pd.DataFrame(rows), hide_index=True, key="runs", on_select="rerun", selection_mode="single-row", width="stretch"
+    )
+    picked = event.get("selection", {}).get("rows", [])
+    if picked and records[picked[0]]["run"] != st.query_params.get("run"):
+        st.session_state["chosen_run"] = records[picked[0]]["run"]
+        go("runs", run=records[picked[0]]["run"])
+
+
+def _state(run: Run) -> str:
+    """The state in words; a run that says `running` while nothing writes was killed."""
+    if run.get("state") == "running" and not _launch.busy():
+        return "interrupted"
+    return STATES.get(str(run.get("state")), str(run.get("state")))
+
+
+def details(run: Run) -> None:
+    """One run: what to do with it, counts per state, settings, failures."""
+    st.subheader(plain(run_title(run)))
+    look, again, _ = st.columns([1, 1, 2])
+    if look.button("See the summary", icon=":material/dashboard:", width="stretch"):
+        go("summary", run=run["run"])
+    unfinished = _state(run) in ("interrupted", "failed")
+    words = "Resume" if unfinished else "Run again"
+    help_ = "Goes on where it stopped; nothing is done twice. Runs the classifier's code again."
+    if again.button(words, icon=":material/resume:", disabled=_launch.busy(), width="stretch", help=help_):
+        launch(lambda: request_from_settings(run.get("settings") or {}, store=store_folder()))
+    published = store().exists() and any(item["run"] == run["run"] for item in read("runs"))
+    if published:
+        counts = read("run_counts", run["run"])
+        facts = [
+            ("Pictures", counts.pictures),
+            ("Classified", counts.predicted),
+            ("Judged", counts.judged),
+            ("Abstained", counts.abstained),
+            ("Judge failed", counts.judge_failed),
+            ("Failures", counts.failures),
+        ]
+        for column, (name, n) in zip(st.columns(len(facts)), facts, strict=True):
+            column.metric(name, f"{n:,}")
+        failures(run["run"])
+    settings(run)
+
+
+def failures(name: str) -> None:
+    """Everything that did not work, with its reason."""
+    rows = read("failures", name)
+    if not rows:
+        st.caption("No failures.")
+        return
+    st.markdown(f"**{len(rows):,} failures**")
+    data = pd.DataFrame(rows)[["stage", "path", "reason"]]
+    height: Any = "auto" if len(rows) <= 12 else 420
+    st.dataframe(data, hide_index=True, width="stretch", height=height)
+    st.download_button(
+        "CSV", data.to_csv(index=False), file_name((name, "failures"), ".csv"), "text/csv", icon=":material/download:",
+        on_click="ignore",
+    )  # fmt: skip
+
+
+def settings(run: Run) -> None:
+    """Settings and fingerprints: what would make another run."""
+    with st.expander("Settings and fingerprints"):
+        known = {**(run.get("settings") or {})}
+        known |= {f"fingerprint of {stage}": value for stage, value in (run.get("fingerprints") or {}).items() if value}
+        rows = [(key, str(value)) for key, value in known.items() if value is not None]
+        st.dataframe(pd.DataFrame(rows, columns=["setting", "value"]), hide_index=True, width="stretch")
+        if run.get("judge_note"):
+            st.caption(plain(run["judge_note"]))
+
+
+def new_run(known: dict[str, Any], *, open_now: bool) -> None:
+    """The form; folded away while there is something else to look at."""
+    with st.expander("New run", icon=":material/add:", expanded=open_now):
+        if not _launch.may_start():
+            st.info("This app is reachable from other machines, so it starts no runs. Use a terminal:")
+            st.code("whylook run IMAGES --classifier SPEC", language="bash")
+            return
+        launch(lambda: ask(known))
+
+
+def launch(make: Any) -> None:
+    """Starts what `make` asks for, if anything; errors stay on the page until the next try."""
+    try:
+        request = make()
+        if request is None:
+            return
+        st.session_state["launch_error"] = None
+        _launch.start(request)
+    except (WhylookError, OSError) as problem:
+        st.session_state["launch_error"] = str(problem)
+        st.rerun()
+    _launch.wait_for_start()
+    st.session_state["was_busy"] = True
+    st.query_params.pop("new", None)
+    st.rerun()
+
+
+guarded(main)

@@ -1,0 +1,234 @@
+"""Sample: one picture with everything that is known about it.
+
+Knows: the layout of one picture's page. Does not know: how maps, scores or causal checks are made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from core.errors import QueryError
+from core.statistics import format_percent
+from pages import _charts
+from pages._frame import Run, empty, guarded, open_page
+from pages._pictures import full_picture, rgb_of, scale_picture, view, views
+from pages._shared import read, slice_ids, store_folder
+from pages._view import go, grid, percent, score_text
+from pages._words import cell, plain
+
+NEIGHBOURS = 4
+
+
+def main() -> None:
+    """Draws the page."""
+    run = open_page("Sample")
+    if run is None:
+        return
+    name = run["run"]
+    image_id = st.query_params.get("image") or first_picture(name)
+    if image_id is None:
+        st.title("Sample")
+        empty("This run has no pictures yet.", action="Watch it on Runs", page="runs", run=name)
+        return
+    try:
+        sample = read("sample", name, image_id)
+    except QueryError as problem:
+        st.title("Sample")
+        st.error(plain(problem), icon=":material/error:")
+        if st.button("Choose a picture from this run", type="primary"):
+            go("slices", run=name)
+        return
+    heading(sample)
+    walk(name, image_id)
+    pictures(run, sample)
+    evidence(sample)
+    facts(sample)
+    neighbours(name, image_id)
+
+
+def first_picture(name: str) -> str | None:
+    """Where to begin without a picture in the address: the most confident error, else any."""
+    rows = read("pictures", name, correct=False, limit=1) or read("pictures", name, limit=1)
+    return rows[0]["image_id"] if rows else None
+
+
+def heading(sample: dict[str, Any]) -> None:
+    """What it is, what it was called, and which cell that makes."""
+    kind = cell(sample.get("cell"))
+    label, prediction = sample.get("label"), sample.get("prediction")
+    if prediction is None:
+        st.title(plain(label or "Not classified"))
+    elif label is None or sample.get("correct"):
+        st.title(f"{plain(prediction)} · {percent(sample.get('confidence'))}")
+    else:
+        st.title(f"{plain(label)} called {plain(prediction)} · {percent(sample.get('confidence'))}")
+    st.html(
+        f'<span style="display:inline-block;width:.8em;height:.8em;border-radius:50%;background:{kind.colour}"></span> '
+        f"<span style='font-size:1.15rem;font-weight:600'>{kind.words}</span>"
+    )
+
+
+def walk(name: str, image_id: str) -> None:
+    """Back to the slice, previous and next within it."""
+    sql = st.query_params.get("sql")
+    if not sql:
+        return
+    try:
+        ids = slice_ids(sql, name)
+    except QueryError:
+        return
+    back, before, after, place = st.columns([1.2, 1, 1, 3], vertical_alignment="center")
+    if back.button("Back to the slice", icon=":material/arrow_back:", width="stretch"):
+        go("slices", run=name, sql=sql)
+    if image_id not in ids:
+        return
+    index = ids.index(image_id)
+    if before.button("Previous", disabled=index == 0, width="stretch", shortcut="Left"):
+        go("sample", run=name, image=ids[index - 1], sql=sql)
+    if after.button("Next", disabled=index == len(ids) - 1, width="stretch", shortcut="Right"):
+        go("sample", run=name, image=ids[index + 1], sql=sql)
+    place.caption(f"{index + 1:,} of {len(ids):,}")
+
+
+def pictures(run: Run, sample: dict[str, Any]) -> None:
+    """Original, overlay and masked at any threshold, side by side."""
+    if not sample.get("thumbnail"):
+        st.info("This picture could not be read, so there is nothing to show.", icon=":material/broken_image:")
+        return
+    source = str((run.get("settings") or {}).get("images") or "")
+    paths = tuple(sample.get("paths") or [sample["path"]])
+    content = full_picture(str(store_folder()), sample["image_id"], paths, source) or sample["thumbnail"]
+    rgb = rgb_of(content)
+    heat = sample.get("map")
+    threshold = 0.4
+    columns = st.columns(3)
+    columns[0].markdown("**Original**")
+    columns[0].image(content, width="stretch", alt="original picture")
+    if heat is None:
+        reason = sample.get("attribution_reason") or "the classifier gave no map"
+        columns[1].info(f"No map: {plain(reason)}.", icon=":material/blur_off:")
+        return
+    columns[1].markdown("**Overlay**: where it looked")
+    columns[2].markdown("**Masked**: what the judge was shown")
+    overlay_place, masked_place = columns[1].empty(), columns[2].empty()
+    with columns[1]:
+        st.image(scale_picture(), width="stretch", caption="no attention … all attention")
+    with columns[2]:
+        threshold = st.slider("Threshold", 0.0, 1.0, 0.4, 0.05, key="threshold", bind="query-params")
+        st.caption("The judge saw the threshold of 0.4." if threshold != 0.4 else "As the judge saw it.")
+    _fill(overlay_place, rgb, heat, "overlay", threshold)
+    _fill(masked_place, rgb, heat, "masked", threshold)
+
+
+def _fill(place: Any, rgb: NDArray[np.uint8], heat: NDArray[np.float32], kind: str, threshold: float) -> None:
+    made = view(rgb, heat, kind, beta=threshold)
+    if made:
+        place.image(made, width="stretch", alt=kind)
+
+
+def evidence(sample: dict[str, Any]) -> None:
+    """The judge's words, the classifier's probabilities, the judge's scores, the causal check."""
+    st.space("small")
+    if sample.get("description"):
+        st.markdown(f"### “{plain(sample['description'])}”")
+        if sample.get("justification"):
+            st.markdown(plain(sample["justification"]))
+    elif sample.get("judge_state") in ("abstained", "failed"):
+        words = "abstained" if sample["judge_state"] == "abstained" else "failed on this picture"
+        st.info(f"The judge {words}: {plain(sample.get('judge_reason') or 'no reason given')}.", icon=":material/gavel:")
+    left, middle, right = st.columns(3, gap="large")
+    with left:
+        st.subheader("Classifier")
+        if sample.get("top"):
+            st.altair_chart(_charts.probabilities(sample["top"], label=sample.get("label")), width="stretch", key="top")
+            st.caption("The five most probable classes; the label in colour.")
+    with middle:
+        st.subheader("Judge")
+        if sample.get("distribution"):
+            st.markdown(f"**{score_text(sample.get('score'))}**")
+            st.altair_chart(_charts.distribution(sample["distribution"]), width="stretch", key="distribution")
+        else:
+            st.caption("No score.")
+    with right:
+        causal(sample)
+
+
+def causal(sample: dict[str, Any]) -> None:
+    """What hiding the attended region does, against hiding as much elsewhere."""
+    st.subheader("Causal check")
+    drop, chance = sample.get("causal_drop"), sample.get("causal_drop_random")
+    if drop is None:
+        st.caption("Not measured for this picture.")
+        return
+    columns = st.columns(2)
+    columns[0].metric("Attended hidden", _change(drop))
+    if chance is not None:
+        columns[1].metric("As much elsewhere", _change(chance))
+    keep = sample.get("causal_keep")
+    verdict = "What it looked at matters." if chance is None or drop > chance + 0.1 else "Hiding it matters no more than chance."
+    st.caption(
+        f"Change of the prediction's probability. {verdict}"
+        + (f" With nothing else left to see it is {format_percent(keep)}." if keep is not None else "")
+    )
+
+
+def _change(drop: float) -> str:
+    points = round(-drop * 100)
+    return "0 points" if points == 0 else f"{'−' if points < 0 else '+'}{abs(points)} points"
+
+
+def facts(sample: dict[str, Any]) -> None:
+    """Metadata and file, attention statistics."""
+    st.divider()
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("About the picture")
+        known = {str(key): value for key, value in (sample.get("metadata") or {}).items() if value is not None}
+        known |= {"file": ", ".join(sample.get("paths") or [str(sample.get("path"))])}
+        known |= {"size of the file": f"{sample.get('width')} × {sample.get('height')} pixels"}
+        _facts(known)
+    with right:
+        st.subheader("Attention")
+        measured = {
+            "area at 0.4 or more": sample.get("attention_area"),
+            "spread (entropy)": sample.get("attention_entropy"),
+            "on the border": sample.get("attention_border"),
+            "centre from the left": sample.get("attention_x"),
+            "centre from the top": sample.get("attention_y"),
+        }
+        _facts({key: format_percent(value) for key, value in measured.items() if value is not None})
+
+
+def _facts(known: dict[str, Any]) -> None:
+    if not known:
+        st.caption("Nothing recorded.")
+        return
+    lines = [f"| {plain(key)} | {plain(value)} |" for key, value in known.items()]
+    st.markdown("\n".join(["| | |", "|:--|:--|", *lines]))
+
+
+def neighbours(name: str, image_id: str) -> None:
+    """Pictures explained alike, those that were right beside those that were wrong."""
+    groups = [
+        ("Explained alike and right", read("neighbours", name, image_id, NEIGHBOURS, correct=True)),
+        ("Explained alike and wrong", read("neighbours", name, image_id, NEIGHBOURS, correct=False)),
+    ]
+    if not any(rows for _, rows in groups):
+        return
+    st.divider()
+    for column, (words, rows), key in zip(st.columns(2, gap="large"), groups, ("right", "wrong"), strict=True):
+        with column:
+            st.subheader(words)
+            if rows:
+                grid(rows, views(name, [row["image_id"] for row in rows]), run=name, key=f"near-{key}", size=130)
+            else:
+                st.caption("None.")
+    if st.button("More like this", icon=":material/search:"):
+        go("search", run=name, image=image_id)
+
+
+guarded(main)

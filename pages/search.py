@@ -1,0 +1,156 @@
+"""Search: explanations by words and by meaning together, within a slice if wanted; from a picture, similar ones.
+
+Knows: the question, the address, how a hit is drawn. Does not know: BM25, embeddings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from core.errors import QueryError
+from pages._frame import Run, empty, guarded, open_page
+from pages._pictures import VIEWS, views
+from pages._shared import matches, read, slice_ids, store
+from pages._view import draw, go, grid, says, score_text, target
+from pages._words import cell, pictures_text, plain, segments, slice_sql
+
+LIMIT = 40
+WHOLE_RUN = "the whole run"
+
+
+def main() -> None:
+    """Draws the page."""
+    run = open_page("Search")
+    if run is None:
+        return
+    st.title("Search")
+    counts = read("run_counts", run["run"])
+    if not counts.judged:
+        empty(
+            "This run has no explanations to search: no judge has described its pictures.",
+            action="Run it again with a judge",
+            page="runs",
+            run=run["run"],
+            new="1",
+        )
+        return
+    if st.query_params.get("image"):
+        similar(run, st.query_params["image"])
+        return
+    text, ids, within = question(run["run"])
+    if not text:
+        suggestions(run["run"])
+        return
+    answer(run["run"], text, ids, within)
+
+
+def question(run: str) -> tuple[str, tuple[str, ...] | None, str]:
+    """The search field and the slice to search in; both live in the address."""
+    words, scope = st.columns([3, 1.4], vertical_alignment="bottom")
+    text = words.text_input(
+        "What should the judge have said?",
+        key="q",
+        bind="query-params",
+        placeholder="sand, snow, only the background, legs of an animal …",
+        icon=":material/search:",
+    )
+    given = st.query_params.get("within", "")
+    choices = {WHOLE_RUN: "", **{item["name"]: item["sql"] for item in store().slices()}}
+    if given and given not in choices.values():
+        choices["the slice you came from"] = given
+    names = list(choices)
+    current = next((name for name in names if choices[name] == given), WHOLE_RUN)
+    st.session_state["within_choice"] = current
+    chosen = scope.selectbox("Search in", names, key="within_choice", on_change=_set_within, args=(choices,))
+    sql = choices[chosen]
+    if not sql:
+        return text.strip(), None, ""
+    try:
+        return text.strip(), slice_ids(sql, run), sql
+    except QueryError as problem:
+        st.error(f"The slice cannot be used: {plain(problem)}", icon=":material/error:")
+        st.stop()
+
+
+def _set_within(choices: dict[str, str]) -> None:
+    sql = choices.get(st.session_state["within_choice"], "")
+    if sql:
+        st.query_params["within"] = sql
+    else:
+        st.query_params.pop("within", None)
+
+
+def suggestions(run: str) -> None:
+    """The empty state: words that explanations of this run really use."""
+    st.write("Finds the judge's words, and sentences that mean the same. Try:")
+    rows = read("pictures", run, cell="correct_low", limit=3) or read("pictures", run, limit=3)
+    said = list(dict.fromkeys(row["description"] for row in rows if row.get("description")))
+    for index, text in enumerate([*said, "only the background is visible"][:4]):
+        st.button(plain(text), key=f"try-{index}", icon=":material/search:", on_click=_ask, args=(text[:200],))
+
+
+def _ask(text: str) -> None:
+    st.session_state["q"] = text
+
+
+def answer(run: str, text: str, ids: tuple[str, ...] | None, within: str) -> None:
+    """The hits, best first, with the words marked."""
+    with st.spinner("Searching …"):
+        found, problem = matches(run, text, within=ids, limit=LIMIT)
+    if problem:
+        st.caption(f"Searched by words only: {plain(problem)}")
+    if not found.hits:
+        st.info("No explanation says or means that.", icon=":material/search_off:")
+        if within:
+            st.caption("You are searching within a slice; the whole run may have it.")
+        return
+    scope = f"{pictures_text(len(ids))} of the slice" if ids is not None else "the whole run"
+    left, right = st.columns([3, 1], vertical_alignment="center")
+    left.caption(f"Best {len(found.hits)} of {scope}, by words and by meaning together.")
+    with right:
+        if st.button("Open as a slice", icon=":material/filter_alt:", width="stretch"):
+            chosen = ", ".join("'" + hit.image_id.replace("'", "''") + "'" for hit in found.hits)
+            go("slices", run=run, sql=slice_sql(run, f"image_id IN ({chosen})"))
+    shown = views(run, [hit.image_id for hit in found.hits], VIEWS["All three"][:2])
+    draw("hits", key="hits", items=[_hit(run, hit, found.words, shown.get(hit.image_id, []), text) for hit in found.hits])
+
+
+def _hit(run: str, hit: Any, words: list[str], shown: list[dict[str, str]], text: str) -> dict[str, Any]:
+    kind = cell(hit.cell)
+    row = {"label": hit.label, "prediction": hit.prediction, "correct": hit.correct}
+    why = [f"words {hit.bm25:.2f}"] if hit.bm25 else []
+    if hit.similarity is not None:
+        why.append(f"meaning {hit.similarity:.2f}")
+    return {
+        "target": target("sample", run=run, image=hit.image_id),
+        "pictures": shown,
+        "colour": kind.colour,
+        "title": says(row).removesuffix(" –"),
+        "note": f"{kind.words} · {score_text(hit.score)}",
+        "texts": [segments(part, words) for part in (hit.description, hit.justification) if part],
+        "why": " · ".join(why),
+        "links": [{"text": "similar ones", "target": target("search", run=run, image=hit.image_id)}],
+    }
+
+
+def similar(run: Run, image_id: str) -> None:
+    """Pictures whose explanation resembles that of one picture."""
+    name = run["run"]
+    if st.button("Search by text instead", icon=":material/arrow_back:"):
+        go("search", run=name)
+    sample = read("sample", name, image_id)
+    st.subheader("Explained like this one")
+    left, right = st.columns([1, 4], gap="large")
+    with left:
+        grid([sample], views(name, [image_id]), run=name, key="origin", size=200)
+    right.markdown(f"> {plain(sample.get('description') or 'no explanation')}")
+    rows = read("neighbours", name, image_id, 24)
+    if not rows:
+        st.info("This picture has no explanation, so nothing can resemble it.", icon=":material/inbox:")
+        return
+    grid(rows, views(name, [row["image_id"] for row in rows]), run=name, key="similar", size=190)
+
+
+guarded(main)

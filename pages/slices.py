@@ -1,0 +1,246 @@
+"""Slices: any SELECT over `samples`, as pictures, table and charts, with its numbers against the rest.
+
+Knows: the editor, the address, the layout of a result. Does not know: how SQL is checked or run (`core.queries`).
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pyarrow.csv
+import streamlit as st
+
+from core.errors import QueryError
+from core.queries import SqlResult
+from core.statistics import format_mean, format_rate, mean_interval, wilson
+from pages import _charts
+from pages._frame import Run, guarded, open_page
+from pages._pictures import VIEWS, scale_picture, views
+from pages._shared import read, slice_ids, sql as run_sql
+from pages._slice_tools import toolbar
+from pages._view import copy_button, go, grid
+from pages._words import file_name, pictures_text, plain, slice_sql
+
+PER_PAGE = 48
+SIZES = {"Small": 130, "Medium": 190, "Large": 290}
+ORDERS = {
+    "As the query says": None,
+    "Confidence, highest first": ("confidence", True),
+    "Confidence, lowest first": ("confidence", False),
+    "Score, lowest first": ("score", False),
+    "Score, highest first": ("score", True),
+    "Causal drop, lowest first": ("causal_drop", False),
+    "Path": ("path", False),
+}
+
+
+def main() -> None:
+    """Draws the page."""
+    run = open_page("Slices")
+    if run is None:
+        return
+    st.title("Slices")
+    left, right = st.columns([1, 2.2], gap="large")
+    with left:
+        text = editor(run)
+        problem = st.empty()
+    try:
+        result = run_sql(text)
+        ids = slice_ids(text, run["run"])
+    except QueryError as error:
+        place = f" (line {error.line})" if getattr(error, "line", None) and "line" not in str(error) else ""
+        problem.error(plain(str(error) + place), icon=":material/error:")
+        with right:
+            st.info("Put the query right on the left, or start from an example.", icon=":material/arrow_back:")
+        return
+    with right:
+        show(run, text, result, ids)
+
+
+def editor(run: Run) -> str:
+    """The SQL editor; its text is the address."""
+    default = slice_sql(run["run"])
+    wanted = st.query_params.get("sql") or default
+    if st.session_state.get("sql_seen") != wanted:
+        st.session_state["sql_editor"] = wanted
+    box = st.container()
+    toolbar(run["run"], wanted, _use)
+    with box:
+        text = st.text_area(
+            "SELECT over samples", key="sql_editor", height=260, help="Ctrl+Enter runs it. One SELECT; nothing can be changed."
+        )
+        run_column, copy_column = st.columns(2)
+        run_column.button("Run", type="primary", icon=":material/play_arrow:", width="stretch", help="Ctrl+Enter")
+        with copy_column:
+            copy_button("Copy link", key="copy-link")
+    text = text.strip() or default
+    st.session_state["sql_seen"] = text
+    if st.query_params.get("sql", default) != text:
+        st.query_params["sql"] = text
+    return text
+
+
+def _use(text: str) -> None:
+    st.session_state["sql_editor"] = text
+    st.session_state["sql_seen"] = text
+    st.query_params["sql"] = text
+
+
+def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
+    """The result: its numbers, then pictures, table or charts."""
+    name = run["run"]
+    rows = result.table.num_rows
+    if rows == 0:
+        st.info("No picture matches this query.", icon=":material/inbox:")
+        st.button("Show every picture", on_click=_use, args=(slice_sql(name),))
+        return
+    if ids:
+        against_rest(name, ids)
+    kinds = ["Pictures", "Table", "Charts"] if ids else ["Table"]
+    tabs, download = st.columns([3, 1], vertical_alignment="bottom")
+    kind = kinds[0]
+    if len(kinds) > 1:
+        with tabs:
+            kind = st.segmented_control(
+                "Show as", kinds, default=kinds[0], required=True, key="as", bind="query-params", label_visibility="collapsed"
+            )
+    download.download_button(
+        "CSV", lambda: csv(result), file_name((name, "slice"), ".csv"), "text/csv", icon=":material/download:",
+        on_click="ignore", width="stretch",
+    )  # fmt: skip
+    if not ids:
+        columns = "image_id" in result.columns
+        st.caption(
+            f"No picture of run {plain(name)} is in this result." if columns else "Add image_id to the SELECT to see pictures."
+        )
+    if kind == "Pictures":
+        pictures(name, text, ids)
+    elif kind == "Charts":
+        charts(name, ids)
+    else:
+        table(name, text, result)
+
+
+def against_rest(name: str, ids: tuple[str, ...]) -> None:
+    """Accuracy and mean score of the slice against the rest, with intervals."""
+    stats = read("slice_stats", name, list(ids))
+    inside, rest = stats.inside, stats.rest
+    facts = [("Accuracy", *(format_rate(wilson(group.correct, group.labelled)) for group in (inside, rest)))]
+    if inside.scores.size or rest.scores.size:
+        means = (format_mean(mean_interval(group.scores, group.weights)) for group in (inside, rest))
+        facts.append(("Mean score, 0–5", *means))
+    columns = st.columns([1, 1.5, 1.5])
+    share = inside.n / max(1, inside.n + rest.n)
+    columns[0].metric("Slice", f"{inside.n:,}", f"{share:.0%} of the run", delta_color="off", delta_arrow="off")
+    for column, (words, here, there) in zip(columns[1:], facts, strict=False):
+        value, _, bounds = here.partition(" ")
+        column.metric(words, value, bounds or None, delta_color="off", delta_arrow="off")
+        column.caption(f"rest {there}" if rest.n else "nothing is left outside this slice")
+
+
+def pictures(name: str, text: str, ids: tuple[str, ...]) -> None:
+    """The grid: view, order, size, pages; a click opens the picture."""
+    view_column, order_column, size_column = st.columns([2, 1.6, 1], vertical_alignment="bottom")
+    shown = view_column.segmented_control("View", list(VIEWS), default="Original", required=True, key="view", bind="query-params")
+    order = order_column.selectbox("Sort", list(ORDERS), key="sort", bind="query-params")
+    size = size_column.selectbox("Size", list(SIZES), index=1, key="size", bind="query-params")
+    pages = -(-len(ids) // PER_PAGE)
+    page = min(st.session_state.get("page", 1), pages)
+    rows = page_rows(name, ids, ORDERS[order], (page - 1) * PER_PAGE)
+    kinds = VIEWS[shown]
+    made = views(name, [row["image_id"] for row in rows], kinds)
+    if len(kinds) > 1:
+        for several in made.values():
+            for one, words in zip(several, kinds, strict=True):
+                one["label"] = words
+    grid(rows, made, run=name, key="grid", size=SIZES[size] * (2 if len(kinds) > 1 else 1), sql=text)
+    if pages > 1:
+        left, right = st.columns([3, 1], vertical_alignment="center")
+        with left:
+            st.pagination(pages, key="page")
+        right.caption(f"{pictures_text(len(ids))}, {PER_PAGE} a page")
+    if "overlay" in kinds:
+        st.image(scale_picture(), width=200, caption="no attention … all attention")
+
+
+def page_rows(name: str, ids: tuple[str, ...], order: tuple[str, bool] | None, start: int) -> list[dict[str, Any]]:
+    """Rows of one page of the grid, in the wanted order."""
+    if order is not None:
+        column, descending = order
+        return read(
+            "pictures", name, ids=list(ids), order=column, descending=descending, limit=PER_PAGE, offset=start
+        )
+    page = list(ids[start : start + PER_PAGE])
+    rows = {row["image_id"]: row for row in read("pictures", name, ids=page, limit=PER_PAGE)}
+    return [rows[image_id] for image_id in page if image_id in rows]
+
+
+def table(name: str, text: str, result: SqlResult) -> None:
+    """The rows as they are; a click on one opens its picture."""
+    linked = "image_id" in result.columns
+    event = st.dataframe(
+        result.table,
+        hide_index=True,
+        height=620,
+        key="rows",
+        on_select="rerun" if linked else "ignore",
+        selection_mode="single-row",
+    )
+    note = f"{result.table.num_rows:,} rows in {result.seconds:.2g} s."
+    if result.truncated:
+        note += " Only the first rows are shown; the numbers above count every picture."
+    st.caption(note + (" Select a row to open its picture." if linked else ""))
+    picked = event.get("selection", {}).get("rows", []) if linked else []
+    if picked:
+        row = result.table.slice(picked[0], 1).to_pylist()[0]
+        go("sample", run=row.get("run") or name, image=row["image_id"], sql=text)
+
+
+def charts(name: str, ids: tuple[str, ...]) -> None:
+    """Scores against the rest, and accuracy by any column of words."""
+    stats = read("slice_stats", name, list(ids))
+    if stats.inside.scores.size:
+        st.altair_chart(
+            _charts.scores_inside_and_rest(np.asarray(stats.inside.scores), np.asarray(stats.rest.scores)), width="stretch"
+        )
+    words = [column for column, kind in read("metadata_columns") if kind in ("VARCHAR", "BOOLEAN")]
+    options = ["label", "prediction", "cell", *words]
+    column = st.selectbox("Accuracy by", options, key="by", bind="query-params")
+    rows = grouped(name, ids, column)
+    if not rows:
+        st.caption("No labels in this slice.")
+        return
+    st.altair_chart(_charts.groups(rows, title=column), width="stretch")
+    st.caption("95% intervals. " + " · ".join(f"{plain(row['value'])} n {row['n']:,}" for row in rows))
+
+
+def grouped(name: str, ids: tuple[str, ...], column: str) -> list[dict[str, Any]]:
+    """Accuracy per value of a column inside the slice, the thirty largest groups, worst first."""
+    groups: dict[str, list[bool]] = {}
+    for row in read("pictures", name, ids=list(ids), limit=len(ids)):
+        if row["correct"] is not None:
+            value = row.get(column)
+            groups.setdefault("not known" if value is None else str(value), []).append(bool(row["correct"]))
+    largest = sorted(groups.items(), key=lambda item: -len(item[1]))[:30]
+    made = []
+    for value, flags in largest:
+        rate = wilson(sum(flags), len(flags))
+        made.append({"value": value, "rate": rate.value, "low": rate.low, "high": rate.high, "n": rate.n})
+    return sorted(made, key=lambda row: row["rate"])
+
+
+def csv(result: SqlResult) -> bytes:
+    """The result as CSV; lists become text."""
+    out = io.BytesIO()
+    table_ = result.table
+    for index, field in enumerate(table_.schema):
+        if pyarrow.types.is_nested(field.type) or pyarrow.types.is_binary(field.type):
+            texts = pyarrow.array([None if value is None else str(value) for value in table_.column(index).to_pylist()])
+            table_ = table_.set_column(index, field.name, texts)
+    pyarrow.csv.write_csv(table_, out)
+    return out.getvalue()
+
+
+guarded(main)

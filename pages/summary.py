@@ -1,0 +1,280 @@
+"""Summary: accuracy, the correct x attention matrix, confusions, findings and classes of one run.
+
+Knows: which number sits where and where a click leads. Does not know: how anything is counted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from core.errors import StoreError, WhylookError
+from core.statistics import format_rate, wilson
+from pages import _charts
+from pages._frame import Run, empty, guarded, open_page
+from pages._pictures import heat_picture, scale_picture, views
+from pages._shared import findings, read, report, store, store_folder
+from pages._view import draw, go, target
+from pages._words import CELLS, NOT_JUDGED, cell_condition, file_name, literal, plain, slice_sql
+
+CLASS_ROWS = 40
+
+
+def main() -> None:
+    """Draws the page."""
+    run = open_page("Summary")
+    if run is None:
+        return
+    st.title("Summary")
+    name = run["run"]
+    counts = read("run_counts", name)
+    if counts.pictures == 0:
+        empty("This run has no pictures yet.", action="Watch it on Runs", page="runs", run=name)
+        return
+    matrix = read("matrix", name)
+    headline(counts, matrix)
+    left, right = st.columns(2, gap="large")
+    with left:
+        attention_matrix(run, matrix)
+    with right:
+        confusion(name, counts)
+    summarise(name)
+    classes(name)
+    if counts.judged:
+        scores(name)
+
+
+def headline(counts: Any, matrix: list[dict[str, Any]]) -> None:
+    """The numbers that the back row should read, each with its interval and n."""
+    cells = {row["cell"]: row["n"] for row in matrix}
+    judged = sum(n for name, n in cells.items() if name is not None)
+    facts = [("Accuracy", wilson(counts.correct, counts.labelled))]
+    if judged:
+        facts.append(("Right for the right reason", wilson(cells.get("correct_high", 0), judged)))
+        wrong_reason = cells.get("correct_low", 0)
+        right = wrong_reason + cells.get("correct_high", 0)
+        facts.append(("Of the right ones, for the wrong reason", wilson(wrong_reason, right)))
+    for column, (words, rate) in zip(st.columns(3), facts, strict=False):
+        text = format_rate(rate)
+        value, _, rest = text.partition(" ")
+        column.metric(words, value if rate.n else "–", rest or None, delta_color="off", delta_arrow="off")
+
+
+def attention_matrix(run: Run, matrix: list[dict[str, Any]]) -> None:
+    """Correct x attention, every cell with its pictures; a click opens them in Slices."""
+    st.subheader("Was it right, and did it look at the right thing?")
+    name = run["run"]
+    counted = {row["cell"]: int(row["n"]) for row in matrix}
+    judged = sum(n for kind, n in counted.items() if kind is not None)
+    left_out = counted.get(None, 0)
+    if not judged:
+        st.info("No judge looked at this run, so attention has no score.", icon=":material/visibility_off:")
+        st.write("A judge is a vision-language model that says what the classifier looked at. Add one on the Runs page.")
+        if st.button("Run it again with a judge"):
+            go("runs", run=name, new="1")
+        return
+    cells = []
+    for kind in CELLS:
+        n = counted.get(kind.name, 0)
+        rows = read("pictures", name, cell=kind.name, order="confidence", descending=True, limit=6) if n else []
+        shown = views(name, [row["image_id"] for row in rows])
+        strip = [shown[row["image_id"]][0] for row in rows]
+        sql = slice_sql(name, cell_condition(kind.name))
+        cells.append(
+            {
+                "words": kind.words,
+                "colour": kind.colour,
+                "n": f"{n:,}",
+                "share": format_rate(wilson(n, judged), n=False),
+                "pictures": strip,
+                "target": target("slices", run=name, sql=sql) if n else None,
+                "hint": f"{kind.words}: {n:,} of {judged:,} judged pictures",
+            }
+        )
+    draw("matrix", key="matrix", cells=cells)
+    note = f"n {judged:,} judged · looked right: score of 2.5 or more out of 5"
+    left, right = st.columns([3, 1], vertical_alignment="center")
+    left.caption(note)
+    if left_out and right.button(f"{left_out:,} {NOT_JUDGED.words}", type="tertiary"):
+        go("slices", run=name, sql=slice_sql(name, cell_condition(None)))
+
+
+def confusion(name: str, counts: Any) -> None:
+    """Labels x predictions; a click opens the pictures of that cell in Slices."""
+    st.subheader("What is called what?")
+    rows = read("confusion", name)
+    if not counts.labelled or not any(row["label"] is not None for row in rows):
+        st.info("These pictures have no labels, so nothing can be confused.", icon=":material/label_off:")
+        return
+    chart, left_out = _charts.confusion(rows)
+    event = st.altair_chart(chart, key="confusion", on_select="rerun", width="stretch")
+    picked = (event.get("selection") or {}).get("pick") or []
+    st.caption(
+        "Errors in colour, by their share of the label; right answers in grey. Click a cell for its pictures."
+        + (f" {left_out:,} classes with the fewest errors are left out." if left_out else "")
+    )
+    if picked and {"label", "prediction"} <= set(picked[0]):
+        label, prediction = str(picked[0]["label"]), str(picked[0]["prediction"])
+        conditions = (f"label = {literal(label)}", f"prediction = {literal(prediction)}")
+        go("slices", run=name, sql=slice_sql(name, *conditions))
+
+
+def summarise(name: str) -> None:
+    """One click gives the ranked findings; each has its number, its pictures and its SQL."""
+    st.divider()
+    wanted = st.query_params.get("findings") == "1"
+    left, *rest = st.columns([2, 1, 1], vertical_alignment="bottom")
+    left.subheader("What should the team know?")
+    if not wanted:
+        st.write("Failures, shortcut suspicions, confusions, weak classes, suspected wrong labels and attention habits.")
+        if st.button("Summarise this dataset", type="primary", icon=":material/bolt:"):
+            st.query_params["findings"] = "1"
+            st.rerun()
+        return
+    with st.spinner("Looking for what stands out …"):
+        found = findings(name)
+    keep(name, found)
+    if not found:
+        st.info("Nothing stands out: no group of pictures differs from the rest by more than chance.")
+        return
+    downloads(name, rest)
+    for finding in found:
+        one_finding(name, finding)
+
+
+def keep(name: str, found: list[Any]) -> None:
+    """Saves the findings as rows of table `findings`, once per session; a read-only store does without."""
+    if st.session_state.get("kept_findings") == (name, store().generation()):
+        return
+    rows = []
+    for item in found:
+        row = {key: getattr(item, key) for key in ("rank", "kind", "sentence", "sql", "n")}
+        row |= {"run": name, "value": item.value.value, "low": item.value.low, "high": item.value.high}
+        if item.rest is not None:
+            rest = item.rest
+            row |= {"rest_value": rest.value, "rest_low": rest.low, "rest_high": rest.high, "rest_n": rest.n}
+        rows.append(row)
+    try:
+        store().save_findings(name, rows)
+    except (StoreError, OSError) as problem:
+        st.caption(f"Not saved in the store: {plain(problem)}")
+    st.session_state["kept_findings"] = (name, store().generation())
+
+
+def downloads(name: str, columns: list[Any]) -> None:
+    """The findings as Markdown and as one self-contained HTML file."""
+    for column, kind, words, mime in zip(
+        columns, ("md", "html"), ("Markdown", "HTML"), ("text/markdown", "text/html"), strict=True
+    ):
+        try:
+            content = report(name, kind)
+        except WhylookError as problem:
+            column.caption(plain(problem))
+            continue
+        column.download_button(
+            words,
+            content,
+            file_name((name, "findings"), f".{kind}"),
+            mime,
+            icon=":material/download:",
+            on_click="ignore",
+            width="stretch",
+        )
+
+
+def one_finding(name: str, finding: Any) -> None:
+    """One ranked sentence with its way to the pictures and to its SQL."""
+    with st.container(border=True):
+        words, pictures, query = st.columns([6, 1.3, 1], vertical_alignment="center")
+        words.markdown(f"**{finding.rank}.** {plain(finding.sentence)}")
+        words.caption(f"{plain(finding.kind).replace('_', ' ')} · n {finding.n:,}")
+        if pictures.button("Pictures", key=f"pictures-{finding.rank}", icon=":material/photo_library:", width="stretch"):
+            go("slices", run=name, sql=finding.sql)
+        with query.popover("SQL", width="stretch"):
+            st.code(finding.sql, language="sql", wrap_lines=True)
+
+
+def classes(name: str) -> None:
+    """Per class: n, accuracy with its interval, mean score, mean heatmap, commonest confusion; worst first."""
+    rows = [row for row in read("per_class", name) if row["label"] is not None]
+    if not rows:
+        return
+    st.divider()
+    st.subheader("Class by class")
+    rates = {row["label"]: wilson(row["correct"], row["n"]) for row in rows}
+    rows.sort(key=lambda row: (rates[row["label"]].value, row["label"]))
+    everything = len(rows) <= CLASS_ROWS or st.toggle(f"Show all {len(rows):,} classes")
+    shown = rows if everything else rows[:CLASS_ROWS]
+    heat = {row["label"]: _heat(name, row["label"]) if len(shown) <= 200 else None for row in shown}
+    draw("classes", key="classes", head=HEAD, rows=[_class_row(name, row, rates, heat[row["label"]]) for row in shown])
+    if any(heat.values()):
+        legend, words = st.columns([1, 4], vertical_alignment="center")
+        legend.image(scale_picture(), width=160)
+        words.caption("Mean heatmap, on one scale: from no attention to all attention. Worst class first.")
+
+
+HEAD = [
+    ["class", "text"],
+    ["looks at", ""],
+    ["pictures", "number"],
+    ["accuracy with 95% interval", ""],
+    ["", "number"],
+    ["mean score, 0–5", "number"],
+    ["most often called", "text"],
+]
+
+
+def _heat(name: str, label: str) -> dict[str, str] | None:
+    return heat_picture(str(store_folder()), store().generation(), name, label)
+
+
+def _class_row(name: str, row: dict[str, Any], rates: dict[str, Any], heat: dict[str, str] | None) -> dict[str, Any]:
+    label, rate = row["label"], rates[row["label"]]
+    here = f"label = {literal(label)}"
+    confused = row["confused_with"]
+    score = row["mean_score"]
+    return {
+        "name": label,
+        "target": target("slices", run=name, sql=slice_sql(name, here)),
+        "heat": heat,
+        "n": f"{row['n']:,}",
+        "bar": {"value": rate.value, "low": rate.low, "high": rate.high} if rate.n else None,
+        "accuracy": format_rate(rate, n=False),
+        "score": "–" if score is None else f"{score:.2f}",
+        "confused": {
+            "name": confused,
+            "n": f"{row['confused_n']:,}",
+            "target": target("slices", run=name, sql=slice_sql(name, here, f"prediction = {literal(confused)}")),
+        }
+        if confused
+        else None,
+    }
+
+
+def scores(name: str) -> None:
+    """Histogram of judge scores in the colours of the cells, and the mean heatmap of the whole run."""
+    st.divider()
+    left, right = st.columns([2, 1], gap="large")
+    with left:
+        st.subheader("How sure is the judge that it looked at the right thing?")
+        st.altair_chart(_charts.score_histogram(read("histogram", name)), width="stretch", key="scores")
+        legend = st.columns(4)
+        for column, kind in zip(legend, CELLS, strict=True):
+            draw_legend(column, kind.words, kind.colour)
+    with right:
+        st.subheader("Where it looks on average")
+        heat = heat_picture(str(store_folder()), store().generation(), name, None, 320)
+        if heat:
+            st.image(heat["src"], width=280, alt="mean heatmap of the run")
+            st.image(scale_picture(), width=280, caption="no attention … all attention")
+        else:
+            st.caption("No map in this run.")
+
+
+def draw_legend(column: Any, words: str, colour: str) -> None:
+    """A colour and what it means (both are constants, never data)."""
+    column.html(f'<span style="color:{colour};font-size:1.2em">●</span> <span style="font-size:.85em">{words}</span>')
+
+
+guarded(main)
