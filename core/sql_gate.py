@@ -1,7 +1,7 @@
 """The gate before user SQL: one SELECT over this store's tables, or a refusal in words with its place.
 
-Knows: what DuckDB's parser says a text does; which tables and functions are let through. Does not know: the data, processes,
-time or memory limits (core/sql_worker has those; a statement that passes here is harmless, not cheap).
+Knows: what DuckDB's parser says a text does; which tables and functions are let through. Does not know: the data,
+processes, time or memory limits (core/sql_worker has those; a statement that passes here is harmless, not cheap).
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from core.errors import QueryError
 
 MAX_CHARACTERS = 20_000
 MAX_NESTING = 150
-TABLES = frozenset(
-    "samples runs images metadata predictions attributions judgements embeddings failures slices findings deck".split()
-)
-TABLE_FUNCTIONS = frozenset("unnest range generate_series json_each json_tree".split())
+TABLES = frozenset(("samples", "runs", "images", "metadata", "predictions", "attributions"))
+TABLES |= {"judgements", "embeddings", "failures", "slices", "findings", "deck"}
+TABLE_FUNCTIONS = frozenset(("unnest", "range", "generate_series", "json_each", "json_tree"))
 REFUSED_FUNCTIONS = frozenset(
-    "write_log sleep_ms getenv getvariable current_setting current_query current_query_id current_connection_id "
-    "current_transaction_id nextval currval setseed query query_table json_execute_serialized_sql "
-    "parse_duckdb_log_message error variant_bytes_to_variant stats".split()
+    ("write_log", "sleep_ms", "getenv", "getvariable", "current_setting", "current_query", "current_query_id")
+    + ("current_connection_id", "current_transaction_id", "nextval", "currval", "setseed", "query", "query_table")
+    + ("json_execute_serialized_sql", "parse_duckdb_log_message", "error", "variant_bytes_to_variant", "stats")
 )
 _REMEDY = "Here only one SELECT over samples (or another table of this store) can run"
 _PLACE = re.compile(r"\n+LINE (\d+): (.*)\n( *)\^", re.DOTALL)

@@ -1,7 +1,7 @@
 """The process in which user SQL runs: it can be killed, and it cannot take more memory, time or disk than it was given.
 
 Knows: the pipe protocol, limits, one read-only generation. Does not know: the app, the store's folder, who asks.
-Run as `python -P -m core.sql_worker`; requests and replies are length-prefixed JSON headers, a reply may carry Arrow data.
+Run as `python -P -m core.sql_worker`; messages are length-prefixed JSON headers, replies may carry Arrow data.
 """
 
 from __future__ import annotations
@@ -77,14 +77,17 @@ def open_locked(path: Path, *, memory: str, temporary: Path) -> duckdb.DuckDBPyC
 def fetch(con: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int) -> tuple[pa.Table, bool]:
     """At most `max_rows` rows and MAX_RESULT_BYTES of a result, and whether there was more."""
     reader = con.execute(sql).to_arrow_reader(min(max_rows + 1, 2048))
-    batches, rows, size = [], 0, 0
+    batches: list[pa.RecordBatch] = []
+    rows, size = 0, 0
     schema = _distinct(reader.schema)
     for batch in reader:
         left = max_rows - rows
         size += batch.nbytes
         if size > MAX_RESULT_BYTES:
             if not rows:
-                raise SqlError(f"The result is larger than {MAX_RESULT_BYTES >> 20} MB; select fewer or shorter columns")
+                raise SqlError(
+                    f"The result is larger than {MAX_RESULT_BYTES >> 20} MB; select fewer or shorter columns"
+                )
             return pa.Table.from_batches(batches, schema), True
         batches.append(pa.RecordBatch.from_arrays(batch.slice(0, left).columns, schema=schema))
         rows += min(left, batch.num_rows)
@@ -144,7 +147,7 @@ def answer(con: duckdb.DuckDBPyConnection, request: dict[str, Any]) -> tuple[dic
 
 
 def limit_memory(extra: int) -> None:
-    """Lets this process grow by at most `extra` bytes beyond what it has mapped now (Linux; elsewhere the parent watches)."""
+    """Lets this process map at most `extra` bytes more than now (Linux; elsewhere the parent watches)."""
     status = Path("/proc/self/statm")
     if not status.is_file():
         return
@@ -154,7 +157,7 @@ def limit_memory(extra: int) -> None:
 
 
 def main() -> None:
-    """Answers requests from standard input until it closes. The first request says which generation and how much memory."""
+    """Answers requests from standard input until it closes; the first one names the generation and the memory."""
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that DuckDB may print can mix with replies
     try:

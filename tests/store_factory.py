@@ -1,4 +1,4 @@
-"""Makes a real store with synthetic rows, through the same API as the pipeline: for tests of pages, findings and queries.
+"""Makes a real store with synthetic rows through the same API as the pipeline, for tests.
 
 Knows: Store. Does not know: models; every number is drawn from a seed, so tests can rely on it.
 """
@@ -30,9 +30,11 @@ def thumbnail(generator: np.random.Generator) -> bytes:
 
 
 def synthetic_rows(rows: int, classes: Sequence[str], *, seed: int, pictures: bool = True) -> dict[str, list[Any]]:
-    """Rows for every table: mostly right, mostly looked right; one in twelve abstained, one failed, one unreadable picture."""
+    """Rows for every table: mostly right; of 24 pictures the judge abstains from one and fails one."""
     generator = np.random.default_rng(seed)
-    tables: dict[str, list[Any]] = {name: [] for name in ("images", "predictions", "attributions", "judgements", "embeddings")}
+    tables: dict[str, list[Any]] = {
+        name: [] for name in ("images", "predictions", "attributions", "judgements", "embeddings")
+    }
     block = thumbnail(generator)
     for index in range(rows):
         image_id = f"{seed:04x}{index:028x}"
@@ -46,7 +48,11 @@ def synthetic_rows(rows: int, classes: Sequence[str], *, seed: int, pictures: bo
         prediction = classes[best]
         ordered = np.sort(probabilities)[::-1]
         path = f"{label}/{index:05d}.png"
-        metadata = {"habitat": habitat, "night": bool(generator.random() < 0.2), "size": float(generator.uniform(0.1, 1))}
+        metadata = {
+            "habitat": habitat,
+            "night": bool(generator.random() < 0.2),
+            "size": float(generator.uniform(0.1, 1)),
+        }
         tables["images"].append(
             {"image_id": image_id, "path": path, "paths": [path], "label": label, "width": 320, "height": 240}
             | {"thumbnail": thumbnail(generator) if pictures else block, "metadata": metadata}
@@ -99,7 +105,7 @@ def make_store(
     seed: int = 0,
     pictures: bool = True,
 ) -> tuple[Store, str]:
-    """Makes and publishes a store with one finished run of `rows` pictures and one failure; returns it and the run's name."""
+    """A published store with one finished run of `rows` pictures and one failure, and the run's name."""
     store = Store(folder)
     prints = {stage: name for stage, name in PRINTS.items() if judged or stage not in ("judge", "embedding")}
     tables = synthetic_rows(rows, list(classes), seed=seed, pictures=pictures)

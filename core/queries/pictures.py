@@ -131,7 +131,9 @@ def mean_map(con: Connection, run: str, label: str | None = None) -> NDArray[np.
             JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = s.image_id
             WHERE s.run = $run AND ($label IS NULL OR s.label = $label) AND a.map IS NOT NULL AND a.state = 'ok'
         ), size AS (SELECT h, w FROM chosen GROUP BY h, w ORDER BY count(*) DESC, h, w LIMIT 1),
-        cells AS (SELECT h, w, unnest(map) AS value, generate_subscripts(map, 1) AS place FROM chosen JOIN size USING (h, w))
+        cells AS (
+            SELECT h, w, unnest(map) AS value, generate_subscripts(map, 1) AS place FROM chosen JOIN size USING (h, w)
+        )
         SELECT h, w, place, avg(value) FROM cells GROUP BY ALL ORDER BY place""",
         {"run": run, "label": label},
     ).fetchall()
@@ -141,7 +143,7 @@ def mean_map(con: Connection, run: str, label: str | None = None) -> NDArray[np.
 def neighbours(
     con: Connection, run: str, image_id: str, k: int = 4, *, correct: bool | None = None
 ) -> list[dict[str, Any]]:
-    """The k pictures whose explanations mean most nearly the same (cosine, exact): rows of samples with `similarity`."""
+    """The k pictures whose explanations mean most nearly the same (exact cosine): rows of samples and `similarity`."""
     return fetch_rows(
         con,
         """WITH r AS (SELECT run, embedding_fingerprint AS fingerprint FROM runs WHERE run = $run),

@@ -40,7 +40,7 @@ class RunCounts:
 
 @dataclass(frozen=True)
 class Group:
-    """One side of a slice: n pictures, of which `labelled` have both label and prediction; scores (judged,) with weights."""
+    """One side of a slice: n pictures, `labelled` of them with label and prediction; scores (judged,) with weights."""
 
     n: int
     labelled: int
@@ -110,7 +110,7 @@ def run_counts(con: Connection, run: str, *, ids: Sequence[str] | None = None) -
         FROM samples WHERE run = ?{where}""",
         [run, *parameters],
     ).fetchall()[0]
-    return RunCounts(*(int(value) for value in row), failures=len(failures(con, run)))
+    return RunCounts(*[int(value) for value in (*row, len(failures(con, run)))])
 
 
 def failures(con: Connection, run: str) -> list[dict[str, Any]]:
@@ -145,7 +145,8 @@ def matrix(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> li
         row["cell"]: row
         for row in fetch_rows(
             con,
-            f"SELECT cell, count(*) AS n, coalesce(sum(weight), 0) AS weight FROM samples WHERE run = ?{where} GROUP BY cell",
+            f"""SELECT cell, count(*) AS n, coalesce(sum(weight), 0) AS weight
+            FROM samples WHERE run = ?{where} GROUP BY cell""",
             [run, *parameters],
         )
     }
@@ -164,7 +165,7 @@ def confusion(con: Connection, run: str, *, ids: Sequence[str] | None = None) ->
 
 
 def per_class(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """One row per label: n, correct, confidence, judged, weighted mean score, share's numerator `high`, commonest confusion."""
+    """One row per label: n, correct, confidence, judged, weighted mean score, number `high`, commonest confusion."""
     where, parameters = narrowed(ids)
     return fetch_rows(
         con,
@@ -174,7 +175,8 @@ def per_class(con: Connection, run: str, *, ids: Sequence[str] | None = None) ->
             QUALIFY row_number() OVER (PARTITION BY label ORDER BY count(*) DESC, prediction) = 1
         )
         SELECT s.label, count(*) AS n, count(*) FILTER (correct) AS correct, avg(confidence) AS mean_confidence,
-               count(score) AS judged, sum(score * weight) / nullif(sum(weight) FILTER (score IS NOT NULL), 0) AS mean_score,
+               count(score) AS judged,
+               sum(score * weight) / nullif(sum(weight) FILTER (score IS NOT NULL), 0) AS mean_score,
                count(*) FILTER (score >= {HIGH_SCORE}) AS high,
                any_value(wrong.prediction) AS confused_with, coalesce(any_value(wrong.n), 0) AS confused_n
         FROM s LEFT JOIN wrong ON wrong.label = s.label GROUP BY s.label ORDER BY s.label""",
@@ -183,10 +185,11 @@ def per_class(con: Connection, run: str, *, ids: Sequence[str] | None = None) ->
 
 
 def histogram(con: Connection, run: str, *, bins: int = 10, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Scores 0 to 5 in equal bins, each with the number of right and wrong predictions (5 itself is in the last bin)."""
+    """Scores 0 to 5 in equal bins, each with its right and wrong predictions (5 itself is in the last bin)."""
     where, parameters = narrowed(ids)
     found = con.execute(
-        f"""SELECT least(floor(score / 5 * ?), ?)::INTEGER AS bin, count(*) FILTER (correct), count(*) FILTER (NOT correct)
+        f"""SELECT least(floor(score / 5 * ?), ?)::INTEGER AS bin,
+               count(*) FILTER (correct), count(*) FILTER (NOT correct)
         FROM samples WHERE run = ? AND cell IS NOT NULL{where} GROUP BY ALL""",
         [bins, bins - 1, run, *parameters],
     ).fetchall()
@@ -215,7 +218,9 @@ def slice_stats(con: Connection, run: str, ids: Sequence[str]) -> SliceStats:
         scored = side & ~np.isnan(score)
         sure = confidence[side & ~np.isnan(confidence)]
         mean = float(sure.mean()) if sure.size else None
-        return Group(int(side.sum()), int((side & known).sum()), int((side & correct).sum()), mean, score[scored], weight[scored])
+        return Group(
+            int(side.sum()), int((side & known).sum()), int((side & correct).sum()), mean, score[scored], weight[scored]
+        )
 
     return SliceStats(group(inside), group(~inside))
 

@@ -1,6 +1,6 @@
 """Search over explanations: by words (BM25) and by meaning (cosine), fused by rank.
 
-Knows: the text index and the embeddings of a generation. Does not know: the embedder (the caller brings the vector), pages.
+Knows: the text index and the embeddings of a generation. Does not know: the embedder (the caller brings the vector).
 """
 
 from __future__ import annotations
@@ -84,16 +84,19 @@ def search(
     best = sorted(relevance, key=lambda image_id: (-relevance[image_id], image_id))[:limit]
     rows = {row["image_id"]: row for row in _rows(con, run, best)}
     hits = [
-        Hit(**rows[image_id], relevance=relevance[image_id], bm25=by_words.get(image_id), similarity=by_meaning.get(image_id))
+        Hit(
+            **rows[image_id],
+            relevance=relevance[image_id],
+            bm25=by_words.get(image_id),
+            similarity=by_meaning.get(image_id),
+        )
         for image_id in best
         if image_id in rows
     ]
     return SearchResult(hits, _words_to_mark(con, text, hits))
 
 
-def _by_words(
-    con: Connection, run: str, text: str, ids: Sequence[str] | None, depth: int
-) -> dict[str, float]:
+def _by_words(con: Connection, run: str, text: str, ids: Sequence[str] | None, depth: int) -> dict[str, float]:
     """BM25 by image_id, best first. No index means that there is no text at all."""
     where, parameters = narrowed(ids)
     if not con.execute("SELECT 1 FROM documents LIMIT 1").fetchall():
@@ -117,10 +120,12 @@ def _by_meaning(
         raise QueryError(f"the search vector has shape {vector.shape}; expected (384,)")
     where, parameters = narrowed(ids)
     rows = con.execute(
-        f"""SELECT e.image_id, array_inner_product(e.vector, ?::FLOAT[384]) AS similarity
-        FROM embeddings e JOIN runs r ON r.embedding_fingerprint = e.fingerprint
-        WHERE r.run = ? AND e.image_id IN (SELECT image_id FROM samples WHERE run = ?){where.replace("image_id", "e.image_id", 1)}
-        ORDER BY similarity DESC, e.image_id LIMIT ?""",
+        f"""SELECT image_id, similarity FROM (
+            SELECT e.image_id, array_inner_product(e.vector, ?::FLOAT[384]) AS similarity
+            FROM embeddings e JOIN runs r ON r.embedding_fingerprint = e.fingerprint
+            WHERE r.run = ?
+        ) WHERE image_id IN (SELECT image_id FROM samples WHERE run = ?){where}
+        ORDER BY similarity DESC, image_id LIMIT ?""",
         [vector.tolist(), run, run, *parameters, depth],
     ).fetchall()
     return {str(row[0]): float(row[1]) for row in rows}

@@ -1,6 +1,6 @@
 """User SQL from the parent's side: a few worker processes, each killed when it overstays.
 
-Knows: processes, deadlines, the reply as Arrow. Does not know: what SQL is let through (core/sql_gate) or how it runs there.
+Knows: processes, deadlines, the reply as Arrow. Does not know: what SQL is let through (core/sql_gate), how it runs.
 """
 
 from __future__ import annotations
@@ -146,9 +146,7 @@ _guard = threading.Lock()
 _slots = threading.BoundedSemaphore(_AT_ONCE)
 
 
-def run_sql(
-    store: Store, sql: str, *, seconds: float = 5.0, memory: str = "1GB", max_rows: int = 5000
-) -> SqlResult:
+def run_sql(store: Store, sql: str, *, seconds: float = 5.0, memory: str = "1GB", max_rows: int = 5000) -> SqlResult:
     """Runs one SELECT that a person wrote, where it can harm neither the store nor the machine.
 
     Args:

@@ -1,21 +1,16 @@
 """The store: a folder with shards (the truth), run records, saved slices and published DuckDB generations.
 
-Knows: files, locks, durability, which generation is newest. Does not know: models, pages, what a row means.
+Knows: how its parts go together; `Store` is the one way in. Does not know: models, pages, what a row means.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import importlib.metadata
 import json
 import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,27 +20,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.errors import StoreError
-from core.store import saved
-from core.store.publish import STORE_VERSION, Contents, build, damaged_shards, load_fts
-from core.store.shards import STAGE_TABLES, Row, fsync_folder, shard_paths, to_arrow, write_atomically, write_shard
+from core.store import generations, runs, saved
+from core.store.generations import Publication
+from core.store.locks import hold_lock, is_locked
+from core.store.publish import STORE_VERSION, Contents, load_fts
+from core.store.shards import STAGE_TABLES, Row, shard_paths, to_arrow, write_atomically, write_shard
 
 __all__ = ["STORE_VERSION", "Publication", "Store"]
-READER_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+_READER_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "python_enable_replacements": False,
 }
-_GENERATIONS_KEPT = 2
-_LOCK_TRIES, _LOCK_PAUSE = 5, 0.1
-
-
-@dataclass(frozen=True)
-class Publication:
-    """One published generation: rows per table, and the shards that could not be read (`table/name: reason`)."""
-
-    generation: int
-    rows: dict[str, int]
-    damaged: tuple[str, ...]
 
 
 class Store:
@@ -59,7 +45,7 @@ class Store:
         """
         self.folder = folder
         self._saved = folder / "saved.json"
-        self._lock: int | None = None
+        self._writing = False
         self._guard = threading.Lock()
         self._opened: tuple[str, duckdb.DuckDBPyConnection] | None = None
         if folder.exists() and not folder.is_dir():
@@ -74,8 +60,7 @@ class Store:
 
     def generation(self) -> int:
         """Number of the newest generation, 0 when nothing has been published."""
-        current = self._current()
-        return int(current.removeprefix("store-").removesuffix(".duckdb")) if current else 0
+        return generations.number(self._current() or "")
 
     def reader(self) -> duckdb.DuckDBPyConnection:
         """A read-only cursor on the newest generation; cheap, and valid after newer generations appear.
@@ -84,9 +69,7 @@ class Store:
             StoreError: nothing has been published, or the file cannot be opened.
         """
         for last_try in (False, False, True):
-            name = self._current()
-            if name is None:
-                raise StoreError(f"there is nothing to read in {self.folder}; start with `whylook demo` or `whylook run`")
+            name = self.current_path().name
             with self._guard:
                 try:
                     if self._opened is None or self._opened[0] != name:
@@ -110,36 +93,18 @@ class Store:
 
     def run_records(self) -> list[dict[str, Any]]:
         """The runs as they are on disk now, newest first; published tables may be a little behind."""
-        records = []
-        for path in (self.folder / "runs").glob("*.json"):
-            record = _read_json(path)
-            record["started"] = _time(record["started"])
-            record["finished"] = _time(record["finished"])
-            records.append(record)
-        return sorted(records, key=lambda record: (record["started"], record["run"]), reverse=True)
+        return runs.read_records(self.folder)
 
     def progress(self) -> dict[str, Any] | None:
         """What the last writer reported, with `alive`: whether it still writes. None when there was none."""
         path = self.folder / "run-progress.json"
         if not path.is_file():
             return None
-        return {**_read_json(path), "alive": self.writer_alive()}
+        return {**runs.read_json(path), "alive": self.writer_alive()}
 
     def writer_alive(self) -> bool:
         """Whether a run holds this store's lock now."""
-        if self._lock is not None:
-            return True
-        try:
-            handle = os.open(self.folder / "write.lock", os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(handle)
-        return False
+        return self._writing or is_locked(self.folder)
 
     # ------------------------------------------------------------------ what people keep
 
@@ -151,7 +116,7 @@ class Store:
         """
         if not name.strip():
             raise StoreError("a saved slice needs a name")
-        entry = {"name": name, "sql": sql, "note": note, "saved": _now()}
+        entry = {"name": name, "sql": sql, "note": note, "saved": runs.now()}
         saved.put_entry(self._saved, "slices", name, entry, words=f"saving slice “{name}”")
 
     def delete_slice(self, name: str) -> None:
@@ -164,7 +129,7 @@ class Store:
 
     def save_card(self, name: str, *, title: str, body: str, sql: str = "") -> None:
         """Adds a card to the deck, in place of an older one of that name."""
-        entry = {"name": name, "title": title, "body": body, "sql": sql, "saved": _now()}
+        entry = {"name": name, "title": title, "body": body, "sql": sql, "saved": runs.now()}
         saved.put_entry(self._saved, "deck", name, entry, words=f"adding card “{title}”")
 
     def delete_card(self, name: str) -> None:
@@ -197,21 +162,15 @@ class Store:
         Raises:
             StoreError: another run writes to this store, or the folder cannot be made.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.folder / "write.lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise StoreError(f"cannot write to {self.folder}: {error.strerror}") from error
-        try:
-            self._take(handle)
+        with hold_lock(self.folder):
             self._check_version()
             write_atomically(self.folder / "store.json", json.dumps({"version": STORE_VERSION}).encode())
             self._sweep()
-            self._lock = handle
-            yield self
-        finally:
-            self._lock = None
-            os.close(handle)
+            self._writing = True
+            try:
+                yield self
+            finally:
+                self._writing = False
 
     def begin_run(
         self,
@@ -233,30 +192,7 @@ class Store:
             The run's name, such as `r-3f9a21`.
         """
         self._needs_lock()
-        if unknown := set(fingerprints) - set(STAGE_TABLES):
-            raise StoreError(f"unknown stage {', '.join(sorted(unknown))}; expected {', '.join(STAGE_TABLES)}")
-        settings = json.loads(json.dumps(dict(settings), default=str))
-        canonical = json.dumps([settings, dict(fingerprints)], sort_keys=True).encode("utf-8", "replace")
-        digest = hashlib.sha256(canonical).hexdigest()
-        length = next(n for n in range(6, 65) if self._record(f"r-{digest[:n]}").get("digest", digest) == digest)
-        run = f"r-{digest[:length]}"
-        before = self._record(run)
-        record = {
-            "run": run,
-            "digest": digest,
-            "started": before.get("started", _now()),
-            "finished": None,
-            "state": "running",
-            "settings": settings,
-            "fingerprints": dict(fingerprints),
-            "class_names": list(class_names),
-            "counts": before.get("counts", {}),
-            "judge_note": judge_note,
-            "version": _package_version(),
-            "attempt": before.get("attempt", 0) + 1,
-        }
-        self._write_record(record)
-        return run
+        return runs.begin(self.folder, settings, fingerprints, class_names=class_names, judge_note=judge_note)
 
     def done(self, stage: str, fingerprint: str, *, include_failed: bool = True) -> set[str]:
         """Pictures whose rows of one stage are safely on disk; a damaged shard's pictures are not among them."""
@@ -293,7 +229,7 @@ class Store:
         self._needs_lock()
         constants: dict[str, object] = {"fingerprint": fingerprint}
         if table == "failures":
-            constants = {"run": run, "attempt": self._record(str(run)).get("attempt")}
+            constants = {"run": run, "attempt": runs.read_record(self.folder, str(run)).get("attempt")}
         if None in constants.values():
             raise StoreError(f"rows of {table} need a {'known run' if table == 'failures' else 'fingerprint'}")
         arrow = to_arrow(table, rows, constants)
@@ -309,11 +245,7 @@ class Store:
     ) -> None:
         """Notes how a run ended; the next publish() shows it."""
         self._needs_lock()
-        record = self._record(run)
-        if not record:
-            raise StoreError(f"there is no run {run} in {self.folder}")
-        note = judge_note or record["judge_note"]
-        self._write_record({**record, "state": state, "finished": _now(), "counts": dict(counts), "judge_note": note})
+        runs.finish(self.folder, run, state, counts, judge_note=judge_note)
 
     def report_progress(
         self,
@@ -339,85 +271,34 @@ class Store:
             StoreError: the disk is full or DuckDB could not make the file; the older generation stays current.
         """
         self._needs_lock()
-        generation = 1 + max([self.generation(), *(_number(path) for path in self.folder.glob("store-*.duckdb"))])
-        target = self.folder / f"store-{generation:06d}.duckdb"
-        temporary = self.folder / f".building-{os.getpid()}.duckdb"
-        try:
-            rows = self._build(temporary, generation)
-            damaged = damaged_shards(temporary)
-            with temporary.open("rb") as handle:
-                os.fsync(handle.fileno())
-            temporary.rename(target)
-            fsync_folder(self.folder)
-        except (duckdb.Error, OSError) as error:
-            _remove(temporary)
-            reason = str(error).splitlines()[0]
-            raise StoreError(f"cannot publish to {self.folder}: {reason}; nothing that was stored is lost") from error
-        write_atomically(self.folder / "CURRENT", target.name.encode())
-        for path in sorted(self.folder.glob("store-*.duckdb"), key=_number)[:-_GENERATIONS_KEPT]:
-            path.unlink(missing_ok=True)
-        return Publication(generation, rows, damaged)
-
-    # ------------------------------------------------------------------ inside
-
-    def _build(self, temporary: Path, generation: int) -> dict[str, int]:
-        """Builds from the newest generation, or from nothing when that one turns out unusable."""
-        _remove(temporary)
         contents = Contents(
-            runs=[_run_row(record) for record in self.run_records()],
+            runs=[runs.as_row(record) for record in self.run_records()],
             slices=self.slices(),
             findings=[row for entry in saved.read_entries(self._saved, "findings").values() for row in entry["rows"]],
             deck=self.deck(),
         )
-        shards = self.folder / "shards"
-        name = self._current()
-        base = self.folder / name if name else None
-        try:
-            return build(temporary, base=base, shards=shards, contents=contents, generation=generation)
-        except (duckdb.Error, OSError):
-            if base is None:
-                raise
-            _remove(temporary)
-            return build(temporary, base=None, shards=shards, contents=contents, generation=generation)
+        return generations.publish(self.folder, contents)
+
+    # ------------------------------------------------------------------ inside
 
     def _open(self, path: Path) -> duckdb.DuckDBPyConnection:
-        con = duckdb.connect(str(path), read_only=True, config=READER_CONFIG)
+        con = duckdb.connect(str(path), read_only=True, config=_READER_CONFIG)
         load_fts(con)
         return con
 
     def _current(self) -> str | None:
-        try:
-            name = (self.folder / "CURRENT").read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StoreError(f"cannot read {self.folder}: {error.strerror}") from error
-        if not (name.startswith("store-") and name.endswith(".duckdb") and name[6:-7].isdigit()):
-            raise StoreError(f"{self.folder / 'CURRENT'} does not name a generation; delete it and run again")
-        return name
+        return generations.current_name(self.folder)
 
     def _check_version(self) -> None:
         path = self.folder / "store.json"
-        version = _read_json(path).get("version") if path.is_file() else STORE_VERSION
+        version = runs.read_json(path).get("version") if path.is_file() else STORE_VERSION
         if not isinstance(version, int):
             raise StoreError(f"{path} names no version; is {self.folder} a whylook store?")
         if version > STORE_VERSION:
             raise StoreError(
-                f"{self.folder} was written by a newer whylook (store version {version}, this one knows {STORE_VERSION}); "
+                f"{self.folder} was written by a newer whylook (store version {version}, this knows {STORE_VERSION}); "
                 "upgrade whylook or choose another --store"
             )
-
-    def _take(self, handle: int) -> None:
-        for _ in range(_LOCK_TRIES):  # writer_alive() elsewhere may hold it for a moment
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.ftruncate(handle, 0)
-                os.write(handle, str(os.getpid()).encode())
-                return
-            except BlockingIOError:
-                time.sleep(_LOCK_PAUSE)
-        pid = os.pread(handle, 20, 0).decode(errors="replace")
-        raise StoreError(f"another run (process {pid}) writes to {self.folder}; wait for it or choose another --store")
 
     def _sweep(self) -> None:
         """Removes what a killed writer left half done."""
@@ -426,67 +307,14 @@ class Store:
                 path.unlink(missing_ok=True)
 
     def _needs_lock(self) -> None:
-        if self._lock is None:
+        if not self._writing:
             raise StoreError("rows are written inside `with store.open_for_writing()`")
-
-    def _record(self, run: str) -> dict[str, Any]:
-        path = self.folder / "runs" / f"{run}.json"
-        return _read_json(path) if path.is_file() else {}
-
-    def _write_record(self, record: Mapping[str, Any]) -> None:
-        data = json.dumps(record, ensure_ascii=False, indent=1).encode("utf-8", "replace")
-        write_atomically(self.folder / "runs" / f"{record['run']}.json", data)
 
     def _entries(self, kind: str) -> list[dict[str, Any]]:
         entries = saved.read_entries(self._saved, kind).values()
-        return [{**entry, "saved": _time(entry["saved"])} for entry in entries]
+        return [{**entry, "saved": runs.as_time(entry["saved"])} for entry in entries]
 
     def _delete(self, kind: str, name: str, words: str) -> None:
         if name not in saved.read_entries(self._saved, kind):
             raise StoreError(f"there is no {words}")
         saved.put_entry(self._saved, kind, name, None, words=f"deleting {words}")
-
-
-def _now() -> str:
-    return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
-
-
-def _number(path: Path) -> int:
-    digits = path.stem.removeprefix("store-")
-    return int(digits) if digits.isdigit() else 0
-
-
-def _remove(path: Path) -> None:
-    for left in (path, path.with_name(path.name + ".wal")):
-        left.unlink(missing_ok=True)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {path}: {error}") from error
-    if not isinstance(value, dict):
-        raise StoreError(f"{path} is not what whylook writes there")
-    return value
-
-
-def _package_version() -> str:
-    try:
-        return importlib.metadata.version("whylook")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def _run_row(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A run record as a row of table `runs`."""
-    row = dict(record)
-    for stage in STAGE_TABLES:
-        row[f"{stage}_fingerprint"] = record["fingerprints"].get(stage)
-    row["settings"] = json.dumps(record["settings"], ensure_ascii=False)
-    row["counts"] = json.dumps(record["counts"])
-    return row

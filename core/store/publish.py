@@ -1,6 +1,6 @@
 """Publishing: shards -> one DuckDB file that readers open read-only.
 
-Knows: the schema, which shards a file already holds, keys, the text index. Does not know: locks, generations' names, models.
+Knows: the schema, which shards a file already holds, keys, the text index. Does not know: locks, file names, models.
 """
 
 from __future__ import annotations
@@ -20,7 +20,21 @@ from core.errors import StoreError
 from core.store.shards import SCHEMAS, shard_paths
 
 STORE_VERSION = 1
+_AT_ONCE = 200
+"""Shards loaded in one transaction: bounds the memory that a large store needs."""
 _SCHEMA = Path(__file__).parent.parent / "schema.sql"
+SAMPLE_COLUMNS = (
+    ("run", "image_id", "path", "label", "prediction", "correct", "confidence", "margin", "label_probability", "cell")
+    + ("score", "score_entropy", "judge_state", "description", "justification", "weight")
+    + ("attention_area", "attention_entropy", "attention_border", "attention_x", "attention_y")
+    + ("causal_drop", "causal_drop_random")
+)
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "memory_limit": "2GB",
+    "preserve_insertion_order": False,
+}
 _TYPES: dict[type, pa.DataType] = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 
 
@@ -47,7 +61,9 @@ def fts_extension() -> Path:
         if path.is_file():
             return path
     version = duckdb.__version__
-    raise StoreError(f"text search needs the package duckdb-extension-fts=={version}; pip install it beside duckdb {version}")
+    raise StoreError(
+        f"text search needs the package duckdb-extension-fts=={version}; pip install it beside duckdb {version}"
+    )
 
 
 def load_fts(con: duckdb.DuckDBPyConnection) -> None:
@@ -79,7 +95,7 @@ def build(target: Path, *, base: Path | None, shards: Path, contents: Contents, 
     """
     if base is not None:
         shutil.copyfile(base, target)
-    con = duckdb.connect(str(target), config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
+    con = duckdb.connect(str(target), config=_CONFIG)
     try:
         load_fts(con)
         if base is None:
@@ -92,9 +108,7 @@ def build(target: Path, *, base: Path | None, shards: Path, contents: Contents, 
             _make_metadata(con)
         if "judgements" in changed or base is None:
             con.execute(schema_section("documents"))
-            con.execute(
-                "PRAGMA create_fts_index('documents', 'document', 'text', stemmer='porter', stopwords='english', overwrite=1)"
-            )
+            con.execute("PRAGMA create_fts_index('documents', 'document', 'text', stemmer='porter', overwrite=1)")
         con.execute(schema_section("samples"))
         con.execute("CHECKPOINT")
         return {table: int(con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]) for table in SCHEMAS}
@@ -106,7 +120,9 @@ def damaged_shards(path: Path) -> tuple[str, ...]:
     """Shards that could not be read when the generation `path` was made, as `table/name: reason`."""
     con = duckdb.connect(str(path), read_only=True)
     try:
-        rows = con.execute("SELECT table_name || '/' || name || ': ' || reason FROM damaged_shards ORDER BY ALL").fetchall()
+        rows = con.execute(
+            "SELECT table_name || '/' || name || ': ' || reason FROM damaged_shards ORDER BY ALL"
+        ).fetchall()
         return tuple(str(row[0]) for row in rows)
     finally:
         con.close()
@@ -120,23 +136,27 @@ def _load_new(con: duckdb.DuckDBPyConnection, table: str, folder: Path) -> bool:
     paths = [path for path in shard_paths(folder) if path.name not in loaded]
     if not paths:
         return False
-    try:
-        _load(con, table, paths)
-    except duckdb.Error:
-        for path in paths:
-            try:
-                _load(con, table, [path])
-            except (duckdb.IOException, duckdb.InvalidInputException, duckdb.ConversionException, duckdb.BinderException) as error:
-                if not path.is_file() or _disk_is_full(error):
-                    raise
-                reason = str(error).splitlines()[0]
-                con.execute("INSERT INTO damaged_shards VALUES (?, ?, ?)", [table, path.name, reason])
+    for start in range(0, len(paths), _AT_ONCE):
+        some = paths[start : start + _AT_ONCE]
+        try:
+            _load(con, table, some)
+        except duckdb.Error:
+            for path in some:
+                _load_or_note(con, table, path)
     return True
 
 
-def _disk_is_full(error: duckdb.Error) -> bool:
-    words = str(error).lower()
-    return "no space left" in words or "write file" in words or "file too large" in words
+def _load_or_note(con: duckdb.DuckDBPyConnection, table: str, path: Path) -> None:
+    try:
+        _load(con, table, [path])
+    except duckdb.Error as error:
+        try:  # is it the shard, or the disk, or us?
+            con.execute("SELECT count(columns(*)) FROM read_parquet(?)", [str(path)]).fetchall()
+        except duckdb.Error as damage:
+            reason = str(damage).splitlines()[0].replace(str(path), path.name)
+            con.execute("INSERT INTO damaged_shards VALUES (?, ?, ?)", [table, path.name, reason])
+        else:
+            raise error
 
 
 def _load(con: duckdb.DuckDBPyConnection, table: str, paths: Sequence[Path]) -> None:
@@ -146,8 +166,8 @@ def _load(con: duckdb.DuckDBPyConnection, table: str, paths: Sequence[Path]) -> 
     try:
         con.execute(
             f"""CREATE OR REPLACE TEMP TABLE arrived AS
-            SELECT * EXCLUDE (filename) FROM read_parquet(?, filename = true)
-            QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY filename DESC) = 1""",
+            SELECT * EXCLUDE (filename, file_row_number) FROM read_parquet(?, filename = true, file_row_number = true)
+            QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY filename DESC, file_row_number DESC) = 1""",
             [[str(path) for path in paths]],
         )
         con.execute(f"DELETE FROM {table} WHERE ({key}) IN (SELECT ({key}) FROM arrived)")
@@ -165,11 +185,16 @@ def _write_contents(con: duckdb.DuckDBPyConnection, contents: Contents, generati
     con.execute("INSERT INTO store_info VALUES (?, ?)", [STORE_VERSION, generation])
     for table in ("runs", "slices", "findings", "deck"):
         rows: Sequence[Mapping[str, Any]] = getattr(contents, table)
-        names = [str(row[0]) for row in con.execute("SELECT column_name FROM (DESCRIBE FROM query_table(?))", [table]).fetchall()]
+        names = [
+            str(row[0])
+            for row in con.execute("SELECT column_name FROM (DESCRIBE FROM query_table(?))", [table]).fetchall()
+        ]
         con.execute(f"DELETE FROM {table}")
         if rows:
             marks = ", ".join("?" for _ in names)
-            con.executemany(f"INSERT INTO {table} VALUES ({marks})", [[row.get(name) for name in names] for row in rows])
+            con.executemany(
+                f"INSERT INTO {table} VALUES ({marks})", [[row.get(name) for name in names] for row in rows]
+            )
     # an earlier attempt's failures are not news: its pictures were tried again
     con.execute("DELETE FROM failures f WHERE EXISTS (FROM runs r WHERE r.run = f.run AND r.attempt > f.attempt)")
 
@@ -179,7 +204,7 @@ def _make_metadata(con: duckdb.DuckDBPyConnection) -> None:
     rows = con.execute("SELECT fingerprint, image_id, metadata FROM images ORDER BY ALL").fetchall()
     values = [json.loads(row[2] or "{}") for row in rows]
     names = list(dict.fromkeys(name for row in values for name in row))
-    reserved = {str(row[0]).lower() for row in con.execute("SELECT unnest(?)", [SAMPLE_COLUMNS]).fetchall()} | {"fingerprint"}
+    reserved = {*SAMPLE_COLUMNS, "fingerprint"}
     columns: dict[str, pa.Array] = {
         "fingerprint": pa.array([row[0] for row in rows], pa.string()),
         "image_id": pa.array([row[1] for row in rows], pa.string()),
@@ -190,13 +215,6 @@ def _make_metadata(con: duckdb.DuckDBPyConnection) -> None:
     con.register("arriving_metadata", pa.table(columns))
     con.execute("CREATE OR REPLACE TABLE metadata AS FROM arriving_metadata")
     con.unregister("arriving_metadata")
-
-
-SAMPLE_COLUMNS = (
-    "run image_id path label prediction correct confidence margin label_probability cell score score_entropy judge_state "
-    "description justification weight attention_area attention_entropy attention_border attention_x attention_y "
-    "causal_drop causal_drop_random"
-).split()
 
 
 def _free_name(name: str, taken: set[str]) -> str:

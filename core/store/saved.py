@@ -1,6 +1,6 @@
 """What people keep: slices, findings and the deck, each change of which can be undone.
 
-Knows: one small JSON file with the current entries and the states before. Does not know: DuckDB, runs, what an entry means.
+Knows: one small JSON file with the current entries and the states before. Does not know: DuckDB, what an entry means.
 """
 
 from __future__ import annotations

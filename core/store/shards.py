@@ -1,6 +1,6 @@
 """Shards: the Parquet files that are the truth of a store.
 
-Knows: the columns of each table as Arrow types, records -> rows, atomic durable files. Does not know: DuckDB, runs, models.
+Knows: the columns of each table as Arrow types, records -> rows, atomic durable files. Does not know: DuckDB, runs.
 """
 
 from __future__ import annotations

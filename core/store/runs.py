@@ -1,0 +1,124 @@
+"""Run records: one small JSON file per run, replaced atomically.
+
+Knows: a run's name, settings, fingerprints, state, attempts. Does not know: rows, DuckDB, locks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from core.errors import StoreError
+from core.store.shards import STAGE_TABLES, write_atomically
+
+_SHORTEST_NAME = 6
+
+
+def begin(
+    folder: Path,
+    settings: Mapping[str, Any],
+    fingerprints: Mapping[str, str],
+    *,
+    class_names: Sequence[str],
+    judge_note: str | None,
+) -> str:
+    """Starts or resumes the run of these settings and fingerprints; returns its name, such as `r-3f9a21`."""
+    if unknown := set(fingerprints) - set(STAGE_TABLES):
+        raise StoreError(f"unknown stage {', '.join(sorted(unknown))}; expected {', '.join(STAGE_TABLES)}")
+    settings = json.loads(json.dumps(dict(settings), default=str))
+    canonical = json.dumps([settings, dict(fingerprints)], sort_keys=True).encode("utf-8", "replace")
+    digest = hashlib.sha256(canonical).hexdigest()
+    names = (f"r-{digest[:length]}" for length in range(_SHORTEST_NAME, len(digest) + 1))
+    run = next(name for name in names if read_record(folder, name).get("digest", digest) == digest)
+    before = read_record(folder, run)
+    record = {
+        "run": run,
+        "digest": digest,
+        "started": before.get("started", now()),
+        "finished": None,
+        "state": "running",
+        "settings": settings,
+        "fingerprints": dict(fingerprints),
+        "class_names": list(class_names),
+        "counts": before.get("counts", {}),
+        "judge_note": judge_note,
+        "version": _package_version(),
+        "attempt": before.get("attempt", 0) + 1,
+    }
+    _write_record(folder, record)
+    return run
+
+
+def finish(folder: Path, run: str, state: str, counts: Mapping[str, int], *, judge_note: str | None) -> None:
+    """Notes how a run ended; a StoreError when there is no such run."""
+    record = read_record(folder, run)
+    if not record:
+        raise StoreError(f"there is no run {run} in {folder}")
+    note = judge_note or record["judge_note"]
+    _write_record(folder, {**record, "state": state, "finished": now(), "counts": dict(counts), "judge_note": note})
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """Every run's record, newest first, with times as datetimes (UTC)."""
+    records = [read_json(path) for path in (folder / "runs").glob("*.json")]
+    for record in records:
+        record["started"], record["finished"] = as_time(record["started"]), as_time(record["finished"])
+    return sorted(records, key=lambda record: (record["started"], record["run"]), reverse=True)
+
+
+def read_record(folder: Path, run: str) -> dict[str, Any]:
+    """One run's record, empty when there is none."""
+    path = folder / "runs" / f"{run}.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def as_row(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as a row of table `runs`."""
+    row = dict(record)
+    for stage in STAGE_TABLES:
+        row[f"{stage}_fingerprint"] = record["fingerprints"].get(stage)
+    row["settings"] = json.dumps(record["settings"], ensure_ascii=False)
+    row["counts"] = json.dumps(record["counts"])
+    return row
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of the store.
+
+    Raises:
+        StoreError: it cannot be read or is no object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {path}: {error}") from error
+    if not isinstance(value, dict):
+        raise StoreError(f"{path} is not what whylook writes there")
+    return value
+
+
+def now() -> str:
+    """The time in UTC, as kept in records."""
+    return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
+
+
+def as_time(text: str | None) -> datetime | None:
+    """A kept time as datetime."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    data = json.dumps(record, ensure_ascii=False, indent=1).encode("utf-8", "replace")
+    write_atomically(folder / "runs" / f"{record['run']}.json", data)
+
+
+def _package_version() -> str:
+    try:
+        return importlib.metadata.version("whylook")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
