@@ -1,0 +1,101 @@
+"""One forward whose graph begins at the target layer.
+
+Knows: hooks, autograd. Does not know: methods, maps, pictures as files. What it changes in a model (hooks, train mode,
+`requires_grad`) it puts back, also when the model raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import ModelError
+from core.foreign import Foreign, logits_of
+
+
+class Explained(Protocol):
+    """What an attribution needs of a classifier."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network."""
+
+    @property
+    def layer(self) -> str:
+        """Dotted name of the target layer."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+
+
+@contextmanager
+def quiet(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode with no parameter asking for a gradient; both as before afterwards."""
+    training = [module for module in model.modules() if module.training]
+    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for module in training:
+            module.training = False
+        for parameter in asking:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module in training:
+            module.training = True
+        for parameter in asking:
+            parameter.requires_grad_(True)
+
+
+def forward(classifier: Explained, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Run (B, C, H, W) once: activations (B, C', h, w) of the target layer, and logits (B, K) with a graph from there.
+
+    No parameter and no input asks for a gradient, so autograd records nothing before the target layer, whose output is
+    replaced by a leaf that does. The head works on a copy of the leaf: an in-place ReLU after it changes only the copy.
+
+    Raises:
+        ModelError: the model raises, returns no logits, or its target layer returns no (B, C', h, w).
+    """
+    seen: list[Tensor] = []
+
+    def cut(module: nn.Module, inputs: Any, output: Any) -> Tensor:
+        if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[0] != batch.shape[0]:
+            told = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ModelError(f"layer {classifier.layer} returned {told}, expected (pictures, channels, h, w)")
+        leaf = output.detach().requires_grad_()
+        seen.append(leaf)  # a layer that runs twice is read at its last run
+        return leaf.clone()
+
+    try:
+        target = classifier.model.get_submodule(classifier.layer)
+    except AttributeError as error:
+        raise ModelError(f"the model has no layer {classifier.layer!r}") from error
+    handle = target.register_forward_hook(cut)
+    try:
+        with quiet(classifier.model), torch.enable_grad(), Foreign("the model failed"):
+            output = classifier.model(batch.detach().to(classifier.device))
+    finally:
+        handle.remove()
+    if not seen:
+        raise ModelError(f"layer {classifier.layer} did not run")
+    return seen[-1], logits_of(output, batch.shape[0])
+
+
+def gradient(logits: Tensor, targets: Tensor, activations: Tensor, *, layer: str) -> Tensor:
+    """Gradient (B, C', h, w) of each picture's target logit with respect to the activations.
+
+    One backward for the batch: in eval mode a picture's logit depends on no other picture.
+
+    Raises:
+        ModelError: the logits do not depend on the layer through differentiable operations.
+    """
+    chosen = logits.gather(1, targets[:, None]).sum()
+    if not chosen.requires_grad:
+        raise ModelError(f"no gradient reaches layer {layer}: the logits do not depend on it, or it is cut off")
+    with Foreign(f"no gradient reaches layer {layer}"):
+        (slopes,) = torch.autograd.grad(chosen, activations)
+    return slopes.detach()

@@ -1,0 +1,224 @@
+"""What a SPEC names: a model with its preprocessing and, where it has them, its class names.
+
+Knows: torchvision, timm, Hugging Face, TorchScript and a user's own file.
+Does not know: weights files, labels, devices.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision import models
+
+from core.classifier.names import names_from
+from core.classifier.preprocess import plain_transform
+from core.errors import RequestError
+from core.foreign import Foreign, one_line
+
+_FORMS = "torchvision:NAME, timm:NAME, hf:FOLDER_OR_ID, torchscript:FILE or FILE.py:FUNCTION"
+_UNTRAINED = "No weights were given: this model is untrained and its predictions are chance."
+_NO_TRANSFORM = "The model came without a transform: ImageNet mean and deviation, at each picture's own size."
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was opened. `known` marks names that are a general list; `rebuild` makes it for other classes."""
+
+    model: nn.Module
+    transform: Callable[[Image.Image], Any]
+    names: Sequence[str] | None = None
+    known: bool = False
+    code: bytes = b""
+    rebuild: Callable[[int], nn.Module] | None = None
+    notes: tuple[str, ...] = ()
+    untrained: str = ""
+
+
+def open_source(spec: str) -> Source:
+    """Open what `spec` names; random weights come from a fixed seed, so that the same SPEC is the same model.
+
+    Raises:
+        RequestError: the SPEC has no known form, or what it names is missing or fails.
+    """
+    kind, colon, name = spec.partition(":")
+    file, _, function = spec.rpartition(":")
+    openers: dict[str, Callable[[str], Source]] = {
+        "torchvision": _torchvision,
+        "timm": _timm,
+        "hf": _hugging_face,
+        "torchscript": _torchscript,
+    }
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(0)
+        if file.endswith(".py") and function:
+            return _user_function(Path(file).expanduser(), function)
+        if colon and name and kind in openers:
+            return openers[kind](name)
+    raise RequestError(f"--classifier {spec!r} has no form that is known: use {_FORMS}")
+
+
+def _torchvision(name: str) -> Source:
+    """An architecture of torchvision with its weights' preprocessing and ImageNet's categories; no download."""
+    known = models.list_models(module=models)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:3]
+        raise RequestError(f"torchvision has no classifier {name!r}; nearest: {', '.join(near)}")
+    recipe = models.get_model_weights(name).DEFAULT
+    return Source(
+        model=models.get_model(name, weights=None),
+        transform=recipe.transforms(),
+        names=list(recipe.meta["categories"]),
+        known=True,
+        rebuild=lambda classes: models.get_model(name, weights=None, num_classes=classes),
+        notes=(_UNTRAINED,),
+        untrained=_UNTRAINED,
+    )
+
+
+def _timm(name: str) -> Source:
+    """An architecture of timm with its own preprocessing; no download."""
+    timm = _optional("timm", "pip install timm")
+    with Foreign(f"timm cannot make {name!r}", raises=RequestError):
+        model = timm.create_model(name, pretrained=False)
+        transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=model), is_training=False)
+    return Source(
+        model=model,
+        transform=transform,
+        rebuild=lambda classes: timm.create_model(name, pretrained=False, num_classes=classes),
+        notes=(_UNTRAINED,),
+        untrained=_UNTRAINED,
+    )
+
+
+class LogitsOnly(nn.Module):
+    """A Hugging Face classifier as a plain one: pictures in, logits out."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Logits (B, K) of pictures (B, C, H, W)."""
+        logits: Tensor = self.model(pixel_values=batch).logits
+        return logits
+
+
+class Processor:
+    """A Hugging Face image processor as a transform of one picture."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """The picture as (C, H, W)."""
+        tensor: Tensor = self.processor(images=image, return_tensors="pt")["pixel_values"][0]
+        return tensor
+
+    def __repr__(self) -> str:
+        return f"Processor({self.processor!r})"
+
+
+def _hugging_face(name: str) -> Source:
+    """An image classifier from a folder or the hub's cache, from safetensors only and without code of its own."""
+    transformers = _optional("transformers", "pip install transformers")
+    with Foreign(f"hf:{name} cannot be loaded (safetensors only)", raises=RequestError):
+        model = transformers.AutoModelForImageClassification.from_pretrained(
+            name, use_safetensors=True, trust_remote_code=False
+        )
+        processor = transformers.AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+    try:
+        names: list[str] | None = names_from(dict(model.config.id2label))
+    except (ValueError, TypeError):
+        names = None
+    # The library invents LABEL_0, LABEL_1, ... where a checkpoint has no names.
+    if names and all(one == f"LABEL_{index}" for index, one in enumerate(names)):
+        names = None
+    return Source(LogitsOnly(model), Processor(processor), names, known=names is not None)
+
+
+def _torchscript(name: str) -> Source:
+    """A TorchScript archive; its graph is run by torch's own interpreter, not by Python."""
+    file = Path(name).expanduser()
+    if not file.is_file():
+        raise RequestError(f"no such TorchScript file: {file}")
+    with Foreign(f"{file.name} is no TorchScript file that can be read", raises=RequestError):
+        model = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
+    code = hashlib.sha256(file.read_bytes()).digest()
+    return Source(model, plain_transform(), code=code, notes=(_NO_TRANSFORM,))
+
+
+def _user_function(file: Path, function: str) -> Source:
+    """What a function in the user's own file returns."""
+    if not file.is_file():
+        raise RequestError(f"no such file: {file}")
+    code = file.read_bytes()
+    folder = str(file.resolve().parent)
+    sys.path.insert(0, folder)  # so that the file may import its neighbours
+    try:
+        with Foreign(f"{file.name} cannot be imported", raises=RequestError):
+            module = _import_file(file, code)
+        maker = getattr(module, function, None)
+        if not callable(maker):
+            there = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+            near = difflib.get_close_matches(function, there, n=3, cutoff=0.3)
+            raise RequestError(
+                f"{file.name} has no function {function!r}" + (f"; nearest: {', '.join(near)}" * bool(near))
+            )
+        with Foreign(f"{file.name}:{function} failed", raises=RequestError):
+            made = maker()
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+    return _from_made(made, f"{file.name}:{function}", code)
+
+
+def _import_file(file: Path, code: bytes) -> Any:
+    """The file as a module, registered so that dataclasses and pickling inside it work."""
+    name = f"whylook_user_{hashlib.sha256(code).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise RequestError(f"{file.name} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _from_made(made: Any, what: str, code: bytes) -> Source:
+    """nn.Module, (nn.Module, transform) or (nn.Module, transform, class_names)."""
+    parts = list(made) if isinstance(made, (tuple, list)) else [made]
+    if not 1 <= len(parts) <= 3 or not isinstance(parts[0], nn.Module):
+        raise RequestError(
+            f"{what} returned {type(made).__name__}, expected an nn.Module, (nn.Module, transform) or "
+            "(nn.Module, transform, class_names)"
+        )
+    model, transform, names = [*parts, None, None][:3]
+    if transform is not None and not callable(transform):
+        raise RequestError(f"{what} returned a {type(transform).__name__} as transform, expected something callable")
+    if names is not None:
+        try:
+            names = names_from(names if isinstance(names, dict) else list(names))
+        except (ValueError, TypeError) as error:
+            raise RequestError(f"{what} returned class names that cannot be used: {error}") from error
+    notes = (_NO_TRANSFORM,) if transform is None else ()
+    return Source(model, transform or plain_transform(), names, code=code, notes=notes)
+
+
+def _optional(package: str, remedy: str) -> Any:
+    """A package that not everyone has."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise RequestError(f"{package} is not installed here ({one_line(error)}): {remedy}") from error

@@ -1,0 +1,209 @@
+"""Folders and lists to distinct pictures with labels and metadata.
+
+Knows: class folders, lists, content hashes. Does not know: what is in a picture (it decodes none), models, DuckDB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.errors import RequestError
+from core.images.lists import Table, Value, clean, normal_path, read_table
+from core.records import Failure, ImageEntry
+
+_PICTURES = ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif .ico .tga"
+IMAGE_SUFFIXES = frozenset(_PICTURES.split())
+_LIST_SUFFIXES = frozenset({".csv", ".parquet", ".pq"})
+# Files that lie beside pictures and are none; anything else is tried, so that a picture without suffix is not lost.
+_OTHERS = (
+    ".txt .csv .tsv .md .rst .json .jsonl .yaml .yml .toml .xml .html .htm .ini .cfg .log .db .py .ipynb .sh .parquet "
+    ".pq .pt .pth .th .npy .npz .pkl .safetensors .zip .tar .gz .mp4 .avi .mov .pdf .license"
+)
+_OTHER_SUFFIXES = frozenset(_OTHERS.split())
+_PLAIN_NAMES = frozenset({"license", "licence", "readme", "makefile", "notice", "copying"})
+_ID_LENGTH = 32
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a source holds: distinct pictures, sorted label names, files that failed, and sentences to show."""
+
+    entries: list[ImageEntry]
+    labels: list[str]
+    failures: list[Failure] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """One file to hash: where it is, what it is called, and what was said about it."""
+
+    path: Path
+    relative: str
+    label: str | None
+    metadata: dict[str, Value]
+
+
+def scan(source: Path, *, metadata: Path | None = None) -> Scan:
+    """List the distinct pictures of a folder of class folders, or of a CSV or Parquet list.
+
+    A label is the list's or the metadata's column `label`, else the first folder below `source`. Metadata are read from
+    `metadata`, or from `source/metadata.csv` where it exists. The same bytes twice are one entry with several paths.
+
+    Raises:
+        RequestError: no such source, no pictures in it, or nothing that labels any of them.
+    """
+    if source.is_dir():
+        found = source / "metadata.csv"
+        table = read_table(metadata) if metadata else read_table(found) if found.is_file() else None
+        result = _scan_folder(source, table)
+    elif source.is_file() and source.suffix.lower() in _LIST_SUFFIXES:
+        result = _scan_list(read_table(source), read_table(metadata) if metadata else None)
+    elif source.exists():
+        raise RequestError(f"{source} is neither a folder of class folders nor a .csv or .parquet list")
+    else:
+        raise RequestError(f"no such folder: {source}")
+    if not result.entries and not result.failures:
+        raise RequestError(f"no pictures in {source}: put them into one folder per class")
+    if result.entries and not result.labels:
+        raise RequestError(
+            f"nothing in {source} says which class a picture belongs to: use one folder per class, "
+            "or a list or metadata file with a column `label`"
+        )
+    return result
+
+
+def _scan_folder(source: Path, table: Table | None) -> Scan:
+    """Walk a folder."""
+    failures: list[Failure] = []
+    warnings: list[str] = []
+    told = _by_path(table)
+    candidates = []
+    ignored = 0
+    overruled = 0
+    for path in _walk(source, source, failures, {source.resolve()}):
+        if _is_other(path):
+            ignored += 1
+            continue
+        relative = clean(path.relative_to(source).as_posix())
+        label, row = told.pop(normal_path(relative), (None, {}))
+        folder = relative.partition("/")[0] if "/" in relative else None
+        overruled += label is not None and folder is not None and label != folder
+        candidates.append(_Candidate(path, relative, label if label is not None else folder, row))
+    if ignored:
+        warnings.append(f"{ignored:,} files that are no pictures were ignored (text, tables, code)")
+    if table and told:
+        warnings.append(f"{len(told):,} rows of {table.file.name} match no picture (first: {next(iter(told))})")
+    if table and overruled:
+        warnings.append(f"{overruled:,} labels were taken from {table.file.name} and not from the folder names")
+    return _distinct(candidates, failures, warnings)
+
+
+def _scan_list(listed: Table, table: Table | None) -> Scan:
+    """Follow a list; its paths are relative to the folder it lies in."""
+    failures: list[Failure] = []
+    warnings: list[str] = []
+    told = _by_path(table)
+    candidates = []
+    labels: list[str | None] = listed.labels or [None] * len(listed.paths)
+    for text, label, row in zip(listed.paths, labels, listed.rows, strict=True):
+        relative = normal_path(text)
+        other_label, other = told.pop(relative, (None, {}))
+        candidates.append(_Candidate(listed.file.parent / relative, relative, label or other_label, {**other, **row}))
+    if table and told:
+        warnings.append(f"{len(told):,} rows of {table.file.name} match no picture (first: {next(iter(told))})")
+    return _distinct(candidates, failures, warnings)
+
+
+def _by_path(table: Table | None) -> dict[str, tuple[str | None, dict[str, Value]]]:
+    """Metadata rows by normalised path; two rows for one picture are a mistake worth stopping for."""
+    rows: dict[str, tuple[str | None, dict[str, Value]]] = {}
+    if table is None:
+        return rows
+    labels: list[str | None] = table.labels or [None] * len(table.paths)
+    for text, label, row in zip(table.paths, labels, table.rows, strict=True):
+        path = normal_path(text)
+        if path in rows:
+            raise RequestError(f"{table.file.name} has two rows for {path}")
+        rows[path] = (label, row)
+    return rows
+
+
+def _walk(folder: Path, source: Path, failures: list[Failure], seen: set[Path]) -> Iterator[Path]:
+    """Every visible file below, folders that are links included, in sorted order, each folder once."""
+    try:
+        with os.scandir(folder) as listing:
+            items = sorted(listing, key=lambda item: item.name)
+    except OSError as error:
+        where = clean(folder.relative_to(source).as_posix())
+        failures.append(Failure("images", None, where, f"folder cannot be read: {error.strerror}"))
+        return
+    for item in items:
+        if item.name.startswith(".") or item.name == "__pycache__":
+            continue
+        path = Path(item.path)
+        if item.is_dir():
+            real = path.resolve()
+            if real not in seen:
+                seen.add(real)
+                yield from _walk(path, source, failures, seen)
+        else:
+            yield path
+
+
+def _is_other(path: Path) -> bool:
+    """Whether this file is by its name no picture."""
+    return path.suffix.lower() in _OTHER_SUFFIXES or path.name.lower() in _PLAIN_NAMES
+
+
+def _distinct(candidates: list[_Candidate], failures: list[Failure], warnings: list[str]) -> Scan:
+    """Hash every candidate and merge equal bytes into one entry."""
+    groups: dict[str, list[_Candidate]] = {}
+    labels: set[str] = set()
+    for candidate in sorted(candidates, key=lambda one: one.relative):
+        if candidate.label is not None:
+            labels.add(candidate.label)
+        image_id, reason = _hash(candidate.path)
+        if reason is not None:
+            failures.append(Failure("images", None, candidate.relative, reason))
+        else:
+            groups.setdefault(image_id, []).append(candidate)
+    entries = [_merge(image_id, group, warnings) for image_id, group in groups.items()]
+    unlabelled = sum(entry.label is None for entry in entries)
+    if labels and unlabelled:
+        warnings.append(f"{unlabelled:,} pictures have no label: they are explained but not counted as right or wrong")
+    return Scan(entries, sorted(labels), failures, warnings)
+
+
+def _merge(image_id: str, group: list[_Candidate], warnings: list[str]) -> ImageEntry:
+    """One entry for all files with the same bytes; the first by path decides where they disagree."""
+    labels = list(dict.fromkeys(one.label for one in group if one.label is not None))
+    if len(labels) > 1:
+        warnings.append(f"same picture under {len(labels)} labels: {group[0].relative} is taken as {labels[0]}")
+    merged: dict[str, Value] = {}
+    for one in reversed(group):
+        merged.update({name: value for name, value in one.metadata.items() if value is not None or name not in merged})
+    paths = tuple(dict.fromkeys(one.relative for one in group))
+    return ImageEntry(image_id, group[0].path, paths, labels[0] if labels else None, merged)
+
+
+def _hash(path: Path) -> tuple[str, str | None]:
+    """The content hash of a file (sha256, first 32 hex digits), or the reason why there is none."""
+    try:
+        # A named pipe or a device would hang on open.
+        if path.exists() and not path.is_file():
+            return "", "not a regular file"
+        digest = hashlib.sha256()
+        size = 0
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                size += len(chunk)
+                digest.update(chunk)
+    except (OSError, ValueError) as error:
+        return "", f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    return (digest.hexdigest()[:_ID_LENGTH], None) if size else ("", "empty file (0 bytes)")
