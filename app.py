@@ -6,7 +6,14 @@ Start it with `whylook app`, or with `WHYLOOK_STORE=DIR streamlit run app.py`.
 
 import streamlit as st
 
-st.set_page_config(page_title="whylook", page_icon=":material/visibility:", layout="wide", initial_sidebar_state=280)
+# An eye, drawn here: the symbols that Streamlit offers for a page icon would be fetched from the network.
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
+    '<path d="M2 16Q16 0 30 16Q16 32 2 16Z" fill="#4338ca"/>'
+    '<circle cx="16" cy="16" r="6" fill="#fff"/><circle cx="16" cy="16" r="3" fill="#16181d"/></svg>'
+)
+
+st.set_page_config(page_title="whylook", page_icon=ICON, layout="wide", initial_sidebar_state=280)
 
 PAGES = (
     st.Page("pages/summary.py", title="Summary", icon=":material/dashboard:", default=True),

@@ -37,7 +37,7 @@ def _ink() -> str:
 
 
 def block_order(names: Sequence[str], counts: Mapping[tuple[str, str], int]) -> list[str]:
-    """Classes in an order that puts those confused with each other side by side (second eigenvector of the Laplacian)."""
+    """Classes in an order that puts those confused with each other side by side (Fiedler vector)."""
     if len(names) < 3:
         return list(names)
     places = {name: index for index, name in enumerate(names)}
@@ -52,7 +52,7 @@ def block_order(names: Sequence[str], counts: Mapping[tuple[str, str], int]) -> 
 
 
 def confusion(rows: Sequence[Mapping[str, Any]], *, most: int = 24) -> tuple[alt.Chart, int]:
-    """Heatmap labels x predictions: errors in the accent colour, the diagonal in grey; and how many classes are left out."""
+    """Heatmap labels x predictions: errors in the accent colour, the diagonal in grey; and the classes left out."""
     known = [row for row in rows if row["label"] is not None and row["prediction"] is not None]
     counts = {(row["label"], row["prediction"]): int(row["n"]) for row in known}
     errors: dict[str, int] = {}
@@ -90,7 +90,9 @@ def _confusion_chart(data: pd.DataFrame, order: list[str]) -> alt.Chart:
         ],
     )
     wrong = base.transform_filter("!datum.right").mark_rect(cursor="pointer", cornerRadius=3)
-    wrong = wrong.encode(color=alt.Color("share:Q", legend=None, scale=alt.Scale(range=[_soft(), accent()], domainMin=0)))
+    wrong = wrong.encode(
+        color=alt.Color("share:Q", legend=None, scale=alt.Scale(range=[_soft(), accent()], domainMin=0))
+    )
     right = base.transform_filter("datum.right").mark_rect(cursor="pointer", cornerRadius=3, color=GREY)
     right = right.encode(opacity=alt.Opacity("share:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0.1, 0.45])))
     light = "#16181d" if dark() else "#ffffff"
@@ -133,13 +135,30 @@ def probabilities(top: Sequence[tuple[str, float]], *, label: str | None) -> alt
     order = [name for name, _ in top]
     base = alt.Chart(data).encode(y=alt.Y("class:N", sort=order, title=None, axis=_axis(ticks=False, domain=False)))
     bars = base.mark_bar(cornerRadius=3).encode(
-        x=alt.X("probability:Q", scale=alt.Scale(domain=[0, 1.12]), axis=None),
+        x=alt.X("probability:Q", scale=alt.Scale(domain=[0, 1.35]), axis=None),
         color=alt.condition("datum.is_label", alt.value(accent()), alt.value(GREY)),
     )
     text = base.mark_text(align="left", dx=5, fontSize=14, color=_ink()).encode(
         x="probability:Q", text=alt.Text("probability:Q", format=".1%")
     )
     return (bars + text).properties(height=alt.Step(30))
+
+
+def drops(rows: Sequence[tuple[str, float]]) -> alt.LayerChart:
+    """Probability lost by hiding a region, in points: the attended one in the accent colour."""
+    data = pd.DataFrame(
+        [{"hidden": name, "points": 100 * value, "first": i == 0} for i, (name, value) in enumerate(rows)]
+    )
+    order = [name for name, _ in rows]
+    axis = _axis(ticks=False, domain=False)
+    base = alt.Chart(data).encode(y=alt.Y("hidden:N", sort=order, title=None, axis=axis))
+    least = min(0.0, float(data["points"].min()))
+    bars = base.mark_bar(cornerRadius=3).encode(
+        x=alt.X("points:Q", scale=alt.Scale(domain=[least, 135]), axis=None),
+        color=alt.condition("datum.first", alt.value(accent()), alt.value(GREY)),
+    )
+    text = base.transform_calculate(at="max(datum.points, 0)").mark_text(align="left", dx=5, fontSize=14, color=_ink())
+    return (bars + text.encode(x="at:Q", text=alt.Text("points:Q", format=".0f"))).properties(height=alt.Step(34))
 
 
 def distribution(shares: Sequence[float]) -> alt.Chart:

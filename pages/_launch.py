@@ -12,14 +12,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import streamlit as st
 
 from core.errors import RequestError
-from core.pipeline import RunRequest
 from pages._shared import store, store_folder
+
+if TYPE_CHECKING:
+    from core.pipeline import RunRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = "app-run.log"
@@ -42,7 +44,9 @@ def start(request: RunRequest) -> None:
         RequestError: The request is wrong, the app is open to other machines, or a run already writes to this store.
     """
     if not may_start():
-        raise RequestError("this app is reachable from other machines, so it starts no runs: use whylook run in a terminal")
+        raise RequestError(
+            "this app is reachable from other machines, so it starts no runs: use whylook run in a terminal"
+        )
     if busy():
         raise RequestError("a run is already writing to this store: wait for it, or cancel it first")
     request.check()

@@ -59,7 +59,9 @@ def view(rgb: NDArray[np.uint8], heat: NDArray[np.float32] | None, kind: str, *,
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _views(folder: str, generation: int, run: str, ids: tuple[str, ...], kinds: tuple[str, ...]) -> dict[str, list[Shown]]:
+def _views(
+    folder: str, generation: int, run: str, ids: tuple[str, ...], kinds: tuple[str, ...]
+) -> dict[str, list[Shown]]:
     thumbnails = read("thumbnails", list(ids))
     maps = read("maps", run, list(ids)) if set(kinds) != {"original"} else {}
     made: dict[str, list[Shown]] = {}
@@ -95,9 +97,10 @@ def heat_picture(folder: str, generation: int, run: str, label: str | None, side
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def full_picture(folder: str, image_id: str, paths: tuple[str, ...], source: str, longest: int = 768) -> bytes | None:
-    """The file itself, at most `longest` on its long side, if it is still there with the very bytes that were explained."""
+    """The file itself, at most `longest` on its long side, if it still has the very bytes that were explained."""
+    folder_ = Path(source) if Path(source).is_dir() else Path(source).parent  # a list lies beside its pictures
     for name in paths:
-        file = Path(source) / name if source else Path(name)
+        file = folder_ / name
         try:
             if hashlib.sha256(file.read_bytes()).hexdigest()[: len(image_id)] != image_id:
                 continue

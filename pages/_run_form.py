@@ -6,17 +6,20 @@ Knows: the options of a run and how to ask for them. Does not know: how a run is
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from core.attribution import METHODS
 from core.errors import RequestError
-from core.pipeline import RunRequest
 from pages._launch import ROOT
 from pages._shared import store_folder
 
+if TYPE_CHECKING:
+    from core.pipeline import RunRequest
+
 DEMO = ROOT / "data" / "demo"
+METHODS = ("gradcam", "gradcam++", "layercam")
+"""The keys of core.attribution.METHODS (a test compares them); spelled out so that this page does not load torch."""
 NO_JUDGE, DEMO_JUDGE, OWN_JUDGE = "No judge", "The demo judge", "My own GGUF files"
 
 
@@ -34,13 +37,17 @@ def ask(settings: dict[str, Any]) -> RunRequest | None:
     """Draws the form; gives the request when it is sent. Raises RequestError when something is missing."""
     start = defaults(settings)
     judges = [NO_JUDGE, *([DEMO_JUDGE] if demo_judge() else []), OWN_JUDGE]
-    chosen = OWN_JUDGE if start["vlm"] and start["vlm"] != str(DEMO / "judge" / "judge.gguf") else judges[min(1, len(judges) - 1)]
+    chosen = (
+        OWN_JUDGE
+        if start["vlm"] and start["vlm"] != str(DEMO / "judge" / "judge.gguf")
+        else judges[min(1, len(judges) - 1)]
+    )
     with st.container(border=True):
         images = st.text_input("Pictures", start["images"], help="A folder of class folders, or a CSV or Parquet list.")
         spec = st.text_input(
             "Classifier",
             start["classifier"],
-            help="torchvision:NAME · timm:NAME · hf:FOLDER · torchscript:FILE · FILE.py:FUNCTION (runs that file's code)",
+            help="torchvision:NAME · timm:NAME · hf:FOLDER · torchscript:FILE · FILE.py:FUNCTION (runs that file)",
         )
         judge = st.segmented_control("Judge", judges, default=chosen, required=True, key="judge_choice")
         vlm, mmproj = _judge_files(judge, start)
@@ -50,6 +57,8 @@ def ask(settings: dict[str, Any]) -> RunRequest | None:
             return None
     if not images.strip() or not spec.strip():
         raise RequestError("a run needs pictures and a classifier: fill in both fields")
+    from core.pipeline import RunRequest  # brings torch along: only when a run is really asked for
+
     return RunRequest(
         images=Path(images.strip()).expanduser().resolve(),
         classifier=spec.strip(),

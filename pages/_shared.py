@@ -9,17 +9,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 
-from core import findings as core_findings
 from core import queries
-from core import report as core_report
-from core.embedding import Embedder, load_embedder
 from core.errors import WhylookError
 from core.store import Store
+
+if TYPE_CHECKING:
+    from core.embedding import Embedder
+    from core.findings import Finding
+
+# The embedder, findings and reports are imported where they are used: the first picture does not wait for them.
 
 
 def store_folder() -> Path:
@@ -77,20 +80,23 @@ def ids_of(result: queries.SqlResult, run: str) -> tuple[str, ...]:
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _findings(folder: str, generation: int, run: str) -> list[core_findings.Finding]:
-    return core_findings.summarise(store().reader(), run)
+def _findings(folder: str, generation: int, run: str) -> list[Finding]:
+    from core.findings import summarise
+
+    return summarise(store().reader(), run)
 
 
-def findings(run: str) -> list[core_findings.Finding]:
+def findings(run: str) -> list[Finding]:
     """Ranked findings of a run."""
     return _findings(str(store_folder()), store().generation(), run)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def _report(folder: str, generation: int, run: str, kind: str) -> str:
-    found = findings(run)
+    from core import report as core_report
+
     writer = core_report.markdown if kind == "md" else core_report.html
-    return writer(store().reader(), run, found)
+    return writer(store().reader(), run, findings(run))
 
 
 def report(run: str, kind: str) -> str:
@@ -100,6 +106,8 @@ def report(run: str, kind: str) -> str:
 
 @st.cache_resource(show_spinner=False)
 def _embedder() -> Embedder:
+    from core.embedding import load_embedder
+
     return load_embedder()
 
 
@@ -116,7 +124,9 @@ def text_vector(text: str) -> tuple[np.ndarray | None, str | None]:
         return None, str(problem)
 
 
-def matches(run: str, text: str, *, within: Sequence[str] | None, limit: int) -> tuple[queries.SearchResult, str | None]:
+def matches(
+    run: str, text: str, *, within: Sequence[str] | None, limit: int
+) -> tuple[queries.SearchResult, str | None]:
     """Explanations that match a text by words and by meaning; the second value says why meaning was left out."""
     vector, problem = text_vector(text)
     ids = list(within) if within is not None else None

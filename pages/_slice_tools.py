@@ -61,14 +61,14 @@ def examples(run: str) -> list[tuple[str, str]]:
 
 def toolbar(run: str, sql: str, use: Callable[[str], None]) -> None:
     """Columns, examples and saved slices; `use` puts a query into the editor."""
-    left, middle, right = st.columns(3)
-    with left.popover("Columns", width="stretch"):
+    place = st.container(horizontal=True)
+    with place.popover("Columns"):
         rows = [(name, kind, MEANING.get(name, "your metadata")) for name, kind in read("columns")]
         st.dataframe(pd.DataFrame(rows, columns=["column", "type", "meaning"]), hide_index=True, height=420, width=640)
-    with middle.popover("Examples", width="stretch"):
+    with place.popover("Examples"):
         for index, (words, query) in enumerate(examples(run)):
             st.button(plain(words), key=f"example-{index}", on_click=use, args=(query,), width="stretch")
-    with right.popover("Saved", width="stretch"):
+    with place.popover("Saved"):
         saved_slices(sql, use)
 
 
@@ -87,7 +87,9 @@ def saved_slices(sql: str, use: Callable[[str], None]) -> None:
             width="stretch",
             help=plain(item.get("note") or item["sql"]),
         )
-        drop.button("", key=f"drop-{index}", icon=":material/delete:", help="Delete", on_click=_drop, args=(item["name"],))
+        drop.button(
+            "", key=f"drop-{index}", icon=":material/delete:", help="Delete", on_click=_drop, args=(item["name"],)
+        )
     with st.form("save-slice", clear_on_submit=True, border=False):
         name = st.text_input("Save this query as", max_chars=80, placeholder="cows off the meadow")
         if st.form_submit_button("Save", type="primary", disabled=not sql.strip()):

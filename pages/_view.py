@@ -52,7 +52,7 @@ def score_text(value: float | None) -> str:
 
 
 def says(row: Row) -> str:
-    """What the classifier made of it: `cow → camel 83%`, or `cow 98%` when right, or only the answer without a label."""
+    """What the classifier made of it: `cow → camel 83%`, or `cow 98%` when right or without a label."""
     label, prediction = row.get("label"), row.get("prediction")
     if prediction is None:
         return f"{label or '?'} · not classified"
@@ -63,7 +63,13 @@ def says(row: Row) -> str:
 
 
 def grid(
-    rows: Sequence[Row], pictures: Mapping[str, Sequence[Mapping[str, str]]], *, run: str, key: str, size: int, **state: Any
+    rows: Sequence[Row],
+    pictures: Mapping[str, Sequence[Mapping[str, str]]],
+    *,
+    run: str,
+    key: str,
+    size: int,
+    **state: Any,
 ) -> None:
     """Cards with one or more views of each picture; a click opens the picture's page."""
     items = []

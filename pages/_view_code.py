@@ -1,8 +1,8 @@
 """JavaScript and CSS of the one drawing component: clickable pictures, matrix, class table and search hits.
 
 Knows: the DOM. Does not know: Python data. Everything that comes from data is set as text or as an attribute, never as
-HTML, so that no class name, file name or judge's text can become markup. Links are real anchors (a middle click or "copy
-link" works); a plain click is sent to Python, which changes page without a reload.
+HTML, so that no class name, file name or judge's text can become markup. Links are real anchors (a middle click or
+"copy link" works); a plain click is sent to Python, which changes page without a reload.
 """
 
 JS = """
@@ -140,6 +140,16 @@ export default function ({ parentElement, data, setTriggerValue }) {
     return list;
   };
 
+  const drawFacts = () => {
+    const table = make('table', 'facts');
+    for (const [name, value] of data.rows) {
+      const line = make('tr');
+      line.append(make('th', '', name), make('td', '', value));
+      table.append(line);
+    }
+    return table;
+  };
+
   const drawCopy = () => {
     const button = make('button', 'copy', data.text);
     button.addEventListener('click', async () => {
@@ -151,7 +161,9 @@ export default function ({ parentElement, data, setTriggerValue }) {
     return button;
   };
 
-  const draw = { grid: drawGrid, matrix: drawMatrix, classes: drawClasses, hits: drawHits, copy: drawCopy }[data.kind];
+  const draw = {
+    grid: drawGrid, matrix: drawMatrix, classes: drawClasses, hits: drawHits, facts: drawFacts, copy: drawCopy,
+  }[data.kind];
   root.replaceChildren(draw());
   root.dataset.state = state;
 }
@@ -167,46 +179,58 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
 .frame img { width: 100%; height: 100%; object-fit: contain; display: block; }
 .frame .missing { position: absolute; inset: 0; display: grid; place-items: center; opacity: 0.6; font-size: 0.8rem;
   text-align: center; padding: 4px; }
-.frame .label { position: absolute; left: 6px; bottom: 6px; background: rgba(0,0,0,.62); color: #fff; border-radius: 4px;
+.frame .label { position: absolute; left: 6px; bottom: 6px; background: rgba(0,0,0,.62); color: #fff;
+  border-radius: 4px;
   padding: 0 6px; font-size: 0.75rem; }
 .frame.small { width: 46px; border-radius: 4px; }
 .dot { display: inline-block; width: 0.75em; height: 0.75em; border-radius: 50%; margin-right: 0.5em; flex: none; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(var(--size), 100%), 1fr)); gap: 14px; }
-.card { display: block; border-radius: 8px; border: 1px solid var(--st-border-color); border-bottom: 5px solid var(--cell);
+.card { display: block; border-radius: 8px; border: 1px solid var(--st-border-color);
+  border-bottom: 5px solid var(--cell);
   padding: 6px; background: var(--st-background-color); transition: border-color .12s; }
-.card:not(.dead):hover, .cell:not(.dead):hover { border-color: var(--st-primary-color); border-bottom-color: var(--cell); }
+.card:not(.dead):hover, .cell:not(.dead):hover { border-color: var(--st-primary-color);
+  border-bottom-color: var(--cell); }
 .card .pictures { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; gap: 4px; }
 .card .words { display: block; padding: 6px 4px 2px; }
 .card .title { display: block; font-weight: 600; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .card .line { display: block; opacity: 0.72; font-size: 0.88rem; overflow: hidden; text-overflow: ellipsis;
   white-space: nowrap; }
 .matrix { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; }
-.cell { display: block; border: 1px solid var(--st-border-color); border-left: 8px solid var(--cell); border-radius: 8px;
+.cell { display: block; border: 1px solid var(--st-border-color); border-left: 8px solid var(--cell);
+  border-radius: 8px;
   padding: 12px 14px; background: var(--st-background-color); min-width: 0; }
 .cell:not(.dead):hover { border-left-color: var(--cell); border-bottom-color: var(--st-primary-color); }
 .cell .name { display: block; font-weight: 600; }
 .cell .numbers { display: flex; align-items: baseline; gap: 12px; flex-wrap: wrap; }
 .cell .big { font-size: 2.6rem; font-weight: 650; line-height: 1.15; font-variant-numeric: tabular-nums; }
-.cell .share { opacity: 0.72; font-variant-numeric: tabular-nums; }
+.cell .share { white-space: nowrap; opacity: 0.72; font-variant-numeric: tabular-nums; }
 .cell .strip { display: grid; grid-template-columns: repeat(6, 1fr); gap: 5px; margin-top: 8px; }
 .scroll { max-height: 640px; overflow: auto; border: 1px solid var(--st-border-color); border-radius: 8px; }
 table.classes { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-.classes th { position: sticky; top: 0; background: var(--st-secondary-background-color); font-weight: 600; font-size: .9rem;
-  text-align: left; padding: 8px 12px; z-index: 1; white-space: nowrap; }
-.classes td { padding: 5px 12px; border-top: 1px solid var(--st-border-color); }
+.classes th { position: sticky; top: 0; background: var(--st-secondary-background-color); font-weight: 600;
+  font-size: .9rem;
+  text-align: left; padding: 8px 10px; z-index: 1; white-space: nowrap; }
+.classes td { padding: 5px 10px; border-top: 1px solid var(--st-border-color); }
 .classes .number { text-align: right; white-space: nowrap; }
-.classes .text { max-width: 16rem; overflow-wrap: anywhere; }
-.classes .barcell { min-width: 150px; width: 24%; }
+.classes .text { min-width: 7.5rem; max-width: 16rem; overflow-wrap: break-word; word-break: break-word; }
+.classes .barcell { min-width: 90px; width: 24%; }
 .link { color: var(--st-link-color, var(--st-primary-color)); }
 .link:hover { text-decoration: underline; }
-.track { position: relative; display: block; height: 14px; border-radius: 3px; background: var(--st-secondary-background-color); }
-.track .fill { position: absolute; inset: 0 auto 0 0; border-radius: 3px; background: var(--st-primary-color); opacity: .8; }
+.track { position: relative; display: block; height: 14px; border-radius: 3px;
+  background: var(--st-secondary-background-color); }
+.track .fill { position: absolute; inset: 0 auto 0 0; border-radius: 3px; background: var(--st-primary-color);
+  opacity: .8; }
 .track .whisker { position: absolute; top: 6px; height: 2px; background: var(--st-text-color); }
 .track .whisker::before, .track .whisker::after { content: ''; position: absolute; top: -4px; width: 2px; height: 10px;
   background: var(--st-text-color); }
 .track .whisker::before { left: 0; } .track .whisker::after { right: 0; }
+.facts { border-collapse: collapse; width: 100%; }
+.facts th { text-align: left; font-weight: 400; opacity: .7; width: 45%; }
+.facts th, .facts td { padding: 6px 8px 6px 0; border-top: 1px solid var(--st-border-color); overflow-wrap: anywhere; }
+.facts tr:first-child > * { border-top: 0; }
 .hits { display: flex; flex-direction: column; gap: 12px; }
-.hit { display: grid; grid-template-columns: minmax(180px, 300px) 1fr; gap: 18px; border: 1px solid var(--st-border-color);
+.hit { display: grid; grid-template-columns: minmax(180px, 300px) 1fr; gap: 18px;
+  border: 1px solid var(--st-border-color);
   border-left: 8px solid var(--cell); border-radius: 8px; padding: 10px 14px 10px 10px; }
 .hit .pictures { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; gap: 6px; align-content: start; }
 .hit .title { display: flex; align-items: center; gap: .25em; flex-wrap: wrap; font-weight: 600; }

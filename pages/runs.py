@@ -12,7 +12,6 @@ import pandas as pd
 import streamlit as st
 
 from core.errors import RequestError, WhylookError
-from core.pipeline import request_from_settings
 from pages import _launch
 from pages._frame import Run, guarded, open_page, run_title, when
 from pages._run_form import ask
@@ -38,7 +37,9 @@ def main() -> None:
         return
     if records:
         overview(records)
-    current = next((item for item in records if run and item["run"] == run["run"]), None) or (records[0] if records else None)
+    current = next((item for item in records if run and item["run"] == run["run"]), None) or (
+        records[0] if records else None
+    )
     if current:
         details(current)
     new_run((current or {}).get("settings") or {}, open_now=st.query_params.get("new") == "1")
@@ -135,7 +136,7 @@ def _state(run: Run) -> str:
 
 def details(run: Run) -> None:
     """One run: what to do with it, counts per state, settings, failures."""
-    st.subheader(plain(run_title(run)))
+    st.subheader(plain(f"{run_title(run)} · {_state(run)}"))
     look, again, _ = st.columns([1, 1, 2])
     if look.button("See the summary", icon=":material/dashboard:", width="stretch"):
         go("summary", run=run["run"])
@@ -143,7 +144,7 @@ def details(run: Run) -> None:
     words = "Resume" if unfinished else "Run again"
     help_ = "Goes on where it stopped; nothing is done twice. Runs the classifier's code again."
     if again.button(words, icon=":material/resume:", disabled=_launch.busy(), width="stretch", help=help_):
-        launch(lambda: request_from_settings(run.get("settings") or {}, store=store_folder()))
+        launch(lambda: again_request(run))
     published = store().exists() and any(item["run"] == run["run"] for item in read("runs"))
     if published:
         counts = read("run_counts", run["run"])
@@ -159,6 +160,13 @@ def details(run: Run) -> None:
             column.metric(name, f"{n:,}")
         failures(run["run"])
     settings(run)
+
+
+def again_request(run: Run) -> Any:
+    """The request a run came from."""
+    from core.pipeline import request_from_settings  # brings torch along: only when it is needed
+
+    return request_from_settings(run.get("settings") or {}, store=store_folder())
 
 
 def failures(name: str) -> None:

@@ -12,12 +12,12 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from core.errors import QueryError
-from core.statistics import format_percent
+from core.statistics import format_number, format_percent
 from pages import _charts
 from pages._frame import Run, empty, guarded, open_page
 from pages._pictures import full_picture, rgb_of, scale_picture, view, views
 from pages._shared import read, slice_ids, store_folder
-from pages._view import go, grid, percent, score_text
+from pages._view import draw, go, grid, percent, score_text
 from pages._words import cell, plain
 
 NEIGHBOURS = 4
@@ -113,7 +113,7 @@ def pictures(run: Run, sample: dict[str, Any]) -> None:
         columns[1].info(f"No map: {plain(reason)}.", icon=":material/blur_off:")
         return
     columns[1].markdown("**Overlay**: where it looked")
-    columns[2].markdown("**Masked**: what the judge was shown")
+    columns[2].markdown("**Masked**: what the judge saw")
     overlay_place, masked_place = columns[1].empty(), columns[2].empty()
     with columns[1]:
         st.image(scale_picture(), width="stretch", caption="no attention … all attention")
@@ -139,7 +139,9 @@ def evidence(sample: dict[str, Any]) -> None:
             st.markdown(plain(sample["justification"]))
     elif sample.get("judge_state") in ("abstained", "failed"):
         words = "abstained" if sample["judge_state"] == "abstained" else "failed on this picture"
-        st.info(f"The judge {words}: {plain(sample.get('judge_reason') or 'no reason given')}.", icon=":material/gavel:")
+        st.info(
+            f"The judge {words}: {plain(sample.get('judge_reason') or 'no reason given')}.", icon=":material/gavel:"
+        )
     left, middle, right = st.columns(3, gap="large")
     with left:
         st.subheader("Classifier")
@@ -164,21 +166,18 @@ def causal(sample: dict[str, Any]) -> None:
     if drop is None:
         st.caption("Not measured for this picture.")
         return
-    columns = st.columns(2)
-    columns[0].metric("Attended hidden", _change(drop))
-    if chance is not None:
-        columns[1].metric("As much elsewhere", _change(chance))
+    rows = [("what it looked at", drop)] + ([("as much elsewhere", chance)] if chance is not None else [])
+    st.altair_chart(_charts.drops(rows), width="stretch", key="causal")
     keep = sample.get("causal_keep")
-    verdict = "What it looked at matters." if chance is None or drop > chance + 0.1 else "Hiding it matters no more than chance."
+    verdict = (
+        "What it looked at matters."
+        if chance is None or drop > chance + 0.1
+        else "Hiding it matters no more than chance."
+    )
     st.caption(
-        f"Change of the prediction's probability. {verdict}"
+        f"Points of probability lost when a region is hidden. {verdict}"
         + (f" With nothing else left to see it is {format_percent(keep)}." if keep is not None else "")
     )
-
-
-def _change(drop: float) -> str:
-    points = round(-drop * 100)
-    return "0 points" if points == 0 else f"{'−' if points < 0 else '+'}{abs(points)} points"
 
 
 def facts(sample: dict[str, Any]) -> None:
@@ -190,7 +189,7 @@ def facts(sample: dict[str, Any]) -> None:
         known = {str(key): value for key, value in (sample.get("metadata") or {}).items() if value is not None}
         known |= {"file": ", ".join(sample.get("paths") or [str(sample.get("path"))])}
         known |= {"size of the file": f"{sample.get('width')} × {sample.get('height')} pixels"}
-        _facts(known)
+        _facts(known, key="about")
     with right:
         st.subheader("Attention")
         measured = {
@@ -200,15 +199,20 @@ def facts(sample: dict[str, Any]) -> None:
             "centre from the left": sample.get("attention_x"),
             "centre from the top": sample.get("attention_y"),
         }
-        _facts({key: format_percent(value) for key, value in measured.items() if value is not None})
+        _facts({key: format_percent(value) for key, value in measured.items() if value is not None}, key="attention")
 
 
-def _facts(known: dict[str, Any]) -> None:
+def _facts(known: dict[str, Any], *, key: str) -> None:
     if not known:
         st.caption("Nothing recorded.")
         return
-    lines = [f"| {plain(key)} | {plain(value)} |" for key, value in known.items()]
-    st.markdown("\n".join(["| | |", "|:--|:--|", *lines]))
+    draw("facts", key=key, rows=[[name, _fact(value)] for name, value in known.items()])
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return format_number(value) if isinstance(value, float) else str(value)
 
 
 def neighbours(name: str, image_id: str) -> None:
@@ -224,7 +228,7 @@ def neighbours(name: str, image_id: str) -> None:
         with column:
             st.subheader(words)
             if rows:
-                grid(rows, views(name, [row["image_id"] for row in rows]), run=name, key=f"near-{key}", size=130)
+                grid(rows, views(name, [row["image_id"] for row in rows]), run=name, key=f"near-{key}", size=92)
             else:
                 st.caption("None.")
     if st.button("More like this", icon=":material/search:"):

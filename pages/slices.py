@@ -18,13 +18,14 @@ from core.statistics import format_mean, format_rate, mean_interval, wilson
 from pages import _charts
 from pages._frame import Run, guarded, open_page
 from pages._pictures import VIEWS, scale_picture, views
-from pages._shared import read, slice_ids, sql as run_sql
+from pages._shared import read, slice_ids
+from pages._shared import sql as run_sql
 from pages._slice_tools import toolbar
 from pages._view import copy_button, go, grid
 from pages._words import file_name, pictures_text, plain, slice_sql
 
 PER_PAGE = 48
-SIZES = {"Small": 130, "Medium": 190, "Large": 290}
+SIZES = {"Small": 110, "Medium": 165, "Large": 270}
 ORDERS = {
     "As the query says": None,
     "Confidence, highest first": ("confidence", True),
@@ -69,7 +70,10 @@ def editor(run: Run) -> str:
     toolbar(run["run"], wanted, _use)
     with box:
         text = st.text_area(
-            "SELECT over samples", key="sql_editor", height=260, help="Ctrl+Enter runs it. One SELECT; nothing can be changed."
+            "SELECT over samples",
+            key="sql_editor",
+            height=260,
+            help="Ctrl+Enter runs it. One SELECT; nothing can be changed.",
         )
         run_column, copy_column = st.columns(2)
         run_column.button("Run", type="primary", icon=":material/play_arrow:", width="stretch", help="Ctrl+Enter")
@@ -99,21 +103,32 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
     if ids:
         against_rest(name, ids)
     kinds = ["Pictures", "Table", "Charts"] if ids else ["Table"]
-    tabs, download = st.columns([3, 1], vertical_alignment="bottom")
     kind = kinds[0]
-    if len(kinds) > 1:
-        with tabs:
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
+        if len(kinds) > 1:
             kind = st.segmented_control(
-                "Show as", kinds, default=kinds[0], required=True, key="as", bind="query-params", label_visibility="collapsed"
+                "Show as",
+                kinds,
+                default=kinds[0],
+                required=True,
+                key="as",
+                bind="query-params",
+                label_visibility="collapsed",
             )
-    download.download_button(
-        "CSV", lambda: csv(result), file_name((name, "slice"), ".csv"), "text/csv", icon=":material/download:",
-        on_click="ignore", width="stretch",
-    )  # fmt: skip
+        st.download_button(
+            "CSV",
+            lambda: csv(result),
+            file_name((name, "slice"), ".csv"),
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
     if not ids:
         columns = "image_id" in result.columns
         st.caption(
-            f"No picture of run {plain(name)} is in this result." if columns else "Add image_id to the SELECT to see pictures."
+            f"No picture of run {plain(name)} is in this result."
+            if columns
+            else "Add image_id to the SELECT to see pictures."
         )
     if kind == "Pictures":
         pictures(name, text, ids)
@@ -137,15 +152,17 @@ def against_rest(name: str, ids: tuple[str, ...]) -> None:
     for column, (words, here, there) in zip(columns[1:], facts, strict=False):
         value, _, bounds = here.partition(" ")
         column.metric(words, value, bounds or None, delta_color="off", delta_arrow="off")
-        column.caption(f"rest {there}" if rest.n else "nothing is left outside this slice")
+        column.caption(f"rest {there}" if rest.n else "no rest")
 
 
 def pictures(name: str, text: str, ids: tuple[str, ...]) -> None:
     """The grid: view, order, size, pages; a click opens the picture."""
-    view_column, order_column, size_column = st.columns([2, 1.6, 1], vertical_alignment="bottom")
-    shown = view_column.segmented_control("View", list(VIEWS), default="Original", required=True, key="view", bind="query-params")
-    order = order_column.selectbox("Sort", list(ORDERS), key="sort", bind="query-params")
-    size = size_column.selectbox("Size", list(SIZES), index=1, key="size", bind="query-params")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        shown = st.segmented_control(
+            "View", list(VIEWS), default="Original", required=True, key="view", bind="query-params"
+        )
+        order = st.selectbox("Sort", list(ORDERS), key="sort", bind="query-params", width=230)
+        size = st.selectbox("Size", list(SIZES), index=1, key="size", bind="query-params", width=130)
     pages = -(-len(ids) // PER_PAGE)
     page = min(st.session_state.get("page", 1), pages)
     rows = page_rows(name, ids, ORDERS[order], (page - 1) * PER_PAGE)
@@ -169,9 +186,7 @@ def page_rows(name: str, ids: tuple[str, ...], order: tuple[str, bool] | None, s
     """Rows of one page of the grid, in the wanted order."""
     if order is not None:
         column, descending = order
-        return read(
-            "pictures", name, ids=list(ids), order=column, descending=descending, limit=PER_PAGE, offset=start
-        )
+        return read("pictures", name, ids=list(ids), order=column, descending=descending, limit=PER_PAGE, offset=start)
     page = list(ids[start : start + PER_PAGE])
     rows = {row["image_id"]: row for row in read("pictures", name, ids=page, limit=PER_PAGE)}
     return [rows[image_id] for image_id in page if image_id in rows]
@@ -203,7 +218,8 @@ def charts(name: str, ids: tuple[str, ...]) -> None:
     stats = read("slice_stats", name, list(ids))
     if stats.inside.scores.size:
         st.altair_chart(
-            _charts.scores_inside_and_rest(np.asarray(stats.inside.scores), np.asarray(stats.rest.scores)), width="stretch"
+            _charts.scores_inside_and_rest(np.asarray(stats.inside.scores), np.asarray(stats.rest.scores)),
+            width="stretch",
         )
     words = [column for column, kind in read("metadata_columns") if kind in ("VARCHAR", "BOOLEAN")]
     options = ["label", "prediction", "cell", *words]

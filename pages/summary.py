@@ -54,7 +54,7 @@ def headline(counts: Any, matrix: list[dict[str, Any]]) -> None:
         facts.append(("Right for the right reason", wilson(cells.get("correct_high", 0), judged)))
         wrong_reason = cells.get("correct_low", 0)
         right = wrong_reason + cells.get("correct_high", 0)
-        facts.append(("Of the right ones, for the wrong reason", wilson(wrong_reason, right)))
+        facts.append(("Right ones for the wrong reason", wilson(wrong_reason, right)))
     for column, (words, rate) in zip(st.columns(3), facts, strict=False):
         text = format_rate(rate)
         value, _, rest = text.partition(" ")
@@ -63,14 +63,16 @@ def headline(counts: Any, matrix: list[dict[str, Any]]) -> None:
 
 def attention_matrix(run: Run, matrix: list[dict[str, Any]]) -> None:
     """Correct x attention, every cell with its pictures; a click opens them in Slices."""
-    st.subheader("Was it right, and did it look at the right thing?")
+    st.subheader("Right answer, right reason?")
     name = run["run"]
     counted = {row["cell"]: int(row["n"]) for row in matrix}
     judged = sum(n for kind, n in counted.items() if kind is not None)
     left_out = counted.get(None, 0)
     if not judged:
         st.info("No judge looked at this run, so attention has no score.", icon=":material/visibility_off:")
-        st.write("A judge is a vision-language model that says what the classifier looked at. Add one on the Runs page.")
+        st.write(
+            "A judge is a vision-language model that says what the classifier looked at. Add one on the Runs page."
+        )
         if st.button("Run it again with a judge"):
             go("runs", run=name, new="1")
         return
@@ -93,11 +95,10 @@ def attention_matrix(run: Run, matrix: list[dict[str, Any]]) -> None:
             }
         )
     draw("matrix", key="matrix", cells=cells)
-    note = f"n {judged:,} judged · looked right: score of 2.5 or more out of 5"
-    left, right = st.columns([3, 1], vertical_alignment="center")
-    left.caption(note)
-    if left_out and right.button(f"{left_out:,} {NOT_JUDGED.words}", type="tertiary"):
-        go("slices", run=name, sql=slice_sql(name, cell_condition(None)))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"n {judged:,} judged · looked right: a score of 2.5 or more out of 5", width="content")
+        if left_out and st.button(f"{left_out:,} {NOT_JUDGED.words}", type="tertiary"):
+            go("slices", run=name, sql=slice_sql(name, cell_condition(None)))
 
 
 def confusion(name: str, counts: Any) -> None:
@@ -127,7 +128,9 @@ def summarise(name: str) -> None:
     left, *rest = st.columns([2, 1, 1], vertical_alignment="bottom")
     left.subheader("What should the team know?")
     if not wanted:
-        st.write("Failures, shortcut suspicions, confusions, weak classes, suspected wrong labels and attention habits.")
+        st.write(
+            "Failures, shortcut suspicions, confusions, weak classes, suspected wrong labels and attention habits."
+        )
         if st.button("Summarise this dataset", type="primary", icon=":material/bolt:"):
             st.query_params["findings"] = "1"
             st.rerun()
@@ -189,7 +192,9 @@ def one_finding(name: str, finding: Any) -> None:
         words, pictures, query = st.columns([6, 1.3, 1], vertical_alignment="center")
         words.markdown(f"**{finding.rank}.** {plain(finding.sentence)}")
         words.caption(f"{plain(finding.kind).replace('_', ' ')} · n {finding.n:,}")
-        if pictures.button("Pictures", key=f"pictures-{finding.rank}", icon=":material/photo_library:", width="stretch"):
+        if pictures.button(
+            "Pictures", key=f"pictures-{finding.rank}", icon=":material/photo_library:", width="stretch"
+        ):
             go("slices", run=name, sql=finding.sql)
         with query.popover("SQL", width="stretch"):
             st.code(finding.sql, language="sql", wrap_lines=True)
@@ -218,10 +223,10 @@ HEAD = [
     ["class", "text"],
     ["looks at", ""],
     ["pictures", "number"],
-    ["accuracy with 95% interval", ""],
+    ["accuracy, 95% interval", ""],
     ["", "number"],
-    ["mean score, 0–5", "number"],
-    ["most often called", "text"],
+    ["score 0–5", "number"],
+    ["mostly called", "text"],
 ]
 
 
