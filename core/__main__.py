@@ -1,0 +1,265 @@
+"""The command line: `whylook COMMAND` or `python -m core COMMAND`.
+
+Knows: words, options, exit codes (0 done, 1 finished with failures recorded, 2 wrong request). Does not know: how
+anything is computed. Heavy modules are imported by the command that needs them, so that `whylook sql` starts at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from core.errors import RequestError, WhylookError
+
+DEMO = Path(__file__).resolve().parent.parent / "data" / "demo"
+METHODS = ("gradcam", "gradcam++", "layercam")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that answers a wrong request with one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """One line on stderr, exit code 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    try:
+        arguments = build_parser().parse_args(argv)
+    except SystemExit as end:  # argparse has said what is wrong, or printed the help
+        return int(end.code or 0)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except WhylookError as error:
+        print(f"whylook: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("whylook: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `whylook sql … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def build_parser() -> Parser:
+    """Every command with its options."""
+    parser = Parser(prog="whylook", description="See why a vision classifier decides, picture by picture.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+
+    demo = _command(commands, "demo", _demo, "run the embedded demo, then open the app")
+    demo.add_argument("--no-app", action="store_true", help="only run the pipeline")
+    demo.add_argument("--no-vlm", action="store_true", help="run without the judge")
+    demo.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    demo.add_argument("--port", type=int, help="port of the app (default: the first free one from 8501 on)")
+
+    _run_options(_command(commands, "run", _run, "explain a classifier over a folder of pictures"))
+
+    app = _command(commands, "app", _app, "open the app on a store")
+    app.add_argument("--port", type=int, help="port of the app (default: the first free one from 8501 on)")
+
+    sql = _command(
+        commands, "sql", _sql, "one SELECT over the store, e.g. \"SELECT * FROM samples WHERE cell = 'wrong_low'\""
+    )
+    sql.add_argument("query", help="one SELECT statement")
+    sql.add_argument("--max-rows", type=int, default=5000, help="rows shown at most (default 5000)")
+    _format(sql)
+
+    search = _command(commands, "search", _search, "search the explanations by words and by meaning")
+    search.add_argument("text")
+    search.add_argument("--run", help="name of a run (default: the newest)")
+    search.add_argument("--limit", type=int, default=20)
+    _format(search)
+
+    summary = _command(commands, "summary", _summary, "what to tell the team: ranked findings")
+    summary.add_argument("--run", help="name of a run (default: the newest)")
+    summary.add_argument("--out", type=Path, help="write X.md or X.html instead of printing")
+
+    _format(_command(commands, "runs", _runs, "the runs in a store"))
+    _command(commands, "models", _models, "what can be given as --classifier, --method and --vlm", store=False)
+    return parser
+
+
+def _command(
+    commands: Any, name: str, function: Callable[[argparse.Namespace], int], text: str, *, store: bool = True
+) -> Parser:
+    """A subcommand that calls `function`."""
+    parser: Parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=function)
+    if store:
+        default = Path(os.environ.get("WHYLOOK_STORE", "whylook-store"))
+        parser.add_argument("--store", type=Path, default=default, help=f"folder of the store (default {default})")
+    return parser
+
+
+def _format(parser: Parser) -> None:
+    parser.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
+
+
+def _run_options(run: Parser) -> None:
+    """The options of `whylook run`; they carry the names of RunRequest's fields."""
+    run.add_argument("images", type=Path, help="folder of class folders, or a CSV/Parquet list with a column path")
+    run.add_argument("--classifier", required=True, metavar="SPEC", help="see whylook models")
+    run.add_argument("--weights", type=Path, help="state dict (.pt, .th, .safetensors)")
+    run.add_argument("--classes", type=Path, help="file with one class name per line, in the order of the logits")
+    run.add_argument("--metadata", type=Path, help="CSV with a column path and whatever is known of the pictures")
+    run.add_argument("--vlm", type=Path, help="the judge's GGUF file")
+    run.add_argument("--mmproj", type=Path, help="the judge's projector GGUF file")
+    run.add_argument("--no-vlm", action="store_true", help="run without a judge")
+    run.add_argument("--protocol", choices=("calibrated", "paper"), default="calibrated")
+    run.add_argument("--method", choices=METHODS, default="gradcam")
+    run.add_argument("--layer", help="dotted name of the target layer (default: the last one with a spatial map)")
+    run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    run.add_argument("--batch-size", type=int, help="pictures per batch")
+    run.add_argument("--judge-batch-size", type=int, help="pictures the judge gets at a time")
+    run.add_argument("--threads", type=int, help="threads of the judge")
+
+
+# ---- commands that run the pipeline ----
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from core.pipeline import RunRequest
+
+    options = {key: value for key, value in vars(arguments).items() if key != "command"}
+    return _work(RunRequest(**options))
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from core.pipeline import RunRequest
+    from core.serve import serve
+
+    request = RunRequest(
+        images=DEMO / "evaluation",
+        classifier=f"{DEMO / 'classifier.py'}:demo_classifier",
+        vlm=None if arguments.no_vlm else DEMO / "judge" / "judge.gguf",
+        mmproj=None if arguments.no_vlm else DEMO / "judge" / "judge-mmproj.gguf",
+        no_vlm=arguments.no_vlm,
+        device=arguments.device,
+        store=arguments.store,
+    )
+    code = _work(request)
+    if code not in (0, 1) or arguments.no_app:
+        return code
+    return serve(arguments.store, port=arguments.port)
+
+
+def _work(request: Any) -> int:
+    """Run the pipeline with a progress line, and say how it went."""
+    from core.running import run_and_tell
+
+    return run_and_tell(request)
+
+
+# ---- commands that read ----
+
+
+def _app(arguments: argparse.Namespace) -> int:
+    from core.serve import serve
+    from core.store import Store
+
+    Store(arguments.store)  # a store of a newer version is refused here, in words
+    return serve(arguments.store, port=arguments.port)
+
+
+def _sql(arguments: argparse.Namespace) -> int:
+    from core import queries
+    from core.store import Store
+    from core.terminal import write_table
+
+    store = _existing(Store(arguments.store))
+    result = queries.run_sql(store, arguments.query, max_rows=arguments.max_rows)
+    write_table(result.table, arguments.format)
+    if result.truncated:
+        print(f"whylook: only the first {arguments.max_rows:,} rows are shown (--max-rows)", file=sys.stderr)
+    return 0
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    from core import queries
+    from core.store import Store
+    from core.terminal import rows_table, write_table
+
+    store = _existing(Store(arguments.store))
+    con = store.reader()
+    run = _chosen_run(queries.runs(con), arguments.run)
+    vector = None
+    if "embedding" in run["fingerprints"]:
+        from core.embedding import load_embedder
+
+        vector = load_embedder().embed([arguments.text])[0]
+    found = queries.search(con, run["run"], arguments.text, vector, limit=arguments.limit)
+    columns = ("relevance", "path", "label", "prediction", "score", "cell", "description", "justification")
+    write_table(rows_table([vars(hit) for hit in found.hits], columns), arguments.format)
+    if not found.hits:
+        print("whylook: nothing found; explanations are searched, so the run needs a judge", file=sys.stderr)
+    return 0
+
+
+def _summary(arguments: argparse.Namespace) -> int:
+    from core import queries, report
+    from core.findings import summarise
+    from core.store import Store
+
+    out: Path | None = arguments.out
+    if out is not None and out.suffix.lower() not in (".md", ".html", ".htm"):
+        raise RequestError(f"--out must end in .md or .html, got {out.name}")
+    con = _existing(Store(arguments.store)).reader()
+    run = _chosen_run(queries.runs(con), arguments.run)["run"]
+    findings = summarise(con, run)
+    page = out is not None and out.suffix.lower() != ".md"
+    text = report.html(con, run, findings) if page else report.markdown(con, run, findings)
+    if out is None:
+        print(text)
+        return 0
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"cannot write {out}: {error.strerror}") from error
+    print(f"written: {out}")
+    return 0
+
+
+def _runs(arguments: argparse.Namespace) -> int:
+    from core.store import Store
+    from core.terminal import rows_table, write_table
+
+    store = Store(arguments.store)
+    records = store.run_records() if arguments.store.exists() else []
+    if not records:
+        raise RequestError(f"no runs in {arguments.store} yet: start one with whylook demo or whylook run")
+    write_table(rows_table(records, ("run", "state", "started", "finished", "counts", "settings")), arguments.format)
+    return 0
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from core.catalogue import TEXT
+
+    print(TEXT)
+    return 0
+
+
+def _existing(store: Any) -> Any:
+    """The store, once something has been published in it."""
+    if not store.exists():
+        raise RequestError(f"nothing to read in {store.folder} yet: start with whylook demo or whylook run")
+    return store
+
+
+def _chosen_run(runs: Sequence[dict[str, Any]], name: str | None) -> dict[str, Any]:
+    """The run called `name`, or the newest."""
+    if not runs:
+        raise RequestError("the store has no runs yet: start one with whylook demo or whylook run")
+    for run in runs:
+        if name is None or run["run"] == name:
+            return run
+    raise RequestError(f"no run {name} in this store; there are {', '.join(run['run'] for run in runs)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""A finding: a sentence with its number, its interval, its n and its own SQL.
+
+Knows: what every finding must carry. Does not know: how findings are found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.statistics import Interval
+
+KINDS = {
+    "failures": "Failures",
+    "shortcut": "Shortcut suspicion",
+    "confusion": "Confusion",
+    "weak_class": "Weak class",
+    "weak_slice": "Weak slice",
+    "wrong_label": "Suspected wrong labels",
+    "attention": "Attention habit",
+}
+"""Kinds of findings and their headings."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding of one run.
+
+    `sql` is a complete SELECT that gives exactly the `n` pictures the finding is about; `value` is its number with
+    interval, `rest` what it is compared with; `impact` is how many pictures it costs, by which findings are ranked.
+    """
+
+    kind: str
+    rank: int
+    sentence: str
+    value: Interval
+    rest: Interval | None
+    sql: str
+    n: int
+    impact: float = 0.0
+
+    @property
+    def heading(self) -> str:
+        """The kind in words."""
+        return KINDS[self.kind]
+
+    def row(self) -> dict[str, object]:
+        """As Store.save_findings keeps it."""
+        rest = self.rest
+        return {
+            "rank": self.rank,
+            "kind": self.kind,
+            "sentence": self.sentence,
+            "sql": self.sql,
+            "value": self.value.value,
+            "low": self.value.low,
+            "high": self.value.high,
+            "n": self.n,
+            "rest_value": rest.value if rest else None,
+            "rest_low": rest.low if rest else None,
+            "rest_high": rest.high if rest else None,
+            "rest_n": rest.n if rest else None,
+        }

@@ -1,0 +1,213 @@
+"""The pipeline: joins the stages into a run that can be killed, resumed and read while it works.
+
+Knows: the order of the stages, their fingerprints, when a run is done. Does not know: how a stage works inside.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from core import images
+from core.classifier import Classifier, load_classifier
+from core.errors import ImageError, RequestError, StoreError, WhylookError
+from core.pipeline.explain import CAUSAL_DRAWS, CAUSAL_SEED, Todo, explain, read_picture
+from core.pipeline.journal import Journal
+from core.pipeline.request import (
+    VERSIONS,
+    Progress,
+    Protocol,
+    RunOutcome,
+    RunRequest,
+    RunState,
+    fingerprint,
+    listing_fingerprint,
+    request_from_settings,
+)
+from core.records import ImageEntry
+from core.store import Store
+
+if TYPE_CHECKING:
+    from core.pipeline.judging import JudgeTodo
+
+__all__ = ["Progress", "Protocol", "RunOutcome", "RunRequest", "RunState", "request_from_settings", "run"]
+
+BATCH_SIZE = {"cpu": 32, "mps": 64, "cuda": 128}
+JUDGE_BATCH_SIZE = 16
+MOST_THREADS = 8
+PROBES = 20
+EXPLAIN_STAGES = ("images", "classifier", "attribution")
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """Everything a run needs before it touches the store."""
+
+    scan: images.Scan
+    classifier: Classifier
+    fingerprints: dict[str, str]
+    judging: JudgeTodo | None
+
+
+def run(request: RunRequest, *, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> RunOutcome:
+    """Explain a classifier over a folder of pictures, into a store.
+
+    Rows of earlier runs with the same fingerprints are kept, not computed again. What is reported as done is on disk.
+
+    Args:
+        request: What to do.
+        progress: Called after every batch.
+        stop: Asked between batches; True ends the run cleanly, to be resumed by the same request.
+
+    Raises:
+        RequestError: The request is wrong, before anything is written.
+        WhylookError: The run could not go on (full disk, a classifier that never works); what was done is kept.
+    """
+    request.check()
+    store = Store(request.store)
+    if store.writer_alive():
+        raise StoreError(f"another run is writing to {request.store}; wait for it or name another --store")
+    seconds: dict[str, float] = {}
+    with ExitStack() as stack:
+        loaded = _load(request, seconds=seconds, stack=stack, progress=progress)
+        writer = stack.enter_context(store.open_for_writing())
+        note = loaded.judging.judge.knows if loaded.judging else None
+        name = writer.begin_run(
+            request.settings(), loaded.fingerprints, class_names=loaded.classifier.class_names, judge_note=note
+        )
+        journal = Journal(writer, name, progress=progress, seconds=seconds)
+        state: RunState = "failed"
+        try:
+            journal.fail(loaded.scan.failures)
+            state = "done" if _work(request, loaded, journal=journal, stop=stop) else "interrupted"
+        except KeyboardInterrupt:
+            state = "interrupted"
+            raise
+        finally:
+            # Whatever happened, readers see what was finished; a second error must not hide the first.
+            with suppress(WhylookError) if state == "failed" else ExitStack():
+                counts = _finish(loaded, journal, state=state, note=note)
+    return RunOutcome(
+        name, state, counts, tuple(journal.failures), seconds, (*loaded.scan.warnings, *loaded.classifier.notes)
+    )
+
+
+def _load(
+    request: RunRequest, *, seconds: dict[str, float], stack: ExitStack, progress: Callable[[Progress], None]
+) -> _Loaded:
+    """Scan the folder, load the models, and say what each stage's results depend on."""
+    began = time.monotonic()
+    progress(Progress("reading the folder", 0, 0))
+    scan = images.scan(request.images, metadata=request.metadata)
+    seconds["reading the folder"] = time.monotonic() - began
+    began = time.monotonic()
+    progress(Progress("loading models", 0, 0))
+    classifier = load_classifier(
+        request.classifier,
+        weights=request.weights,
+        classes=request.classes,
+        labels=scan.labels,
+        device=request.device,
+        layer=request.layer,
+        probe=_first_picture(scan.entries),
+    )
+    marks = _explain_fingerprints(request, scan, classifier)
+    judging = None if request.no_vlm else _load_judge(request, marks, stack)
+    seconds["loading models"] = time.monotonic() - began
+    return _Loaded(scan, classifier, {**marks, **(judging.fingerprints if judging else {})}, judging)
+
+
+def _first_picture(entries: Sequence[ImageEntry]) -> Image.Image | None:
+    """A picture that can be decoded, among the first few: the classifier's target layer is chosen at its size."""
+    for entry in entries[:PROBES]:
+        with suppress(ImageError):
+            return read_picture(entry)
+    return None
+
+
+def _explain_fingerprints(request: RunRequest, scan: images.Scan, classifier: Classifier) -> dict[str, str]:
+    """One fingerprint per stage of the first pass; each holds that of the stage whose results it reads."""
+    predicted = fingerprint("classifier", VERSIONS["classifier"], classifier.fingerprint)
+    attributed = fingerprint(
+        "attribution", VERSIONS["attribution"], predicted, request.method, classifier.layer, CAUSAL_DRAWS, CAUSAL_SEED
+    )
+    return {"images": listing_fingerprint(scan.entries), "classifier": predicted, "attribution": attributed}
+
+
+def _load_judge(request: RunRequest, marks: Mapping[str, str], stack: ExitStack) -> JudgeTodo:
+    """The judge and the embedder. Imported here: a run without a judge needs neither llama.cpp nor transformers."""
+    from core.embedding import load_embedder
+    from core.judge import load_judge
+    from core.pipeline.judging import ALPHA, BETA, FILL, LONG_SIDE, JudgeTodo
+
+    if request.vlm is None or request.mmproj is None:
+        raise RequestError("--vlm and --mmproj belong together")
+    judge = stack.enter_context(
+        load_judge(
+            vlm=request.vlm,
+            mmproj=request.mmproj,
+            protocol=request.protocol,
+            device=request.device,
+            batch_size=request.judge_batch_size,
+            threads=request.threads,
+        )
+    )
+    embedder = load_embedder(device="cpu")
+    shown = (ALPHA, BETA, FILL, LONG_SIDE)
+    judged = fingerprint("judge", VERSIONS["judge"], marks["attribution"], judge.fingerprint, request.protocol, shown)
+    embedded = fingerprint("embedding", VERSIONS["embedding"], judged, embedder.fingerprint)
+    return JudgeTodo(
+        judge=judge,
+        embedder=embedder,
+        fingerprints={"judge": judged, "embedding": embedded},
+        batch_size=request.judge_batch_size or JUDGE_BATCH_SIZE,
+        threads=_threads(),
+    )
+
+
+def _work(request: RunRequest, loaded: _Loaded, *, journal: Journal, stop: Callable[[], bool]) -> bool:
+    """Both passes; False when stopped."""
+    entries = loaded.scan.entries
+    todo = Todo(
+        fingerprints=loaded.fingerprints,
+        done={stage: journal.store.done(stage, loaded.fingerprints[stage]) for stage in EXPLAIN_STAGES},
+        method=request.method,
+        batch_size=request.batch_size or BATCH_SIZE.get(loaded.classifier.device.type, 32),
+        threads=_threads(),
+    )
+    if not explain(entries, loaded.classifier, todo, journal=journal, stop=stop):
+        return False
+    if loaded.judging is None:
+        return True
+    from core.pipeline.judging import judge_pictures
+
+    journal.publish()  # the judge's pass reads maps and predictions from the published store
+    return judge_pictures(entries, loaded.judging, journal=journal, stop=stop)
+
+
+def _finish(loaded: _Loaded, journal: Journal, *, state: RunState, note: str | None) -> dict[str, int]:
+    """Count, note the end and publish for the last time."""
+    entries = {entry.image_id for entry in loaded.scan.entries}
+    names = {"images": "pictures", "classifier": "predicted", "attribution": "attributed", "judge": "judged"}
+    counts = {
+        names[stage]: len(entries & journal.store.done(stage, mark))
+        for stage, mark in loaded.fingerprints.items()
+        if stage in names
+    }
+    counts |= {"listed": len(entries), "failures": len(journal.failures)}
+    journal.store.finish_run(journal.run, state, counts, judge_note=note)
+    journal.report(len(entries) if state == "done" else counts["pictures"], len(entries), message=state)
+    journal.publish_final()
+    return counts
+
+
+def _threads() -> int:
+    """Threads that decode: as many as there are cores to run on, within reason."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MOST_THREADS, cores))

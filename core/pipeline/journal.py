@@ -1,0 +1,102 @@
+"""The run's book-keeping: progress, seconds per stage, failures, and when to publish.
+
+Knows: the store's write side and the clock. Does not know: what a stage computes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from core.pipeline.request import Progress
+from core.records import Failure
+from core.store import Store
+
+PUBLISH_SECONDS = 20.0
+"""Least time between two publications while a run works."""
+
+PUBLISH_SHARE = 10.0
+"""A publication that took t seconds is not repeated before PUBLISH_SHARE * t: big stores publish more seldom."""
+
+
+class Journal:
+    """State of one attempt at a run. Everything that it reports as done is already in a shard."""
+
+    def __init__(
+        self, store: Store, run: str, *, progress: Callable[[Progress], None], seconds: dict[str, float]
+    ) -> None:
+        """Start the clocks; `seconds` already holds what loading took."""
+        self.store = store
+        self.run = run
+        self.seconds = seconds
+        self.failures: list[Failure] = []
+        self._progress = progress
+        self._last_publication = time.monotonic()
+        self._publication_seconds = 0.0
+        self._dirty = True
+        self._stage, self._start, self._began = "", 0, time.monotonic()
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds spent inside to `stage`."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - began
+
+    def begin(self, stage: str, *, done: int, total: int) -> None:
+        """A stage starts with `done` pictures left over from earlier attempts."""
+        self._stage, self._start, self._began = stage, done, time.monotonic()
+        self.report(done, total)
+
+    def report(self, done: int, total: int, *, message: str = "") -> None:
+        """Tell the caller and the store's progress file how far the stage is."""
+        spent = time.monotonic() - self._began
+        worked = done - self._start
+        rate = worked / spent if worked > 0 and spent > 0 else None
+        left = (total - done) / rate if rate else None
+        news = Progress(self._stage, done, total, rate, left, message)
+        self.store.report_progress(
+            run=self.run, stage=news.stage, done=done, total=total, rate=rate, seconds_left=left, message=message
+        )
+        self._progress(news)
+
+    def write(self, table: str, rows: Sequence[object], *, fingerprint: str) -> None:
+        """One shard, on disk when this returns. No rows, no shard."""
+        if rows:
+            with self.timed("writing"):
+                self.store.write(table, rows, fingerprint=fingerprint)  # type: ignore[arg-type]
+            self._dirty = True
+
+    def fail(self, failures: Sequence[Failure]) -> None:
+        """Record failures: in the store first, then in the outcome."""
+        if failures:
+            self.store.write("failures", failures, run=self.run)
+            self.failures.extend(failures)
+            self._dirty = True
+
+    def publish(self) -> None:
+        """Make everything written so far visible to readers; nothing new, nothing done."""
+        if not self._dirty:
+            return
+        began = time.monotonic()
+        with self.timed("publishing"):
+            self.store.publish()
+        self._dirty = False
+        self._last_publication = time.monotonic()
+        self._publication_seconds = self._last_publication - began
+
+    def publish_final(self) -> None:
+        """The last publication, which carries the run's end state."""
+        self._dirty = True
+        self.publish()
+
+    def publish_if_due(self) -> bool:
+        """Publish now and then; True when it did."""
+        wait = max(PUBLISH_SECONDS, PUBLISH_SHARE * self._publication_seconds)
+        if not self._dirty or time.monotonic() - self._last_publication < wait:
+            return False
+        self.publish()
+        return True

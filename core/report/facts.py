@@ -1,0 +1,69 @@
+"""The headline numbers of a run, once for every form of report.
+
+Knows: counts and intervals. Does not know: Markdown, HTML.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from core import queries
+from core.queries import Connection
+from core.statistics import format_count, format_rate, weighted_rate, wilson
+
+FAILURES_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a report says before its findings."""
+
+    run: str
+    headline: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    failures: tuple[tuple[str, str, str], ...]
+    failure_count: int
+
+
+def facts(con: Connection, run: str) -> Facts:
+    """Headline numbers, notes and failures of a run.
+
+    Raises:
+        QueryError: There is no such run.
+    """
+    counts = queries.run_counts(con, run)
+    record = next(item for item in queries.runs(con) if item["run"] == run)
+    settings = record["settings"]
+    rows: list[tuple[str, str]] = [
+        ("Pictures", f"{format_count(counts.pictures)} of {PurePath(str(settings.get('images', 'unknown'))).name}"),
+        ("Classifier", _spec(str(settings.get("classifier", "unknown")))),
+        ("Accuracy", format_rate(wilson(counts.correct, counts.labelled))),
+    ]
+    judged = con.execute(
+        "SELECT cell = 'correct_high', weight FROM samples WHERE run = ? AND cell IS NOT NULL ORDER BY image_id", [run]
+    ).fetchall()
+    if judged:
+        share = weighted_rate([bool(row[0]) for row in judged], [float(row[1]) for row in judged])
+        rows.append(("Right for the right reason", format_rate(share)))
+    rows.append(
+        (
+            "Judge",
+            f"{counts.judged:,} judged, {counts.abstained:,} abstained, {counts.judge_failed:,} failed, "
+            f"{counts.not_judged:,} not judged",
+        )
+    )
+    notes = [str(record["judge_note"])] if record.get("judge_note") else []
+    if record["state"] != "done":
+        notes.append(
+            f"This run is not complete (state: {record['state']}): the numbers are of the pictures done so far."
+        )
+    found = queries.failures(con, run)
+    listed = tuple((str(row["stage"]), str(row["path"]), str(row["reason"])) for row in found[:FAILURES_SHOWN])
+    return Facts(run, tuple(rows), tuple(notes), listed, len(found))
+
+
+def _spec(spec: str) -> str:
+    """A classifier SPEC without the folders of this machine."""
+    path, colon, function = spec.rpartition(":")
+    return f"{PurePath(path).name}:{function}" if colon and path.endswith(".py") else spec

@@ -1,0 +1,86 @@
+"""A run's findings as Markdown.
+
+Knows: what must be escaped in Markdown. Does not know: HTML pages, pictures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from core import queries
+from core.findings import Finding
+from core.queries import Connection
+from core.report.facts import Facts, facts
+from core.statistics import format_mean, format_rate, mean_interval, wilson
+
+
+def markdown(con: Connection, run: str, findings: Sequence[Finding]) -> str:
+    """The report as Markdown: headline numbers, findings each with its SQL, per-class table, failures.
+
+    Raises:
+        QueryError: There is no such run.
+    """
+    known = facts(con, run)
+    parts = [f"# What run {escape(run)} shows", *_headline(known), "## Findings", *_findings(findings)]
+    parts += ["## Classes", _classes(con, run), *_failures(known)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _headline(known: Facts) -> list[str]:
+    lines = [f"- **{escape(name)}**: {escape(value)}" for name, value in known.headline]
+    notes = [f"> {escape(note)}" for note in known.notes]
+    return ["\n".join(lines), *notes]
+
+
+def _findings(findings: Sequence[Finding]) -> list[str]:
+    if not findings:
+        return ["Nothing stands out: no comparison survived its test."]
+    return [_finding(finding) for finding in findings]
+
+
+def _finding(finding: Finding) -> str:
+    number = f"{finding.rank}. "
+    return f"{number}**{finding.heading}.** {escape(finding.sentence)}\n\n{_fenced(finding.sql, indent=len(number))}"
+
+
+def _fenced(sql: str, *, indent: int) -> str:
+    """SQL in a fence that is longer than any run of backticks in it, indented below its list item."""
+    longest = max((len(run) for run in re.findall(r"`+", sql)), default=0)
+    fence = "`" * max(3, longest + 1)
+    lines = [f"{fence}sql", *sql.splitlines(), fence]
+    return "\n".join(" " * indent + line for line in lines)
+
+
+def _classes(con: Connection, run: str) -> str:
+    rows = ["| class | accuracy | mean score | most often called |", "|---|---|---|---|"]
+    for row in queries.per_class(con, run):
+        accuracy = format_rate(wilson(row["correct"], row["n"]))
+        score = "not judged" if row["mean_score"] is None else class_score(con, run, row["label"])
+        confused = f"{escape(str(row['confused_with']))} ({row['confused_n']:,})" if row["confused_n"] else "–"
+        rows.append(f"| {escape(str(row['label']))} | {accuracy} | {score} | {confused} |")
+    return "\n".join(rows)
+
+
+def class_score(con: Connection, run: str, label: str) -> str:
+    """Mean judge score of a class with its interval, re-weighted where pictures were sampled."""
+    rows = con.execute(
+        "SELECT score, weight FROM samples WHERE run = ? AND label = ? AND score IS NOT NULL ORDER BY image_id",
+        [run, label],
+    ).fetchall()
+    return format_mean(mean_interval([row[0] for row in rows], [row[1] for row in rows]))
+
+
+def _failures(known: Facts) -> list[str]:
+    if not known.failures:
+        return []
+    lines = [f"- {escape(path)}: {escape(stage)}: {escape(reason)}" for stage, path, reason in known.failures]
+    more = known.failure_count - len(known.failures)
+    return [f"## Failures ({known.failure_count:,})", "\n".join([*lines, *([f"- {more:,} more"] if more else [])])]
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is: no markup, no HTML, one line."""
+    flat = " ".join(text.split())
+    safe = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]#|~!])", r"\\\1", safe)
