@@ -20,7 +20,7 @@ GREY = "#8A8F98"
 
 def accent() -> str:
     """The accent colour of the theme on screen."""
-    return "#8f96ff" if dark() else "#4338ca"
+    return "#8288ff" if dark() else "#4338ca"
 
 
 def dark() -> bool:

@@ -12,6 +12,7 @@ import streamlit as st
 
 from core.errors import StoreError
 from pages._shared import read, store
+from pages._view import copy_button
 from pages._words import identifier, literal, plain, slice_sql
 
 MEANING = {
@@ -60,16 +61,18 @@ def examples(run: str) -> list[tuple[str, str]]:
 
 
 def toolbar(run: str, sql: str, use: Callable[[str], None]) -> None:
-    """Columns, examples and saved slices; `use` puts a query into the editor."""
-    place = st.container(horizontal=True)
-    with place.popover("Columns"):
+    """Columns, examples and saved slices, the link; `use` puts a query into the editor."""
+    upper, lower = st.columns(2), st.columns(2)
+    with upper[0].popover("Columns", width="stretch"):
         rows = [(name, kind, MEANING.get(name, "your metadata")) for name, kind in read("columns")]
         st.dataframe(pd.DataFrame(rows, columns=["column", "type", "meaning"]), hide_index=True, height=420, width=640)
-    with place.popover("Examples"):
+    with upper[1].popover("Examples", width="stretch"):
         for index, (words, query) in enumerate(examples(run)):
             st.button(plain(words), key=f"example-{index}", on_click=use, args=(query,), width="stretch")
-    with place.popover("Saved"):
+    with lower[0].popover("Saved", width="stretch"):
         saved_slices(sql, use)
+    with lower[1]:
+        copy_button("Copy link", key="copy-link")
 
 
 def saved_slices(sql: str, use: Callable[[str], None]) -> None:

@@ -20,7 +20,7 @@ from pages._shared import read, slice_ids, store_folder
 from pages._view import draw, go, grid, percent, score_text
 from pages._words import cell, plain
 
-NEIGHBOURS = 4
+NEIGHBOURS = 6
 
 
 def main() -> None:
@@ -216,7 +216,7 @@ def _fact(value: Any) -> str:
 
 
 def neighbours(name: str, image_id: str) -> None:
-    """Pictures explained alike, those that were right beside those that were wrong."""
+    """Pictures explained alike, those that were right and those that were wrong."""
     groups = [
         ("Explained alike and right", read("neighbours", name, image_id, NEIGHBOURS, correct=True)),
         ("Explained alike and wrong", read("neighbours", name, image_id, NEIGHBOURS, correct=False)),
@@ -224,13 +224,12 @@ def neighbours(name: str, image_id: str) -> None:
     if not any(rows for _, rows in groups):
         return
     st.divider()
-    for column, (words, rows), key in zip(st.columns(2, gap="large"), groups, ("right", "wrong"), strict=True):
-        with column:
-            st.subheader(words)
-            if rows:
-                grid(rows, views(name, [row["image_id"] for row in rows]), run=name, key=f"near-{key}", size=92)
-            else:
-                st.caption("None.")
+    for (words, rows), key in zip(groups, ("right", "wrong"), strict=True):
+        st.subheader(words)
+        if rows:
+            grid(rows, views(name, [row["image_id"] for row in rows]), run=name, key=f"near-{key}", size=125)
+        else:
+            st.caption("None.")
     if st.button("More like this", icon=":material/search:"):
         go("search", run=name, image=image_id)
 

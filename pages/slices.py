@@ -21,7 +21,7 @@ from pages._pictures import VIEWS, scale_picture, views
 from pages._shared import read, slice_ids
 from pages._shared import sql as run_sql
 from pages._slice_tools import toolbar
-from pages._view import copy_button, go, grid
+from pages._view import go, grid
 from pages._words import file_name, pictures_text, plain, slice_sql
 
 PER_PAGE = 48
@@ -43,7 +43,7 @@ def main() -> None:
     if run is None:
         return
     st.title("Slices")
-    left, right = st.columns([1, 2.2], gap="large")
+    left, right = st.columns([1, 2], gap="medium")
     with left:
         text = editor(run)
         problem = st.empty()
@@ -75,10 +75,7 @@ def editor(run: Run) -> str:
             height=260,
             help="Ctrl+Enter runs it. One SELECT; nothing can be changed.",
         )
-        run_column, copy_column = st.columns(2)
-        run_column.button("Run", type="primary", icon=":material/play_arrow:", width="stretch", help="Ctrl+Enter")
-        with copy_column:
-            copy_button("Copy link", key="copy-link")
+        st.button("Run", type="primary", icon=":material/play_arrow:", width="stretch", help="Ctrl+Enter")
     text = text.strip() or default
     st.session_state["sql_seen"] = text
     if st.query_params.get("sql", default) != text:
