@@ -1,0 +1,120 @@
+"""The prompts of both protocols: files a user can copy and edit, and the exact text a judge reads.
+
+Knows: the prompt files, the reply forms, chat templates. Does not know: llama.cpp, pictures.
+
+A reply is JSON whose frame is given to the model; it writes only what stands between the quotes, and the digit:
+
+    calibrated   {"description":"..."}   and   {"score":N,"justification":"..."}
+    paper        {"description":"...","justification":"...","score":N}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from core.errors import RequestError
+
+Protocol = Literal["calibrated", "paper"]
+FOLDER = Path(__file__).parent / "prompts"
+MARKER = "<__media__>"
+"""Stands for the picture in a prompt; llama.cpp's own marker."""
+DESCRIPTION = '{"description":"'
+SCORE = '{"score":'
+JUSTIFICATION = ',"justification":"'
+AFTER_DESCRIPTION = ',"justification":"'
+AFTER_JUSTIFICATION = ',"score":'
+FIELDS = {"calibrated": ("instructions", "describe", "score"), "paper": ("instructions", "explain")}
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """One protocol's texts. `questions` are asked after the picture, each with {prediction} and {rubric} to fill in."""
+
+    protocol: Protocol
+    instructions: str
+    questions: dict[str, str]
+    rubric: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of every word that reaches the judge."""
+        words = [self.protocol, self.instructions, self.questions, self.rubric, DESCRIPTION, SCORE, JUSTIFICATION]
+        return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:16]
+
+    def question(self, name: str, *, prediction: str, reverse: bool = False) -> str:
+        """Text asked after the picture; `reverse` gives the rubric from 5 to 0."""
+        rubric = "; ".join(reversed(self.rubric) if reverse else self.rubric)
+        return self.questions[name].replace("{rubric}", rubric).replace("{prediction}", plain(prediction))
+
+
+def plain(text: str) -> str:
+    """One line of text without the picture's marker or control characters, so that a class name cannot pose as either."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text.replace(MARKER, " ")).split())
+
+
+def load_prompts(source: Protocol | Path) -> Prompts:
+    """Read a protocol's prompts, ours by name or a user's file.
+
+    Raises:
+        RequestError: the file is missing, is no TOML or lacks a field; the message names it.
+    """
+    path = source if isinstance(source, Path) else FOLDER / f"{source}.toml"
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"prompt file {path} cannot be read: {error}") from error
+    protocol = data.get("protocol")
+    if protocol not in FIELDS:
+        raise RequestError(f"prompt file {path}: protocol must be one of {', '.join(FIELDS)}, not {protocol!r}")
+    missing = [name for name in (*FIELDS[protocol], "rubric") if not data.get(name)]
+    if missing:
+        raise RequestError(f"prompt file {path} lacks {', '.join(missing)}; copy {FOLDER / protocol}.toml and edit that")
+    if len(data["rubric"]) != 6:
+        raise RequestError(f"prompt file {path}: rubric needs six lines, for the scores 0 to 5, and has {len(data['rubric'])}")
+    questions = {name: data[name] for name in FIELDS[protocol] if name != "instructions"}
+    return Prompts(protocol, data["instructions"], questions, tuple(data["rubric"]))
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A model's own chat template (Jinja, from its GGUF) with its begin and end tokens."""
+
+    source: str
+    bos: str = ""
+    eos: str = ""
+
+    def split(self, instructions: str, question: str) -> tuple[str, str]:
+        """Render one user turn with a picture.
+
+        Returns:
+            The text before the picture and the text after it, up to where the assistant's reply starts.
+
+        Raises:
+            RequestError: the template fails or drops the picture.
+        """
+        content = f"{instructions}\n{MARKER}\n{question}"
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        environment.globals["raise_exception"] = _refuse
+        try:
+            text = environment.from_string(self.source).render(
+                messages=[{"role": "user", "content": content}], add_generation_prompt=True, enable_thinking=False,
+                bos_token=self.bos, eos_token=self.eos,
+            )  # fmt: skip
+        except TemplateError as error:
+            raise RequestError(f"the judge's chat template fails: {error}") from error
+        if text.count(MARKER) != 1:
+            raise RequestError("the judge's chat template drops the picture; use a vision-language model's GGUF")
+        before, after = text.split(MARKER)
+        return before, after
+
+
+def _refuse(message: str) -> None:
+    raise TemplateError(message)
