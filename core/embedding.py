@@ -74,7 +74,7 @@ def _load(place: str, fingerprint: str, device: str, *, local: bool) -> Embedder
     from sentence_transformers import SentenceTransformer  # seconds to import, and not every command needs it
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
 
     try:
         loaded = SentenceTransformer(

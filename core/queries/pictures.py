@@ -17,6 +17,7 @@ from core.queries.reads import Connection, columns, fetch_rows, narrowed
 
 Cell = Literal["correct_high", "correct_low", "wrong_high", "wrong_low"]
 _TOP = 5
+_AT_ONCE = 200
 
 
 def pictures(
@@ -103,12 +104,16 @@ def _map(values: Sequence[float] | None, height: int | None, width: int | None) 
 
 def thumbnails(con: Connection, ids: Sequence[str]) -> dict[str, bytes]:
     """WebP bytes by image_id; the same bytes are the same picture in every run."""
-    rows = con.execute(
-        """SELECT image_id, any_value(thumbnail) FROM images WHERE image_id IN (SELECT unnest(?::VARCHAR[]))
-        AND thumbnail IS NOT NULL GROUP BY image_id""",
-        [list(ids)],
-    ).fetchall()
-    return {str(row[0]): bytes(row[1]) for row in rows}
+    found: dict[str, bytes] = {}
+    for start in range(0, len(ids), _AT_ONCE):
+        # list_contains reads no thumbnail but those asked for; IN (SELECT ...) reads them all first
+        rows = con.execute(
+            """SELECT image_id, any_value(thumbnail) FROM images WHERE list_contains(?::VARCHAR[], image_id)
+            AND thumbnail IS NOT NULL GROUP BY image_id""",
+            [list(ids[start : start + _AT_ONCE])],
+        ).fetchall()
+        found.update((str(row[0]), bytes(row[1])) for row in rows)
+    return found
 
 
 def maps(con: Connection, run: str, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
