@@ -23,4 +23,5 @@ PAGES = (
     st.Page("pages/runs.py", title="Runs", icon=":material/play_circle:"),
 )
 
+st.session_state["registered"] = True  # pages/_frame.py asks for it
 st.navigation(list(PAGES), position="top").run()

@@ -18,6 +18,7 @@ from pages._shared import read, store, store_folder
 from pages._view import go
 from pages._words import literal, plain
 
+PAGES = ("summary", "slices", "search", "sample", "runs")
 STYLE = """<style>
 .stMainBlockContainer { padding: 4.2rem 2.6rem 4rem; max-width: 1880px; }
 [data-testid="stSidebarUserContent"] { padding-top: 0.5rem; }
@@ -88,8 +89,23 @@ def _changed() -> None:
             st.query_params[name] = st.query_params[name].replace(literal(old), literal(new))
 
 
+def through_app() -> None:
+    """Makes sure that app.py ran before this page.
+
+    Until some session has called st.navigation, Streamlit takes `pages/` for its automatic pages: the first visitor of a
+    fresh server who opens a link to a page would get that page alone, with a menu of file names. Calling st.navigation
+    once turns that off for good; the rerun then goes through app.py.
+    """
+    if not st.session_state.get("registered"):
+        st.session_state["registered"] = True
+        here = Path(__file__).parent
+        st.navigation([here / f"{name}.py" for name in PAGES], position="hidden")
+        st.rerun()
+
+
 def open_page(title: str) -> Run | None:
     """Draws the frame and gives the chosen run; None when there is no run yet (then the empty state is on screen)."""
+    through_app()
     st.html(STYLE)
     st.sidebar.markdown("### whylook")
     if not store().exists():
