@@ -60,7 +60,9 @@ def test_matrix_confusion_classes_and_histogram_agree_with_the_rows(con: queries
     }
     confusion = queries.confusion(con, run)
     assert sum(entry["n"] for entry in confusion) == 96
-    assert sum(entry["n"] for entry in confusion if entry["label"] == entry["prediction"]) == sum(r["correct"] for r in rows)
+    assert sum(entry["n"] for entry in confusion if entry["label"] == entry["prediction"]) == sum(
+        r["correct"] for r in rows
+    )
     for entry in queries.per_class(con, run):
         mine = [row for row in rows if row["label"] == entry["label"]]
         scores = [row["score"] for row in mine if row["score"] is not None]
@@ -157,7 +159,9 @@ def test_search_by_meaning_adds_what_the_words_do_not_hold(con: queries.Connecti
 def test_search_within_a_slice_looks_after_narrowing(con: queries.Connection, run: str) -> None:
     vectors = dict(con.execute("SELECT image_id, vector FROM embeddings").fetchall())
     ids = list(vectors)[-3:]
-    found = queries.search(con, run, "ground", np.asarray(vectors[next(iter(vectors))], dtype=np.float32), where_ids=ids)
+    found = queries.search(
+        con, run, "ground", np.asarray(vectors[next(iter(vectors))], dtype=np.float32), where_ids=ids
+    )
     assert {hit.image_id for hit in found.hits} == set(ids)
     assert queries.search(con, run, "ground", where_ids=[]).hits == []
 

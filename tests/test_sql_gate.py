@@ -12,7 +12,7 @@ ALLOWED = [
     "SELECT * FROM samples;",
     "SELECT * FROM main.samples -- all of it\n",
     "SELECT label, count(*) FILTER (NOT correct) FROM samples GROUP BY ALL HAVING count(*) > 3 ORDER BY 2 DESC",
-    "WITH wrong AS (FROM samples WHERE NOT correct) SELECT w.label, i.width FROM wrong w JOIN images i USING (image_id)",
+    "WITH wrong AS (FROM samples WHERE NOT correct) SELECT w.label, width FROM wrong w JOIN images USING (image_id)",
     "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t WHERE n < 5) SELECT * FROM t",
     "SELECT * FROM samples WHERE description LIKE '%; DROP TABLE runs; --%'",
     "SELECT unnest(probabilities) FROM predictions",
@@ -108,7 +108,7 @@ def test_anything_else_is_refused_in_words(sql: str, words: str) -> None:
 
 def test_a_refusal_says_where() -> None:
     with pytest.raises(SqlError) as caught:
-        check("SELECT *\nFROM samples, 'é', read_csv('x')".replace("'é', ", ""))
+        check("SELECT *\nFROM samples, read_csv('x')")
     assert (caught.value.line, caught.value.column) == (2, 15)
     assert str(caught.value).startswith("Line 2, column 15: read_csv() cannot be read")
 
@@ -123,7 +123,9 @@ def test_a_syntax_error_says_where_even_in_a_long_line() -> None:
     with pytest.raises(SqlError) as caught:
         check("SELECT 1\nWHERE x = 2 frm y z")
     assert caught.value.line == 2 and "syntax error" in caught.value.words
-    long = "SELECT * FROM samples WHERE label = 'cow' AND " + " AND ".join(f"a{n} = {n}" for n in range(80)) + " frm y z"
+    long = (
+        "SELECT * FROM samples WHERE label = 'cow' AND " + " AND ".join(f"a{n} = {n}" for n in range(80)) + " frm y z"
+    )
     with pytest.raises(SqlError) as caught:
         check(long)
     assert caught.value.column is not None and long[caught.value.column - 1 :].startswith(("frm", "y", "z"))

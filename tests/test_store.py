@@ -25,7 +25,11 @@ from core.records import Failure, Judgement, Prediction
 from core.store import STORE_VERSION, Store
 
 ROOT = Path(__file__).resolve().parent.parent
-TABLES = "runs images metadata predictions attributions judgements embeddings failures slices findings deck".split()
+TABLES = {"runs", "images", "metadata", "predictions", "attributions", "judgements", "embeddings", "failures"}
+TABLES |= {"slices", "findings", "deck"}
+COLUMNS = """run image_id path label prediction correct confidence margin label_probability cell score score_entropy
+judge_state description justification weight attention_area attention_entropy attention_border attention_x attention_y
+causal_drop causal_drop_random habitat night size"""
 
 
 def prediction(image_id: str, name: str = "cow") -> Prediction:
@@ -39,14 +43,14 @@ def image(image_id: str, **metadata: object) -> dict[str, object]:
 def test_samples_has_the_columns_of_the_design_and_every_metadata_column(tmp_path: Path) -> None:
     store, run = make_store(tmp_path / "store", rows=24)
     names = [name for name, _ in queries.columns(store.reader())]
-    assert names == (
-        "run image_id path label prediction correct confidence margin label_probability cell score score_entropy judge_state "
-        "description justification weight attention_area attention_entropy attention_border attention_x attention_y "
-        "causal_drop causal_drop_random habitat night size"
-    ).split()
-    assert queries.metadata_columns(store.reader()) == [("habitat", "VARCHAR"), ("night", "BOOLEAN"), ("size", "DOUBLE")]
+    assert names == COLUMNS.split()
+    assert queries.metadata_columns(store.reader()) == [
+        ("habitat", "VARCHAR"),
+        ("night", "BOOLEAN"),
+        ("size", "DOUBLE"),
+    ]
     found = store.reader().execute("SELECT table_name FROM duckdb_tables()").fetchall()
-    assert set(TABLES) <= {row[0] for row in found}
+    assert TABLES <= {row[0] for row in found}
 
 
 def test_reading_an_empty_place_says_what_to_do_and_creates_nothing(tmp_path: Path) -> None:
@@ -132,6 +136,16 @@ def test_a_second_writer_is_refused_and_the_app_sees_the_first(tmp_path: Path) -
         pass
 
 
+def test_what_a_killed_writer_left_half_done_is_swept_away(tmp_path: Path) -> None:
+    store, _ = make_store(tmp_path, rows=6)
+    (tmp_path / ".building-1.duckdb").write_bytes(b"half")
+    (tmp_path / ".building-1.duckdb.tmp").mkdir()
+    (tmp_path / "shards" / "images" / ".part-000009.parquet.1.tmp").write_bytes(b"half")
+    with store.open_for_writing():
+        assert store.publish().damaged == ()
+    assert not list(tmp_path.glob(".building-*")) and not list(tmp_path.glob("shards/*/.*"))
+
+
 def test_writing_needs_the_lock(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(StoreError, match="open_for_writing"):
@@ -189,7 +203,10 @@ def test_old_generations_go_and_a_reader_keeps_the_one_it_opened(tmp_path: Path)
     with store.open_for_writing():
         for _ in range(4):
             store.publish()
-    assert [path.name for path in sorted(tmp_path.glob("store-*.duckdb"))] == ["store-000004.duckdb", "store-000005.duckdb"]
+    assert [path.name for path in sorted(tmp_path.glob("store-*.duckdb"))] == [
+        "store-000004.duckdb",
+        "store-000005.duckdb",
+    ]
     assert held.execute("SELECT count(*) FROM samples").fetchone() == (12,)
     assert store.generation() == 5
     assert store.reader().execute("SELECT generation FROM store_info").fetchone() == (5,)
@@ -250,7 +267,7 @@ def test_a_writer_killed_at_any_moment_loses_nothing_that_it_acknowledged(tmp_pa
 
 
 FULL_DISK = """
-import resource, sys
+import os, resource, sys
 sys.path[:0] = [sys.argv[1]]
 from pathlib import Path
 from core.errors import StoreError
@@ -261,8 +278,8 @@ with store.open_for_writing():
     store.write("images", [{"image_id": "a", "path": "a"}], fingerprint="i")
     store.publish()
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-    for act in (lambda: store.write("images", [{"image_id": "b", "path": "b", "thumbnail": __import__("os").urandom(200_000)}],
-                fingerprint="i"), store.publish):
+    large = [{"image_id": "b", "path": "b", "thumbnail": os.urandom(200_000)}]
+    for act in (lambda: store.write("images", large, fingerprint="i"), store.publish):
         try:
             act()
         except StoreError as error:
@@ -338,14 +355,25 @@ def test_nan_is_no_value(tmp_path: Path) -> None:
         assert pq.read_table(path).to_pylist()[0]["score_entropy"] is None
 
 
-HOSTILE = ["it's; DROP TABLE runs;--", "<script>alert(1)</script>", 'a"b', "🐄 cow", "$1 ?", "bad\udcff\udcfebytes", "a\\b\n"]
+HOSTILE = [
+    "it's; DROP TABLE runs;--",
+    "<script>alert(1)</script>",
+    'a"b',
+    "🐄 cow",
+    "$1 ?",
+    "bad\udcff\udcfebytes",
+    "a\\b\n",
+]
 
 
 def test_hostile_names_are_only_names(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.open_for_writing():
         run = store.begin_run({"x": HOSTILE[0]}, {"images": "i", "classifier": "c"}, class_names=HOSTILE)
-        rows = [{"image_id": f"{n}", "path": name, "label": name, "metadata": {name: name}} for n, name in enumerate(HOSTILE)]
+        rows = [
+            {"image_id": f"{n}", "path": name, "label": name, "metadata": {name: name}}
+            for n, name in enumerate(HOSTILE)
+        ]
         store.write("images", rows, fingerprint="i")
         store.write("predictions", [prediction(str(n), name) for n, name in enumerate(HOSTILE)], fingerprint="c")
         store.write("failures", [Failure("images", None, HOSTILE[0], HOSTILE[1])], run=run)
@@ -366,8 +394,26 @@ def test_hostile_names_are_only_names(tmp_path: Path) -> None:
 def test_metadata_columns_are_typed_and_never_hide_a_column_of_samples(tmp_path: Path) -> None:
     with Store(tmp_path).open_for_writing() as store:
         run = store.begin_run({}, {"images": "i"})
-        first = {"Label": "x", "whole": 1, "real": 1, "flag": True, "mixed": 1, "Habitat": "a", "habitat": "b", "n": 5, "": 1}
-        second = {"Label": None, "whole": None, "real": 0.5, "flag": False, "mixed": "b", "huge": 10**30, "bin": math.nan}
+        first = {
+            "Label": "x",
+            "whole": 1,
+            "real": 1,
+            "flag": True,
+            "mixed": 1,
+            "Habitat": "a",
+            "habitat": "b",
+            "n": 5,
+            "": 1,
+        }
+        second = {
+            "Label": None,
+            "whole": None,
+            "real": 0.5,
+            "flag": False,
+            "mixed": "b",
+            "huge": 10**30,
+            "bin": math.nan,
+        }
         store.write("images", [image("x", **first), image("y", **second)], fingerprint="i")
         store.publish()
         types = dict(queries.metadata_columns(store.reader()))
@@ -390,7 +436,9 @@ def test_label_probability_follows_the_labels_of_the_run(tmp_path: Path) -> None
             store.write("images", [{"image_id": "x", "path": "x", "label": label}], fingerprint=images)
         store.write("predictions", [prediction("x")], fingerprint="c")
         store.publish()
-        found = store.reader().execute("SELECT label, correct, label_probability FROM samples ORDER BY label").fetchall()
+        found = (
+            store.reader().execute("SELECT label, correct, label_probability FROM samples ORDER BY label").fetchall()
+        )
     assert [(row[0], row[1], round(row[2], 3)) for row in found] == [("camel", False, 0.1), ("cow", True, 0.9)]
 
 
@@ -401,7 +449,9 @@ def test_cells_exist_only_where_the_judge_gave_a_score(tmp_path: Path) -> None:
     wrong = "(score >= 2.5) <> (cell LIKE '%high') OR correct <> (cell LIKE 'correct%')"
     assert con.execute(f"SELECT count(*) FROM samples WHERE {wrong}").fetchone() == (0,)
     bare, other = make_store(tmp_path / "bare", rows=12, judged=False)
-    assert bare.reader().execute("SELECT DISTINCT cell, judge_state, score FROM samples").fetchall() == [(None, None, None)]
+    assert bare.reader().execute("SELECT DISTINCT cell, judge_state, score FROM samples").fetchall() == [
+        (None, None, None)
+    ]
 
 
 def test_failures_of_an_earlier_attempt_are_no_news(tmp_path: Path) -> None:
@@ -471,10 +521,14 @@ def test_slices_can_be_saved_while_a_run_writes_and_reach_the_tables(tmp_path: P
         run = store.begin_run({}, {"images": "i"})
         app.save_slice("wrong", "SELECT * FROM samples WHERE NOT correct")
         app.save_card("first", title="Cows", body="off the meadow")
-        app.save_findings(run, [{"rank": 1, "kind": "failures", "sentence": "s", "sql": "SELECT 1", "value": 0.5, "n": 2}])
+        app.save_findings(
+            run, [{"rank": 1, "kind": "failures", "sentence": "s", "sql": "SELECT 1", "value": 0.5, "n": 2}]
+        )
         store.publish()
     con = app.reader()
-    assert con.execute("SELECT name, sql FROM slices").fetchall() == [("wrong", "SELECT * FROM samples WHERE NOT correct")]
+    assert con.execute("SELECT name, sql FROM slices").fetchall() == [
+        ("wrong", "SELECT * FROM samples WHERE NOT correct")
+    ]
     assert con.execute("SELECT run, value, n, low FROM findings").fetchall() == [(run, 0.5, 2, None)]
     assert con.execute("SELECT title FROM deck").fetchall() == [("Cows",)]
     assert app.findings(run)[0]["sentence"] == "s" and app.findings("other") == []

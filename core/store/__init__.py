@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,16 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from core.errors import StoreError
 from core.store import generations, runs, saved
 from core.store.generations import Publication
 from core.store.locks import hold_lock, is_locked
 from core.store.publish import STORE_VERSION, Contents, load_fts
-from core.store.shards import STAGE_TABLES, Row, shard_paths, to_arrow, write_atomically, write_shard
+from core.store.shards import STAGE_TABLES, Row, done_ids, to_arrow, write_atomically, write_shard
 
 __all__ = ["STORE_VERSION", "Publication", "Store"]
 _READER_CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -198,19 +196,7 @@ class Store:
         """Pictures whose rows of one stage are safely on disk; a damaged shard's pictures are not among them."""
         if stage not in STAGE_TABLES:
             raise StoreError(f"unknown stage {stage}; expected {', '.join(STAGE_TABLES)}")
-        names = ["image_id", "state"] if stage in ("attribution", "judge") else ["image_id"]
-        found: set[str] = set()
-        for path in shard_paths(self.folder / "shards" / STAGE_TABLES[stage]):
-            try:
-                rows = pq.read_table(path, columns=names, filters=pc.field("fingerprint") == fingerprint)
-            except (pa.ArrowInvalid, OSError):
-                continue
-            if not include_failed and "state" in names:
-                failed = rows.filter(pc.field("state") == "failed")
-                found.difference_update(failed["image_id"].to_pylist())
-                rows = rows.filter(pc.field("state") != "failed")
-            found.update(rows["image_id"].to_pylist())
-        return found
+        return done_ids(self.folder / "shards" / STAGE_TABLES[stage], fingerprint, include_failed=include_failed)
 
     def write(
         self, table: str, rows: Sequence[Row], *, fingerprint: str | None = None, run: str | None = None
@@ -302,9 +288,12 @@ class Store:
 
     def _sweep(self) -> None:
         """Removes what a killed writer left half done."""
-        for pattern in (".building-*", ".*.tmp", "runs/.*.tmp", "shards/*/.*.tmp"):
+        for pattern in (".building-*", ".store.json.*", ".CURRENT.*", ".run-*", "runs/.*.tmp", "shards/*/.*.tmp"):
             for path in self.folder.glob(pattern):
-                path.unlink(missing_ok=True)
+                if path.is_dir():  # where DuckDB spilled
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
     def _needs_lock(self) -> None:
         if not self._writing:

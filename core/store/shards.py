@@ -107,6 +107,22 @@ def shard_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.parquet"), key=lambda path: (len(path.name), path.name))
 
 
+def done_ids(folder: Path, fingerprint: str, *, include_failed: bool = True) -> set[str]:
+    """Pictures with a row of that fingerprint in a folder's shards; a shard that cannot be read holds none."""
+    found: set[str] = set()
+    for path in shard_paths(folder):
+        names = ["image_id", "state"] if "state" in SCHEMAS[folder.name].names else ["image_id"]
+        try:
+            rows = pq.read_table(path, columns=names, filters=pc.field("fingerprint") == fingerprint)
+        except (pa.ArrowInvalid, OSError):
+            continue
+        if not include_failed and "state" in names:
+            found.difference_update(rows.filter(pc.field("state") == "failed")["image_id"].to_pylist())
+            rows = rows.filter(pc.field("state") != "failed")
+        found.update(rows["image_id"].to_pylist())
+    return found
+
+
 def _next_number(folder: Path) -> int:
     paths = shard_paths(folder)
     return 1 + int(paths[-1].stem.removeprefix("part-")) if paths else 1

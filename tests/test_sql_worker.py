@@ -1,0 +1,167 @@
+"""User SQL end to end: real worker processes on a real store."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from store_factory import make_store
+
+from core import queries
+from core.errors import QueryError, StoreError
+from core.queries import user_sql
+from core.queries.user_sql import run_sql
+from core.store import Store
+
+EXPENSIVE = [
+    ("SELECT sum(x) FROM generate_series(1, 100000000000) t(x)", "stopped after"),
+    ("SELECT generate_series(1, 1000000000)", "memory"),
+    ("SELECT repeat('x', 2000000000)", "memory"),
+    ("SELECT length(repeat(description, 100000000)) FROM samples", "memory|process"),
+    ("SELECT repeat('x', 1000000) FROM samples a, samples b", "memory|larger|stopped"),
+    ("WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t) SELECT max(n) FROM t", "stopped|memory"),
+    (
+        "WITH RECURSIVE t(x) AS (SELECT 'xx' UNION ALL SELECT x || x FROM t) SELECT max(length(x)) FROM t",
+        "memory|stopped",
+    ),
+    (
+        "SELECT * FROM samples a, samples b, samples c, samples d, samples e ORDER BY random()",
+        "stopped|memory|disk|temp",
+    ),
+    ("SELECT lpad('x', 2000000000, 'y')", "memory|stopped"),
+    ("SELECT list_aggregate(range(200000000), 'sum')", "memory"),
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return make_store(tmp_path_factory.mktemp("sql"), rows=60)[0]
+
+
+def test_a_query_gives_its_rows_and_says_when_some_are_missing(store: Store) -> None:
+    result = run_sql(store, "SELECT image_id, label FROM samples ORDER BY image_id", max_rows=10)
+    assert result.columns == ["image_id", "label"] and len(result.rows) == 10 and result.truncated
+    assert run_sql(store, "SELECT 1 AS a, 2 AS a").rows == [{"a": 1, "a_2": 2}]
+    everything = run_sql(store, "SELECT * FROM samples", max_rows=60)
+    assert everything.table.num_rows == 60 and not everything.truncated
+    assert run_sql(store, "SELECT * FROM samples WHERE false").rows == []
+
+
+def test_values_of_every_kind_arrive(store: Store) -> None:
+    row = run_sql(
+        store,
+        """SELECT '{"a": 1}'::JSON AS j, 1::HUGEINT AS h, DATE '2020-01-01' AS d, [1, 2] AS l, {'x': 1} AS s,
+        NULL AS n, INTERVAL 3 DAY AS i, uuid() AS u, '🐄' AS cow""",
+    ).rows[0]
+    assert (row["l"], row["s"], row["n"], row["cow"]) == ([1, 2], {"x": 1}, None, "🐄")
+
+
+@pytest.mark.parametrize(("sql", "words"), EXPENSIVE)
+def test_an_expensive_query_ends_in_words_and_in_time(store: Store, sql: str, words: str) -> None:
+    before = psutil.Process().memory_info().rss
+    started = time.monotonic()
+    with pytest.raises(QueryError, match=words):
+        run_sql(store, sql, seconds=1.0, memory="300MB")
+    assert time.monotonic() - started < 1.0 + 12  # a new process may have to start first
+    assert psutil.Process().memory_info().rss - before < 200e6
+    assert run_sql(store, "SELECT count(*) AS n FROM samples").rows == [{"n": 60}]
+
+
+def test_errors_are_words_with_a_place_and_a_hint(store: Store) -> None:
+    with pytest.raises(queries.SqlError, match='Line 3, column 7: Referenced column "labl" not found') as caught:
+        run_sql(store, "SELECT *\nFROM samples\nWHERE labl = 'cow'")
+    assert (caught.value.line, caught.value.column) == (3, 7) and "label" in str(caught.value)
+    assert "Traceback" not in str(caught.value) and "Binder Error" not in str(caught.value)
+    with pytest.raises(queries.SqlError, match="(?i)convert"):
+        run_sql(store, "SELECT label::INTEGER FROM samples")
+    with pytest.raises(QueryError, match="number with a unit"):
+        run_sql(store, "SELECT 1", memory="lots")
+
+
+def test_the_gate_stands_before_the_worker_too(store: Store, tmp_path: Path) -> None:
+    for sql in (
+        f"COPY samples TO '{tmp_path}/x.csv'",
+        f"SELECT * FROM enable_logging(storage_path = '{tmp_path}')",
+        "SELECT 1; SELECT 2",
+        "SELECT * FROM read_text('/etc/passwd')",
+    ):
+        with pytest.raises(QueryError):
+            run_sql(store, sql)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_locked_connection_reaches_no_file_even_without_the_gate(store: Store, tmp_path: Path) -> None:
+    import duckdb
+
+    from core.sql_worker import open_locked
+
+    (tmp_path / "secret.csv").write_text("a\n1\n")
+    con = open_locked(store.current_path(), memory="500MB", temporary=tmp_path / "t")
+    for sql in (
+        f"SELECT * FROM read_csv('{tmp_path}/secret.csv')",
+        f"SELECT * FROM '{tmp_path}/secret.csv'",
+        f"COPY samples TO '{tmp_path}/out.csv'",
+        f"ATTACH '{tmp_path}/new.db'",
+        f"SELECT * FROM glob('{tmp_path}/*')",
+        "SET enable_external_access = true",
+        "SET memory_limit = '100GB'",
+        "DELETE FROM images",
+        "DROP VIEW samples",
+        "INSTALL httpfs",
+    ):
+        with pytest.raises(duckdb.Error):
+            con.execute(sql).fetchall()
+    con.close()
+    assert [path.name for path in tmp_path.iterdir() if path.name != "t"] == ["secret.csv"]
+
+
+def test_a_worker_knows_nothing_of_our_environment(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_SECRET", "x")
+    user_sql.end_workers()
+    run_sql(store, "SELECT 1")
+    environment = psutil.Process(user_sql._idle[0].process.pid).environ()
+    assert "A_SECRET" not in environment and "HOME" not in environment
+
+
+def test_the_next_query_reads_the_next_generation(tmp_path: Path) -> None:
+    store, _ = make_store(tmp_path, rows=6)
+    assert run_sql(store, "SELECT count(*) AS n FROM samples").rows == [{"n": 6}]
+    make_store(tmp_path, rows=12, seed=1)
+    assert run_sql(store, "SELECT count(*) AS n FROM samples").rows == [{"n": 18}]
+
+
+def test_several_people_at_once_get_their_own_answers(store: Store) -> None:
+    answers: dict[int, object] = {}
+
+    def ask(n: int) -> None:
+        answers[n] = run_sql(store, f"SELECT {n} AS n", seconds=20).rows[0]["n"]
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {n: n for n in range(6)}
+
+
+def test_a_killed_worker_is_replaced_and_no_folder_stays(store: Store) -> None:
+    run_sql(store, "SELECT 1")
+    worker = user_sql._idle[-1]
+    os.kill(worker.process.pid, 9)
+    worker.process.wait()
+    try:
+        run_sql(store, "SELECT 1")
+    except QueryError as error:
+        assert "process" in str(error)
+    assert run_sql(store, "SELECT 1 AS one").rows == [{"one": 1}]
+    user_sql.end_workers()
+    assert not Path(worker.folder).exists()
+
+
+def test_without_a_store_it_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="whylook demo"):
+        run_sql(Store(tmp_path / "none"), "SELECT 1")
