@@ -1,1 +1,8 @@
-"""The judge: a local vision-language model that describes a masked picture and scores how well it supports a prediction."""
+"""The judge: a local vision-language model that describes a masked picture and scores how well it supports a prediction.
+
+Knows: prompts, protocols, llama.cpp batches, score distributions. Does not know: DuckDB, Streamlit, classifiers.
+"""
+
+from core.judge.judge import Judge, load_judge
+
+__all__ = ["Judge", "load_judge"]

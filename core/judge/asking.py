@@ -1,0 +1,122 @@
+"""How one picture is asked: questions as steps that are decoded side by side until every reply is complete.
+
+Knows: reply forms, protocols, what makes a reply valid. Does not know: llama.cpp's calls, files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.judge import prompts as forms
+from core.judge.prompts import ChatTemplate, Prompts
+
+MAX_TEXT_TOKENS = 96
+"""A description or justification longer than this has gone astray; it is recorded as failed."""
+MIN_MASS = 0.05
+"""Least probability on the digits 0-5 together; below it the judge has no score to give and abstains."""
+MAX_DISAGREEMENT = 2.5
+"""Largest difference of the expected scores under the two rubric orders; beyond it the passes contradict each other."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """`force`: tokens are given; `text`: the judge writes up to a quotation mark; `score`: one digit is read."""
+
+    kind: Literal["force", "text", "score"]
+    name: str = ""
+    text: str = ""
+
+
+@dataclass
+class Line:
+    """One question to one picture: its steps, and what has been read so far."""
+
+    steps: list[Step]
+    sequence: int = -1
+    position: int = 0
+    written: bytes = b""
+    count: int = 0
+    texts: dict[str, str] = field(default_factory=dict)
+    distribution: NDArray[np.float64] | None = None
+    mass: float = 0.0
+    failure: str | None = None
+
+
+def lines(prompts: Prompts, template: ChatTemplate, prediction: str) -> list[Line]:
+    """The questions a protocol asks of one picture, as lines that share everything up to the picture."""
+
+    def asked(name: str, *, reverse: bool = False) -> str:
+        return template.split(prompts.instructions, prompts.question(name, prediction=prediction, reverse=reverse))[1]
+
+    if prompts.protocol == "paper":
+        return [Line([
+            Step("force", text=asked("explain") + forms.DESCRIPTION), Step("text", "description"),
+            Step("force", text=forms.AFTER_DESCRIPTION), Step("text", "justification"),
+            Step("force", text=forms.AFTER_JUSTIFICATION), Step("score"),
+        ])]  # fmt: skip
+    return [
+        Line([Step("force", text=asked("describe") + forms.DESCRIPTION), Step("text", "description")]),
+        Line([Step("force", text=asked("score") + forms.SCORE), Step("score"),
+              Step("force", text=forms.JUSTIFICATION), Step("text", "justification")]),
+        Line([Step("force", text=asked("score", reverse=True) + forms.SCORE), Step("score")]),
+    ]  # fmt: skip
+
+
+def read_score(logits: NDArray[np.float32], digits: Sequence[int]) -> tuple[NDArray[np.float64], float]:
+    """The score distribution at one position (mean of the distribution rather than its mode: arXiv 2503.03064).
+
+    Args:
+        logits: (vocabulary,).
+        digits: token ids of "0" to "5".
+
+    Returns:
+        Probabilities of 0..5, (6,), normalised, and the mass they had among all tokens.
+    """
+    values = logits.astype(np.float64)
+    values -= values.max()
+    weights = np.exp(values)
+    share = weights[list(digits)]
+    mass = float(share.sum() / weights.sum())
+    return share / max(float(share.sum()), 1e-300), mass
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the lines of one picture add up to."""
+
+    state: Literal["ok", "abstained", "failed"]
+    reason: str | None
+    description: str | None
+    justification: str | None
+    distribution: tuple[float, ...] | None
+
+
+def read(asked: Sequence[Line], prompts: Prompts) -> Reading:
+    """Join the replies to one picture: both rubric orders averaged, contradictions and empty replies refused."""
+    texts = {name: text for line in asked for name, text in line.texts.items()}
+    description, justification = texts.get("description"), texts.get("justification")
+
+    def without_score(state: Literal["abstained", "failed"], reason: str) -> Reading:
+        return Reading(state, reason, description, justification, None)
+
+    failures = [line.failure for line in asked if line.failure]
+    if failures:
+        return without_score("failed", failures[0])
+    scored = [line for line in asked if line.distribution is not None]
+    mass = min(line.mass for line in scored)
+    if mass < MIN_MASS:
+        return without_score("abstained", f"the digits 0-5 have only {mass:.1%} of the probability")
+    each = [line.distribution for line in scored if line.distribution is not None]
+    means = [float(p @ np.arange(6)) for p in each]
+    if max(means) - min(means) > MAX_DISAGREEMENT:
+        return without_score("abstained", f"the two rubric orders contradict each other: {means[0]:.1f} and {means[1]:.1f}")
+    if prompts.protocol == "paper":  # the paper takes the digit itself
+        digit = int(np.argmax(each[0]))
+        return Reading("ok", None, description, justification, tuple(float(value == digit) for value in range(6)))
+    mean = np.mean(each, axis=0)
+    return Reading("ok", None, description, justification, tuple(float(p) for p in mean))
