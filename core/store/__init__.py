@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -141,7 +140,7 @@ class Store:
     def save_findings(self, run: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keeps a run's findings in place of its earlier ones."""
         entry = {"rows": [{**row, "run": run} for row in rows]}
-        saved.put_entry(self._saved, "findings", run, entry, words=f"summarising {run}")
+        saved.put_entry(self._saved, "findings", run, entry, words=None)
 
     def findings(self, run: str) -> list[dict[str, Any]]:
         """The findings kept for a run."""
@@ -163,7 +162,7 @@ class Store:
         with hold_lock(self.folder):
             self._check_version()
             write_atomically(self.folder / "store.json", json.dumps({"version": STORE_VERSION}).encode())
-            self._sweep()
+            generations.sweep(self.folder)
             self._writing = True
             try:
                 yield self
@@ -285,15 +284,6 @@ class Store:
                 f"{self.folder} was written by a newer whylook (store version {version}, this knows {STORE_VERSION}); "
                 "upgrade whylook or choose another --store"
             )
-
-    def _sweep(self) -> None:
-        """Removes what a killed writer left half done."""
-        for pattern in (".building-*", ".store.json.*", ".CURRENT.*", ".run-*", "runs/.*.tmp", "shards/*/.*.tmp"):
-            for path in self.folder.glob(pattern):
-                if path.is_dir():  # where DuckDB spilled
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
 
     def _needs_lock(self) -> None:
         if not self._writing:

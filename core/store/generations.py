@@ -6,6 +6,7 @@ Knows: names, CURRENT, what to keep. Does not know: what is in a file (core/stor
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,16 @@ def number(name: str) -> int:
     """A generation's number from its file name, 0 when it has none."""
     digits = name.removeprefix("store-").removesuffix(".duckdb")
     return int(digits) if digits.isdigit() else 0
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a killed writer left half done; only the holder of the lock may."""
+    for pattern in (".building-*", ".store.json.*", ".CURRENT.*", ".run-*", "runs/.*.tmp", "shards/*/.*.tmp"):
+        for path in folder.glob(pattern):
+            if path.is_dir():  # where DuckDB spilled
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def publish(folder: Path, contents: Contents) -> Publication:

@@ -29,8 +29,8 @@ def read_entries(path: Path, kind: str) -> Entries:
     return kinds.get(kind, {})
 
 
-def put_entry(path: Path, kind: str, key: str, entry: Mapping[str, Any] | None, *, words: str) -> None:
-    """Saves `entry` under `key`, or deletes it when it is None; `words` say what undo() would take back."""
+def put_entry(path: Path, kind: str, key: str, entry: Mapping[str, Any] | None, *, words: str | None) -> None:
+    """Saves `entry` under `key`, or deletes it when it is None; `words` say what undo takes back, None: nothing."""
     with _change(path) as state:
         entries: Entries = state["kinds"].setdefault(kind, {})
         before = {"kind": kind, "key": key, "entry": entries.get(key), "words": words}
@@ -38,7 +38,8 @@ def put_entry(path: Path, kind: str, key: str, entry: Mapping[str, Any] | None, 
             entries.pop(key, None)
         else:
             entries[key] = dict(entry)
-        state["undo"] = [*state["undo"], before][-_UNDO_STEPS:]
+        if words is not None:
+            state["undo"] = [*state["undo"], before][-_UNDO_STEPS:]
 
 
 def undo_entry(path: Path) -> str | None:
