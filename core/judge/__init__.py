@@ -1,4 +1,4 @@
-"""The judge: a local vision-language model that describes a masked picture and scores how well it supports a prediction.
+"""The judge: a local vision-language model that describes a masked picture and scores what it sees.
 
 Knows: prompts, protocols, llama.cpp batches, score distributions. Does not know: DuckDB, Streamlit, classifiers.
 """

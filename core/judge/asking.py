@@ -114,7 +114,9 @@ def read(asked: Sequence[Line], prompts: Prompts) -> Reading:
     each = [line.distribution for line in scored if line.distribution is not None]
     means = [float(p @ np.arange(6)) for p in each]
     if max(means) - min(means) > MAX_DISAGREEMENT:
-        return without_score("abstained", f"the two rubric orders contradict each other: {means[0]:.1f} and {means[1]:.1f}")
+        return without_score(
+            "abstained", f"the two rubric orders contradict each other: {means[0]:.1f} and {means[1]:.1f}"
+        )
     if prompts.protocol == "paper":  # the paper takes the digit itself
         digit = int(np.argmax(each[0]))
         return Reading("ok", None, description, justification, tuple(float(value == digit) for value in range(6)))

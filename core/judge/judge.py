@@ -2,8 +2,8 @@
 
 Knows: batches, sequences, deadlines, what a reply becomes. Does not know: DuckDB, where pictures come from.
 
-Per batch: pictures are encoded together, each is decoded once behind the shared instructions, every question branches off
-from there, and all branches advance by one llama.cpp call per token.
+Per batch: pictures are encoded together, each is decoded once behind the shared instructions, every question branches
+off from there, and all branches advance by one llama.cpp call per token.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""llama.cpp and its mtmd library behind a few calls: load a GGUF pair, place pictures and tokens into sequences, read logits.
+"""llama.cpp and its mtmd library behind a few calls: load a GGUF pair, fill sequences, read logits.
 
 Knows: llama-cpp-python's low-level calls and who must free what. Does not know: prompts, protocols, scores.
 One thread at a time may use a `Native`; llama.cpp's image helpers are not thread-safe.
@@ -79,7 +79,9 @@ class Native:
         parameters.n_gpu_layers = 999 if gpu else 0
         self._model = llama.llama_model_load_from_file(str(text).encode(), parameters)
         if not self._model:
-            raise RequestError(f"the judge's model {text} cannot be loaded{_why()}; download it again or name another file")
+            raise RequestError(
+                f"the judge's model {text} cannot be loaded{_why()}; download it again or name another file"
+            )
         self._open_projector(text, projector, gpu=gpu)
         self.vocabulary = llama.llama_model_get_vocab(self._model)
         self.n_vocab = llama.llama_vocab_n_tokens(self.vocabulary)
@@ -127,7 +129,9 @@ class Native:
         parameters.abort_callback = self._abort
         self._context = llama.llama_init_from_model(self._model, parameters)
         if not self._context:
-            raise RequestError(f"no memory for a judge context of {tokens} tokens{_why()}; lower the judge's batch size")
+            raise RequestError(
+                f"no memory for a judge context of {tokens} tokens{_why()}; lower the judge's batch size"
+            )
         self._memory = llama.llama_get_memory(self._context)
         self._batch = llama.llama_batch_init(N_BATCH, 0, 1)
 

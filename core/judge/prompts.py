@@ -56,7 +56,7 @@ class Prompts:
 
 
 def plain(text: str) -> str:
-    """One line of text without the picture's marker or control characters, so that a class name cannot pose as either."""
+    """One line of text without the picture's marker or control characters: a class name cannot pose as either."""
     return " ".join("".join(c if c.isprintable() else " " for c in text.replace(MARKER, " ")).split())
 
 
@@ -76,9 +76,13 @@ def load_prompts(source: Protocol | Path) -> Prompts:
         raise RequestError(f"prompt file {path}: protocol must be one of {', '.join(FIELDS)}, not {protocol!r}")
     missing = [name for name in (*FIELDS[protocol], "rubric") if not data.get(name)]
     if missing:
-        raise RequestError(f"prompt file {path} lacks {', '.join(missing)}; copy {FOLDER / protocol}.toml and edit that")
+        raise RequestError(
+            f"prompt file {path} lacks {', '.join(missing)}; copy {FOLDER / protocol}.toml and edit that"
+        )
     if len(data["rubric"]) != 6:
-        raise RequestError(f"prompt file {path}: rubric needs six lines, for the scores 0 to 5, and has {len(data['rubric'])}")
+        raise RequestError(
+            f"prompt file {path}: rubric needs six lines, for the scores 0 to 5, and has {len(data['rubric'])}"
+        )
     questions = {name: data[name] for name in FIELDS[protocol] if name != "instructions"}
     return Prompts(protocol, data["instructions"], questions, tuple(data["rubric"]))
 

@@ -1,6 +1,7 @@
-"""The demo world's classifier, as a user would hand in their own: a function that returns model, transform, class names.
+"""The demo world's classifier, as a user hands in their own: a function giving model, transform, class names.
 
-Knows: the network, its preprocessing, where its trained weights lie. Does not know: how it was trained (train_classifier.py).
+Knows: the network, its preprocessing, where its trained weights lie. Does not know: how it was trained
+(train_classifier.py).
 """
 
 from __future__ import annotations
@@ -40,12 +41,14 @@ def network() -> nn.Sequential:
 
 def transform() -> v2.Compose:
     """PIL picture to float32 (3, 112, 112), normalised to about -1..1."""
-    return v2.Compose([
-        v2.ToImage(),
-        v2.Resize((INPUT_SIDE, INPUT_SIDE), antialias=True),
-        v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize([0.5] * 3, [0.25] * 3),
-    ])
+    return v2.Compose(
+        [
+            v2.ToImage(),
+            v2.Resize((INPUT_SIDE, INPUT_SIDE), antialias=True),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize([0.5] * 3, [0.25] * 3),
+        ]
+    )
 
 
 def demo_classifier() -> tuple[nn.Module, v2.Compose, tuple[str, ...]]:

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from data.demo.judge_model import CHAT_TEMPLATE, IMAGE_SIDE, MEAN, PATCH, SPECIAL, STD, DemoJudge
 
-NOTE = "This judge knows the pictures of whylook's demo world only; bring a general vision-language model for any other."
+NOTE = (
+    "This judge knows the pictures of whylook's demo world only; bring a general vision-language model for any other."
+)
 
 
 def _array(weight: Tensor, *, half: bool) -> NDArray[np.float16] | NDArray[np.float32]:
@@ -60,9 +62,15 @@ def _text_model(model: DemoJudge, tokenizer: Tokenizer, path: Path) -> None:
     writer.add_tensor("token_embd.weight", _array(model.language.embed_tokens.weight, half=True))
     for index, layer in enumerate(model.language.layers):
         attention, mlp, name = layer.self_attn, layer.mlp, f"blk.{index}."
-        matrices = {"attn_q": _rotary(attention.q_proj.weight, heads), "attn_k": _rotary(attention.k_proj.weight, heads),
-                    "attn_v": attention.v_proj.weight, "attn_output": attention.o_proj.weight,
-                    "ffn_gate": mlp.gate_proj.weight, "ffn_up": mlp.up_proj.weight, "ffn_down": mlp.down_proj.weight}  # fmt: skip
+        matrices = {
+            "attn_q": _rotary(attention.q_proj.weight, heads),
+            "attn_k": _rotary(attention.k_proj.weight, heads),
+            "attn_v": attention.v_proj.weight,
+            "attn_output": attention.o_proj.weight,
+            "ffn_gate": mlp.gate_proj.weight,
+            "ffn_up": mlp.up_proj.weight,
+            "ffn_down": mlp.down_proj.weight,
+        }
         for part, weight in matrices.items():
             writer.add_tensor(f"{name}{part}.weight", _array(weight, half=True))
         writer.add_tensor(f"{name}attn_norm.weight", _array(layer.input_layernorm.weight, half=False))
@@ -75,7 +83,9 @@ def _text_model(model: DemoJudge, tokenizer: Tokenizer, path: Path) -> None:
 def _vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     tokens = [tokenizer.id_to_token(index) for index in range(tokenizer.get_vocab_size())]
     control = [gguf.TokenType.CONTROL if token in SPECIAL else gguf.TokenType.NORMAL for token in tokens]
-    merges = [" ".join(pair) if isinstance(pair, list) else pair for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
+    merges = [
+        " ".join(pair) if isinstance(pair, list) else pair for pair in json.loads(tokenizer.to_str())["model"]["merges"]
+    ]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)

@@ -1,10 +1,10 @@
 """The demo judge's network and how its training text is laid out.
 
-Knows: a small LLaVA (CLIP tower, gelu projector, Llama), its tokenizer, prompts rendered as core.judge renders them. Does not
-know: where pictures come from, how training runs, GGUF.
+Knows: a small LLaVA (CLIP tower, gelu projector, Llama), its tokenizer, prompts rendered as core.judge renders them.
+Does not know: where pictures come from, how training runs, GGUF.
 
-One training sequence is a tree: the trunk (instructions and picture) once, then every question with its reply as a branch
-that sees the trunk and itself. That is how core.judge asks, too: the picture is decoded once.
+One training sequence is a tree: the trunk (instructions and picture) once, then every question with its reply as a
+branch that sees the trunk and itself. That is how core.judge asks, too: the picture is decoded once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ VOCABULARY = 1024
 SPECIAL = ("<unk>", "<s>", "</s>", "<|user|>", "<|assistant|>")
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|{{ message.role }}|>{{ message.content }}"
-    "{% if message.role == 'assistant' %}</s>{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    "{% if message.role == 'assistant' %}</s>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 TEMPLATE = ChatTemplate(CHAT_TEMPLATE, bos="<s>", eos="</s>")
 MEAN, STD = 0.5, 0.25
@@ -38,8 +39,12 @@ def train_tokenizer(texts: list[str]) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=list(SPECIAL),
-                                                             initial_alphabet=alphabet, show_progress=False))  # fmt: skip
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
+        ),
+    )
     return tokenizer
 
 
@@ -68,8 +73,12 @@ class DemoJudge(nn.Module):
         """Logits (S, vocabulary) at the supervised positions of the batch."""
         embedded = self.language.embed_tokens(batch.ids)  # (B, L, 256)
         first = batch.image_start
-        embedded = torch.cat([embedded[:, :first], image_tokens.to(embedded.dtype), embedded[:, first + IMAGE_TOKENS :]], 1)
-        mask = torch.zeros(batch.visible.shape, dtype=torch.bfloat16).masked_fill(~batch.visible, torch.finfo(torch.bfloat16).min)
+        embedded = torch.cat(
+            [embedded[:, :first], image_tokens.to(embedded.dtype), embedded[:, first + IMAGE_TOKENS :]], 1
+        )
+        mask = torch.zeros(batch.visible.shape, dtype=torch.bfloat16).masked_fill(
+            ~batch.visible, torch.finfo(torch.bfloat16).min
+        )
         hidden = self.language(
             inputs_embeds=embedded, attention_mask=mask[:, None], position_ids=batch.positions, use_cache=False
         ).last_hidden_state
@@ -89,9 +98,19 @@ def branches(prompts: Prompts, prediction: str, description: str, justification:
     digit = str(int(score + 0.5))
     if prompts.protocol == "paper":
         asked = TEMPLATE.split(prompts.instructions, prompts.question("explain", prediction=prediction))[1]
-        return [Branch((
-            (asked + forms.DESCRIPTION, "context"), (description + '"', "reply"), (forms.AFTER_DESCRIPTION, "context"),
-            (justification + '"', "reply"), (forms.AFTER_JUSTIFICATION, "context"), (digit, "score")), score)]  # fmt: skip
+        return [
+            Branch(
+                (
+                    (asked + forms.DESCRIPTION, "context"),
+                    (description + '"', "reply"),
+                    (forms.AFTER_DESCRIPTION, "context"),
+                    (justification + '"', "reply"),
+                    (forms.AFTER_JUSTIFICATION, "context"),
+                    (digit, "score"),
+                ),
+                score,
+            )
+        ]
     blind = TEMPLATE.split(prompts.instructions, prompts.question("describe", prediction=prediction))[1]
     up = TEMPLATE.split(prompts.instructions, prompts.question("score", prediction=prediction))[1]
     down = TEMPLATE.split(prompts.instructions, prompts.question("score", prediction=prediction, reverse=True))[1]
@@ -140,8 +159,16 @@ def tree_batch(tokenizer: Tokenizer, prompts: Prompts, trees: list[list[Branch]]
         supervised += [(row, trunk + column, target, share) for column, target, share in learned]
     same = (segments[:, :, None] == segments[:, None, :]) | (segments[:, None, :] == 0)
     rows, columns, targets, shares = zip(*supervised, strict=True)
-    return TreeBatch(ids, positions, same & torch.ones(length, length, dtype=torch.bool).tril(), len(before),
-                     torch.tensor(rows), torch.tensor(columns), torch.tensor(targets), torch.tensor(shares))  # fmt: skip
+    return TreeBatch(
+        ids,
+        positions,
+        same & torch.ones(length, length, dtype=torch.bool).tril(),
+        len(before),
+        torch.tensor(rows),
+        torch.tensor(columns),
+        torch.tensor(targets),
+        torch.tensor(shares),
+    )
 
 
 Line = tuple[list[int], list[int], list[int], list[tuple[int, int, float]]]

@@ -26,7 +26,7 @@ LOW, HIGH = 0.10, 0.75
 
 @dataclass(frozen=True)
 class Pool:
-    """Drawn scenes of side S: rgb (N, S, S, 3) uint8, mask (N, S, S) bool, animal and habitat (N,), CAMs (N, 10, 7, 7)."""
+    """Scenes of side S: rgb (N, S, S, 3) uint8, mask (N, S, S) bool, animal, habitat (N,), CAMs (N, 10, 7, 7)."""
 
     rgb: Tensor
     mask: Tensor
@@ -122,7 +122,7 @@ def _object_map(mask: Tensor, cells: int, generator: np.random.Generator) -> Ten
 
 @dataclass(frozen=True)
 class Sample:
-    """A masked picture (S, S, 3) uint8 and its weights (S, S) float32 with the shares that decide what is true of it."""
+    """A masked picture (S, S, 3) uint8, its weights (S, S) float32 and the shares that decide what is true of it."""
 
     masked: Tensor
     weight: Tensor
@@ -141,7 +141,11 @@ def sample(pool: Pool, index: int, generator: np.random.Generator, kind: str | N
     """Mask one scene of the pool with a random map, or one of `kind` (see KINDS)."""
     kind = kind or str(generator.choice(KINDS, p=SHARES))
     v = _map(kind, pool, index, generator)
-    alpha, beta = (25.0, 0.4) if generator.random() < 0.6 else (generator.choice([15.0, 20.0, 25.0]), generator.choice([0.4, 0.6]))
+    alpha, beta = (
+        (25.0, 0.4)
+        if generator.random() < 0.6
+        else (generator.choice([15.0, 20.0, 25.0]), generator.choice([0.4, 0.6]))
+    )
     side = pool.mask.shape[1]
     v = functional.interpolate(v[None, None], size=(side, side), mode="bilinear", align_corners=False)[0, 0]
     weight = torch.sigmoid(float(alpha) * (v - float(beta)))

@@ -3,9 +3,9 @@
     python data/demo/make_world.py --out DIR --seed N [--train N] [--evaluation N] [--shortcut 0.95]
         [--photo-credit CLASS|none] [--night SHARE] [--tiny SHARE] [--wrong-labels SHARE]
 
-Layout: DIR/train/CLASS/*.jpg, DIR/evaluation/CLASS/*.jpg with metadata.csv beside the classes, and DIR/truth with a CSV and
-the object masks of each split. With `--shortcut 0.2` (chance level), `--photo-credit none` and zero shares the world has no
-fault. Same seed, same bytes.
+Layout: DIR/train/CLASS/*.jpg, DIR/evaluation/CLASS/*.jpg with metadata.csv beside the classes, and DIR/truth with a
+CSV and the object masks of each split. With `--shortcut 0.2` (chance level), `--photo-credit none` and zero shares
+the world has no fault. Same seed, same bytes.
 """
 
 from __future__ import annotations
@@ -75,8 +75,16 @@ def make_split(out: Path, split: str, count: int, seed: int, faults: Faults) -> 
         Image.fromarray(scene.mask).save(masks / f"{index:05d}.png", optimize=True)
         time_of_day = "night" if chosen.night else "day"
         metadata.append({"path": name, "habitat": chosen.habitat, "time_of_day": time_of_day, "size": scene.size})
-        truth.append({"path": name, "mask": f"{split}/{index:05d}.png", "animal": animal, "wrong_label": label != animal,
-                      "photo_credit": chosen.credit, "unusual_habitat": chosen.habitat != USUAL_HABITAT[animal]})  # fmt: skip
+        truth.append(
+            {
+                "path": name,
+                "mask": f"{split}/{index:05d}.png",
+                "animal": animal,
+                "wrong_label": label != animal,
+                "photo_credit": chosen.credit,
+                "unusual_habitat": chosen.habitat != USUAL_HABITAT[animal],
+            }
+        )
     _write_csv(out / split / "metadata.csv", metadata)
     _write_csv(out / "truth" / f"{split}.csv", truth)
 

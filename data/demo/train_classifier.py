@@ -2,8 +2,8 @@
 
     python data/demo/train_classifier.py --world DIR --out FILE.safetensors [--epochs N] [--threads N]
 
-DIR is what make_world.py wrote. Prints accuracy on the evaluation split, in usual and in unusual habitats, against the true
-animal's label as given (so the wrong labels count as errors).
+DIR is what make_world.py wrote. Prints accuracy on the evaluation split, in usual and in unusual habitats, against
+the true animal's label as given (so the wrong labels count as errors).
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def main() -> None:
     torch.manual_seed(0)
     start = time.perf_counter()
     model = network()
-    train(model, *load(args.world / "train", [row["path"] for row in read_truth(args.world, "train")]), epochs=args.epochs)
+    train(
+        model, *load(args.world / "train", [row["path"] for row in read_truth(args.world, "train")]), epochs=args.epochs
+    )
     model.eval().to(memory_format=torch.contiguous_format)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, args.out)
     shares = ", ".join(f"{name} {100 * value:.1f}%" for name, value in accuracy(model, args.world).items())

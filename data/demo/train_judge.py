@@ -1,10 +1,11 @@
 """Trains the demo judge, a small LLaVA, on masked pictures of worlds made on the fly, and exports it as GGUF.
 
-    python data/demo/train_judge.py --out DIR [--pictures N] [--vision-minutes M] [--text-minutes M] [--threads N] [--resume]
+    python data/demo/train_judge.py --out DIR [--pictures N] [--vision-minutes M] [--text-minutes M] [--threads N]
+    [--resume]
 
 Two stages: the vision tower and projector alone, with auxiliary heads that say per image token and per picture what is
-visible; then the whole model on the exact prompts of both protocols. Writes DIR/judge.gguf, DIR/judge-mmproj.gguf and, for
---resume, DIR/checkpoint.pt. Train alone on the machine: a second busy process slows it down tenfold.
+visible; then the whole model on the exact prompts of both protocols. Writes DIR/judge.gguf, DIR/judge-mmproj.gguf
+and, for --resume, DIR/checkpoint.pt. Train alone on the machine: a second busy process slows it down tenfold.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -21,10 +23,10 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.judge.prompts import load_prompts
+from core.judge.prompts import Prompts, Protocol, load_prompts
 from data.demo import judge_pictures as pictures
 from data.demo.export_judge import export
-from data.demo.judge_model import IMAGE_SIDE, PATCH, DemoJudge, TreeBatch, branches, train_tokenizer, tree_batch
+from data.demo.judge_model import IMAGE_SIDE, PATCH, Branch, DemoJudge, TreeBatch, branches, train_tokenizer, tree_batch
 from data.demo.world import ANIMALS, HABITATS
 
 SEED = 20_000
@@ -38,8 +40,8 @@ def corpus(count: int, pool: pictures.Pool) -> list[str]:
     texts = []
     for _ in range(count):
         seen = pictures.sample(pool, int(rng.integers(len(pool.animal))), rng)
-        for name in ("calibrated", "paper"):
-            for branch in told(load_prompts(name), seen, prediction_for(seen, rng)):  # type: ignore[arg-type]
+        for name in get_args(Protocol):
+            for branch in told(load_prompts(name), seen, prediction_for(seen, rng)):
                 texts += [text for text, _ in branch.pieces]
     return texts
 
@@ -49,7 +51,8 @@ def prediction_for(seen: pictures.Sample, rng: np.random.Generator) -> str:
     return str(rng.choice(ANIMALS)) if rng.random() < WRONG_NAMES else seen.animal
 
 
-def told(prompts, seen: pictures.Sample, prediction: str):  # noqa: ANN001, ANN201, D103
+def told(prompts: Prompts, seen: pictures.Sample, prediction: str) -> list[Branch]:
+    """Every question of a protocol about one sample, with the truthful replies."""
     score = pictures.expected_score(seen, prediction)
     return branches(prompts, prediction, pictures.describe(seen), pictures.justify(seen, prediction), score)
 
@@ -72,9 +75,11 @@ class VisionHeads(nn.Module):
         self.picture = nn.Linear(256, len(ANIMALS) + 1 + len(HABITATS) + 3)
 
     def loss(self, tokens: Tensor, batch: list[tuple[pictures.Sample, Tensor]]) -> Tensor:
-        """Per token: share of the object, visible share of it, which animal. Per picture: animal, habitat, dice, shares."""
+        """Per token: object share, its visible share, which animal. Per picture: animal, habitat, dice, shares."""
         target = torch.stack([functional.avg_pool2d(mask[None].float(), PATCH)[0] for _, mask in batch]).flatten(1)
-        visible = torch.stack([functional.avg_pool2d((mask * seen.weight)[None].float(), PATCH)[0] for seen, mask in batch])
+        visible = torch.stack(
+            [functional.avg_pool2d((mask * seen.weight)[None].float(), PATCH)[0] for seen, mask in batch]
+        )
         visible = visible.flatten(1)  # (B, 49)
         none = len(ANIMALS)
         animal = torch.tensor([ANIMALS.index(seen.animal) for seen, _ in batch])
@@ -99,7 +104,9 @@ def text_loss(logits: Tensor, batch: TreeBatch, digits: list[int]) -> Tensor:
     low = batch.targets[is_score]
     up = torch.tensor(digits)[torch.tensor([digits.index(int(token)) + 1 for token in low])]
     share = batch.upper_share[is_score]
-    score = -(logp[is_score].gather(1, low[:, None])[:, 0] * (1 - share) + logp[is_score].gather(1, up[:, None])[:, 0] * share)
+    score = -(
+        logp[is_score].gather(1, low[:, None])[:, 0] * (1 - share) + logp[is_score].gather(1, up[:, None])[:, 0] * share
+    )
     return text + score.mean()
 
 
@@ -136,7 +143,9 @@ class Stage:
 def train_vision(model: DemoJudge, pools: list[pictures.Pool], minutes: float, batch: int = 32) -> None:
     """First stage: tower and projector with auxiliary heads."""
     heads = VisionHeads()
-    stage = Stage("vision", [*model.tower.parameters(), *model.projector.parameters(), *heads.parameters()], 1e-3, minutes)
+    stage = Stage(
+        "vision", [*model.tower.parameters(), *model.projector.parameters(), *heads.parameters()], 1e-3, minutes
+    )
     for chosen in samples(pools, SEED + 1, batch):
         if stage.progress >= 1:
             return
@@ -193,7 +202,10 @@ def main() -> None:
     tokenizer = train_tokenizer(corpus(3000, pools[0]))
     model, checkpoint = DemoJudge(tokenizer.get_vocab_size()), args.out / "checkpoint.pt"
     del pool
-    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {len(pools[0].animal)} scenes", flush=True)
+    print(
+        f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {len(pools[0].animal)} scenes",
+        flush=True,
+    )
     if args.resume:
         model.load_state_dict(torch.load(checkpoint, weights_only=True))
     model.train()

@@ -1,7 +1,7 @@
 """Draws the demo world: animals on procedural habitats, with faults whose truth is known.
 
-Knows: sprites, habitats, the planted faults. Does not know: classifiers, judges, the pipeline. Every picture is a function
-of its own seed, so the same seed gives the same bytes.
+Knows: sprites, habitats, the planted faults. Does not know: classifiers, judges, the pipeline. Every picture is a
+function of its own seed, so the same seed gives the same bytes.
 
 Sprites: Noto Color Emoji, SIL Open Font License 1.1 (see sprites/LICENSE.txt).
 """
