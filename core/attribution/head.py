@@ -76,7 +76,7 @@ def forward(classifier: Explained, batch: Tensor) -> tuple[Tensor, Tensor]:
         raise ModelError(f"the model has no layer {classifier.layer!r}") from error
     handle = target.register_forward_hook(cut)
     try:
-        with quiet(classifier.model), torch.enable_grad(), Foreign("the model failed"):
+        with torch.inference_mode(False), torch.enable_grad(), quiet(classifier.model), Foreign("the model failed"):
             output = classifier.model(batch.detach().to(classifier.device))
     finally:
         handle.remove()
@@ -93,7 +93,8 @@ def gradient(logits: Tensor, targets: Tensor, activations: Tensor, *, layer: str
     Raises:
         ModelError: the logits do not depend on the layer through differentiable operations.
     """
-    chosen = logits.gather(1, targets[:, None]).sum()
+    with torch.inference_mode(False), torch.enable_grad():
+        chosen = logits.gather(1, targets[:, None].clone()).sum()
     if not chosen.requires_grad:
         raise ModelError(f"no gradient reaches layer {layer}: the logits do not depend on it, or it is cut off")
     with Foreign(f"no gradient reaches layer {layer}"):

@@ -76,12 +76,14 @@ def _torchvision(name: str) -> Source:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:3]
         raise RequestError(f"torchvision has no classifier {name!r}; nearest: {', '.join(near)}")
     recipe = models.get_model_weights(name).DEFAULT
+    # These two warn and take minutes over an initialisation that trained weights replace.
+    options = {"init_weights": False} if name in {"googlenet", "inception_v3"} else {}
     return Source(
-        model=models.get_model(name, weights=None),
+        model=models.get_model(name, weights=None, **options),
         transform=recipe.transforms(),
         names=list(recipe.meta["categories"]),
         known=True,
-        rebuild=lambda classes: models.get_model(name, weights=None, num_classes=classes),
+        rebuild=lambda classes: models.get_model(name, weights=None, num_classes=classes, **options),
         notes=(_UNTRAINED,),
         untrained=_UNTRAINED,
     )

@@ -6,6 +6,7 @@ Knows: state dicts, safetensors, what people wrap them in. Does not know: where 
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -59,14 +60,13 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], list[str] | None]:
 def _unpickle(file: Path) -> Any:
     """What a .pt file holds, if that is only data."""
     try:
-        with Foreign(f"{file.name} cannot be read as PyTorch weights", raises=RequestError):
+        with warnings.catch_warnings(), Foreign(f"{file.name} cannot be read", raises=RequestError):
+            warnings.simplefilter("ignore")  # on newer pickle protocols; what matters is whether it loads
             return torch.load(file, map_location="cpu", weights_only=True)
     except RequestError as error:
         cause = error.__cause__
         told = str(cause)
-        if isinstance(cause, pickle.UnpicklingError) and (
-            "GLOBAL" in told or "global" in told or "Unsupported" in told
-        ):
+        if isinstance(cause, pickle.UnpicklingError) and ("global" in told.lower() or _is_pickle(file)):
             raise RequestError(
                 f"{file.name} carries code or objects besides tensors and was refused; "
                 "save model.state_dict() (or safetensors) instead of the whole model"
@@ -74,6 +74,12 @@ def _unpickle(file: Path) -> Any:
         if "TorchScript" in told:
             raise RequestError(f"{file.name} is a TorchScript archive: use --classifier torchscript:{file}") from cause
         raise RequestError(f"{file.name} is no PyTorch weights file, or is damaged") from cause
+
+
+def _is_pickle(file: Path) -> bool:
+    """Whether the file is a bare pickle of protocol 2 or later: a list of instructions, not only data."""
+    with file.open("rb") as stream:
+        return stream.read(1) == b"\x80"
 
 
 def _names_in(content: Mapping[Any, Any]) -> list[str] | None:

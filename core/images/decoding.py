@@ -37,8 +37,9 @@ _DAMAGE = (
     struct.error,
     zlib.error,
 )
-# We hold the limit ourselves, before decompressing; Pillow's warning at half of it would only print noise.
+# We hold the limit ourselves and record what is damaged; Pillow's warnings would only print between progress bars.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\..*")
 
 
 def decode(path: Path) -> Image.Image:

@@ -1,0 +1,425 @@
+"""Maps against their formulas, computed here with the whole network's graph; and what attribution leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from captum.attr import LayerGradCam
+from torch import Tensor, nn
+
+from core.attribution import METHODS, attribute, causal_check, statistics
+from core.errors import ModelError, RequestError
+
+
+class Net(nn.Module):
+    """A small CNN with an in-place ReLU on both sides of the target layer and a head that is not linear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(inplace=True))
+        self.features = nn.Conv2d(8, 12, 3, 2, 1)
+        self.head = nn.Sequential(nn.Linear(12, 16), nn.Tanh(), nn.Dropout(0.5), nn.Linear(16, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.features(self.stem(x)), inplace=True)
+        return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)[:, :12])
+
+
+@dataclass
+class Given:
+    """The three things attribution asks of a classifier."""
+
+    model: nn.Module
+    layer: str = "features"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def network(seed: int = 0) -> Net:
+    torch.manual_seed(seed)
+    model = Net()
+    model(torch.randn(64, 3, 32, 32))  # so that the batch statistics are not 0 and 1
+    return model.eval()
+
+
+def pictures(count: int = 4, seed: int = 1) -> Tensor:
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def whole_graph(model: nn.Module, batch: Tensor, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Activations and gradients of `features`, one picture at a time, with the graph of the whole network, in fp64."""
+    model = model.double()
+    found = []
+    for picture, target in zip(batch.double(), targets, strict=True):
+        kept: list[Tensor] = []
+
+        def keep(module: nn.Module, inputs: object, output: Tensor, kept: list[Tensor] = kept) -> Tensor:
+            output.retain_grad()
+            kept.append(output)
+            return output.clone()
+
+        handle = model.get_submodule("features").register_forward_hook(keep)
+        model(picture[None])[0, target].backward()
+        handle.remove()
+        assert kept[0].grad is not None
+        found.append((kept[0].detach()[0].numpy(), kept[0].grad[0].numpy()))
+    model.float()
+    return np.stack([one for one, _ in found]), np.stack([one for _, one in found])
+
+
+def by_hand(method: str, activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """The papers' formulas, written as loops over channels and places; (C, h, w) each."""
+    channels, height, width = activations.shape
+    result = np.zeros((height, width))
+    for k in range(channels):
+        weight = 0.0
+        for i in range(height):
+            for j in range(width):
+                slope = gradients[k, i, j]
+                if method == "gradcam":
+                    weight += slope / (height * width)
+                elif method == "gradcam++" and slope != 0:
+                    alpha = slope**2 / (2 * slope**2 + activations[k].sum() * slope**3)
+                    weight += alpha * max(slope, 0)
+                elif method == "layercam":
+                    result[i, j] += max(slope, 0) * activations[k, i, j]
+        result += weight * activations[k]
+    result = np.maximum(result, 0)
+    return result / result.max() if result.max() > 0 else result
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("seed", range(3))
+def test_maps_equal_the_papers_formulas_computed_with_the_whole_graph(method: str, seed: int) -> None:
+    model, batch = network(seed), pictures(6, seed)
+    answer = attribute(Given(model), batch, method=method)
+    activations, gradients = whole_graph(model, batch, answer.targets)
+    for index in range(len(batch)):
+        expected = by_hand(method, activations[index], gradients[index])
+        assert np.abs(answer.maps[index].numpy() - expected).max() < 1e-4
+        assert answer.flat[index] == (expected.max() == 0)
+
+
+def test_gradcam_equals_captum() -> None:
+    model, batch = network(), pictures(6)
+    answer = attribute(Given(model), batch)
+
+    class OutOfPlace(nn.Module):
+        """The same network with ReLU out of place, which captum's hooks need."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.relu(model.features(model.stem[1](model.stem[0](x)).relu()))
+            return model.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)[:, :12])
+
+    theirs = LayerGradCam(OutOfPlace(), model.features).attribute(
+        batch, answer.targets, relu_attributions=True, attr_dim_summation=True
+    )[:, 0]
+    top = theirs.flatten(1).amax(1)[:, None, None]
+    assert torch.allclose(answer.maps, torch.where(top > 0, theirs / top, 0.0).detach(), atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_logits_are_those_of_plain_inference(method: str) -> None:
+    model, batch = network(), pictures()
+    with torch.inference_mode():
+        expected = model(batch)
+    assert torch.equal(attribute(Given(model), batch, method=method).logits, expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_map_does_not_depend_on_the_rest_of_the_batch(method: str) -> None:
+    model, batch = network(), pictures(5)
+    together = attribute(Given(model), batch, method=method).maps
+    for index in range(5):
+        alone = attribute(Given(model), batch[index : index + 1], method=method).maps[0]
+        assert torch.allclose(alone, together[index], atol=1e-5)
+
+
+def test_the_target_class_may_be_chosen_and_must_exist() -> None:
+    model, batch = network(), pictures()
+    other = attribute(Given(model), batch, target=torch.tensor([0, 1, 2, 3]))
+    assert other.targets.tolist() == [0, 1, 2, 3]
+    activations, gradients = whole_graph(model, batch, other.targets)
+    assert np.abs(other.maps[2].numpy() - by_hand("gradcam", activations[2], gradients[2])).max() < 1e-4
+    for wrong in (torch.tensor([0, 1, 2, 5]), torch.tensor([0, 0, 0, -1]), torch.tensor([0]), torch.zeros(4)):
+        with pytest.raises(RequestError, match="target"):
+            attribute(Given(model), batch, target=wrong)
+
+
+def test_the_backbone_builds_no_graph() -> None:
+    model, seen = network(), []
+    model.stem.register_forward_hook(lambda module, inputs, output: seen.append(output.requires_grad))
+    attribute(Given(model), pictures().requires_grad_())
+    assert seen == [False]
+
+
+def test_hooks_gradients_train_mode_and_frozen_parameters_are_as_before() -> None:
+    model = network().train()
+    model.stem[1].eval()
+    model.head[0].weight.requires_grad_(False)
+    before = [module.training for module in model.modules()]
+    asking = [parameter.requires_grad for parameter in model.parameters()]
+    statistics_before = model.stem[1].running_mean.clone()
+    first, second = (attribute(Given(model), pictures()).maps for _ in range(2))
+    assert torch.equal(first, second), "dropout must be off while explaining"
+    assert [module.training for module in model.modules()] == before
+    assert [parameter.requires_grad for parameter in model.parameters()] == asking
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(model.stem[1].running_mean, statistics_before)
+    assert not model.features._forward_hooks
+    assert torch.is_grad_enabled()
+
+
+def test_everything_is_as_before_also_when_the_model_raises() -> None:
+    class Broken(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            super().forward(x)
+            raise KeyError("no\nsuch thing")
+
+    model = Broken().train()
+    with pytest.raises(ModelError, match="the model failed: KeyError"):
+        attribute(Given(model), pictures())
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not model.features._forward_hooks
+
+
+def test_it_works_under_no_grad_and_in_half_precision() -> None:
+    model, batch = network(), pictures()
+    expected = attribute(Given(model), batch)
+    for mode in (torch.no_grad(), torch.inference_mode()):
+        with mode:
+            assert torch.equal(attribute(Given(model), batch.clone()).maps, expected.maps)
+    half = attribute(Given(model.bfloat16()), batch.bfloat16())
+    assert half.maps.dtype == half.logits.dtype == torch.float32
+    assert torch.corrcoef(torch.stack([half.maps.flatten(), expected.maps.flatten()]))[0, 1] > 0.97
+
+
+def test_a_layer_that_runs_twice_is_read_at_its_last_run() -> None:
+    class Twice(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            super().forward(x)
+            return super().forward(x)
+
+    model = network()
+    twice = Twice()
+    twice.load_state_dict(model.state_dict())
+    assert torch.equal(attribute(Given(twice.eval()), pictures()).maps, attribute(Given(model), pictures()).maps)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_picture_with_nan_spoils_only_itself(method: str) -> None:
+    model, batch = network(), pictures()
+    expected = attribute(Given(model), batch, method=method)
+    batch[1, 0, 0, 0] = torch.nan
+    answer = attribute(Given(model), batch, method=method)
+    assert [error is None for error in answer.errors] == [True, False, True, True]
+    assert "not finite" in str(answer.errors[1])
+    assert answer.reasons[1] is not None
+    assert answer.maps[1].abs().max() == 0
+    assert torch.allclose(answer.maps[[0, 2, 3]], expected.maps[[0, 2, 3]], atol=1e-6)
+
+
+class Fixed(nn.Module):
+    """A network whose target layer's output and head are given, to make degenerate maps."""
+
+    def __init__(self, features: Tensor, weights: Tensor) -> None:
+        super().__init__()
+        self.features = nn.Identity()
+        self.values, self.weights = features, weights
+
+    def forward(self, x: Tensor) -> Tensor:
+        shown = self.features(self.values.expand(x.shape[0], -1, -1, -1).clone())
+        return shown.mean((2, 3)) @ self.weights
+
+
+@pytest.mark.parametrize(
+    ("features", "weights", "words"),
+    [
+        (torch.ones(1, 2, 4, 4), torch.ones(2, 3), "flat"),
+        (torch.zeros(1, 2, 4, 4), torch.ones(2, 3), "zero everywhere"),
+        (torch.rand(1, 2, 4, 4), -torch.ones(2, 3), "zero everywhere"),
+        (torch.full((1, 2, 4, 4), torch.inf), torch.ones(2, 3), "no prediction"),
+    ],
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_degenerate_maps_are_a_state_and_not_a_picture(
+    method: str, features: Tensor, weights: Tensor, words: str
+) -> None:
+    answer = attribute(Given(Fixed(features, weights)), pictures(2), method=method)
+    assert all(words in str(reason) for reason in answer.reasons)
+    assert answer.flat == [True, True]
+    assert answer.maps.abs().max() == 0
+
+
+def test_maps_are_divided_by_their_largest_value_and_not_stretched() -> None:
+    features = torch.full((1, 1, 4, 4), 9.0)
+    features[0, 0, 1, 2] = 10.0
+    answer = attribute(Given(Fixed(features, torch.ones(1, 2))), pictures(1))
+    assert torch.allclose(answer.maps[0], features[0, 0] / 10)
+
+
+def test_what_cannot_be_explained_is_said_in_words() -> None:
+    class Cut(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).detach()
+
+    class Shape(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)[0]
+
+    with pytest.raises(ModelError, match="no gradient reaches layer features"):
+        attribute(Given(Cut()), pictures())
+    with pytest.raises(ModelError, match=r"expected floating-point logits of shape \(4, classes\)"):
+        attribute(Given(Shape()), pictures())
+    with pytest.raises(ModelError, match="returned \\(4, 5\\)"):
+        attribute(Given(network(), layer="head"), pictures())
+    with pytest.raises(ModelError, match="no layer"):
+        attribute(Given(network(), layer="nowhere"), pictures())
+    with pytest.raises(RequestError, match="gradcam, gradcam\\+\\+, layercam"):
+        attribute(Given(network()), pictures(), method="gradcamm")
+
+
+def test_logits_may_come_in_a_dictionary_or_an_object() -> None:
+    class Wrapped(Net):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+            return {"logits": super().forward(x)}
+
+    model = network()
+    wrapped = Wrapped()
+    wrapped.load_state_dict(model.state_dict())
+    assert torch.equal(attribute(Given(wrapped), pictures()).maps, attribute(Given(model), pictures()).maps)
+
+
+# --- attention statistics -------------------------------------------------------------------------------------------
+
+
+def test_statistics_of_a_map_in_one_corner() -> None:
+    map_ = np.zeros((4, 8), np.float32)
+    map_[0, 7] = 1
+    assert statistics(map_) == pytest.approx(
+        {
+            "attention_area": 1 / 32,
+            "attention_entropy": 0.0,
+            "attention_border": 1.0,
+            "attention_x": 7.5 / 8,
+            "attention_y": 0.5 / 4,
+        }
+    )
+
+
+def test_statistics_of_a_map_that_is_the_same_everywhere() -> None:
+    assert statistics(np.full((5, 5), 0.7)) == pytest.approx(
+        {
+            "attention_area": 1.0,
+            "attention_entropy": 1.0,
+            "attention_border": 16 / 25,
+            "attention_x": 0.5,
+            "attention_y": 0.5,
+        }
+    )
+
+
+def test_attention_area_counts_cells_from_the_masks_edge_on() -> None:
+    assert statistics(np.array([[1.0, 0.4], [0.39, 0.0]]))["attention_area"] == 0.5
+
+
+def test_an_empty_map_has_no_statistics() -> None:
+    for map_ in (np.zeros((3, 3)), np.full((3, 3), np.nan)):
+        assert set(statistics(map_).values()) == {None}
+    with pytest.raises(ValueError, match="shape"):
+        statistics(np.zeros(3))
+
+
+# --- the causal check -----------------------------------------------------------------------------------------------
+
+
+class Corner(nn.Module):
+    """Says class 1 where the top left quarter has fine texture, whatever the rest shows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        quarter = x[:, :, : x.shape[2] // 2, : x.shape[3] // 2]
+        texture = quarter.var(dim=(1, 2, 3))
+        return torch.stack([torch.full_like(texture, 2.0), 8 * texture], dim=1)
+
+
+def corner_map(row: int, column: int) -> Tensor:
+    map_ = torch.zeros(8, 8)
+    map_[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 1.0
+    return map_
+
+
+def test_removing_what_the_model_uses_costs_more_than_removing_a_random_region() -> None:
+    batch, targets = pictures(8), torch.ones(8, dtype=torch.long)
+    maps = torch.stack([corner_map(0, 0)] * 8)
+    for effect in causal_check(Given(Corner()), batch, maps, targets, draws=8):
+        assert effect.causal_drop is not None
+        assert effect.causal_drop_random is not None
+        assert effect.causal_keep is not None
+        assert effect.causal_drop > 0.8
+        assert effect.causal_drop > effect.causal_drop_random + 0.2
+        assert effect.causal_keep > 0.9
+
+
+def test_a_map_elsewhere_is_shown_not_to_be_causal() -> None:
+    (effect,) = causal_check(Given(Corner()), pictures(1), corner_map(1, 1)[None], torch.tensor([1]))
+    assert effect.causal_drop == pytest.approx(0, abs=0.02)
+    assert effect.causal_keep is not None
+    assert effect.causal_keep < 0.3
+
+
+def test_a_picture_without_a_map_has_no_effect_to_report() -> None:
+    maps = torch.stack([torch.zeros(8, 8), corner_map(0, 0)])
+    empty, full = causal_check(Given(Corner()), pictures(2), maps, torch.tensor([1, 1]))
+    assert (empty.causal_drop, empty.causal_drop_random, empty.causal_keep) == (None, None, None)
+    assert full.causal_drop is not None
+
+
+def test_random_regions_depend_on_the_map_and_the_seed_and_not_on_the_batch() -> None:
+    batch, targets = pictures(3), torch.tensor([1, 1, 1])
+    maps = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    together = causal_check(Given(Corner()), batch, maps, targets, seed=5)
+    for index in range(3):
+        (alone,) = causal_check(Given(Corner()), batch[index : index + 1], maps[index : index + 1], targets[:1], seed=5)
+        assert vars(alone) == pytest.approx(vars(together[index]), abs=1e-6)
+    other = causal_check(Given(Corner()), batch, maps, targets, seed=6)
+    assert other[0].causal_drop_random != together[0].causal_drop_random
+
+
+def test_probabilities_that_are_known_save_a_forward() -> None:
+    class Counting(Corner):
+        forwards = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.forwards += 1
+            return super().forward(x)
+
+    model, batch, maps, targets = Counting(), pictures(1), corner_map(0, 0)[None], torch.tensor([1])
+    plain = causal_check(Given(model), batch, maps, targets, draws=3)
+    assert model.forwards == 6
+    before = model(batch).softmax(1)[:, 1]
+    model.forwards = 0
+    assert causal_check(Given(model), batch, maps, targets, draws=3, before=before) == plain
+    assert model.forwards == 5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (33, 50)])
+def test_pictures_of_any_size_can_be_checked(size: tuple[int, int]) -> None:
+    class Mean(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean((2, 3))
+
+    maps = torch.rand(2, 3, 3)
+    maps[:, 1, 1] = 1
+    for effect in causal_check(Given(Mean()), torch.rand(2, 3, *size), maps, torch.tensor([0, 1])):
+        assert effect.causal_drop is not None
+
+
+def test_the_causal_check_refuses_what_does_not_fit() -> None:
+    with pytest.raises(RequestError, match="draws"):
+        causal_check(Given(Corner()), pictures(1), corner_map(0, 0)[None], torch.tensor([1]), draws=0)
+    with pytest.raises(RequestError, match="do not fit"):
+        causal_check(Given(Corner()), pictures(2), corner_map(0, 0)[None], torch.tensor([1, 1]))
