@@ -210,6 +210,7 @@ def main() -> None:
         model.load_state_dict(torch.load(checkpoint, weights_only=True))
     model.train()
     train_vision(model, pools, args.vision_minutes)
+    save(model, tokenizer, checkpoint)
     train_text(model, tokenizer, pools, args.text_minutes, checkpoint)
     save(model, tokenizer, checkpoint)
 
