@@ -1,6 +1,7 @@
 """The few exceptions whylook raises on purpose.
 
-Knows: nothing else in the package. The command line and the pages turn these into one clear line; the library never prints.
+Knows: nothing else in the package. The command line and the pages turn these into one clear line; the library never
+prints.
 """
 
 

@@ -54,7 +54,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Attribution:
-    """A class activation map at its own resolution, (h, w) float32 in [0, 1], and its statistics (see core.attribution)."""
+    """A class activation map at its own resolution, (h, w) float32 in [0, 1], and its statistics."""
 
     image_id: str
     state: State

@@ -92,9 +92,9 @@ def _changed() -> None:
 def through_app() -> None:
     """Makes sure that app.py ran before this page.
 
-    Until some session has called st.navigation, Streamlit takes `pages/` for its automatic pages: the first visitor of a
-    fresh server who opens a link to a page would get that page alone, with a menu of file names. Calling st.navigation
-    once turns that off for good; the rerun then goes through app.py.
+    Until some session has called st.navigation, Streamlit takes `pages/` for its automatic pages: the first visitor
+    of a fresh server who opens a link to a page would get that page alone, with a menu of file names. Calling
+    st.navigation once turns that off for good; the rerun then goes through app.py.
     """
     if not st.session_state.get("registered"):
         st.session_state["registered"] = True

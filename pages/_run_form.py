@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from core.pipeline import RunRequest
 
 DEMO = ROOT / "data" / "demo"
+DEMO_VLM = DEMO / "judge" / "judge.gguf"
 METHODS = ("gradcam", "gradcam++", "layercam")
 """The keys of core.attribution.METHODS (a test compares them); spelled out so that this page does not load torch."""
 NO_JUDGE, DEMO_JUDGE, OWN_JUDGE = "No judge", "The demo judge", "My own GGUF files"
@@ -37,11 +38,9 @@ def ask(settings: dict[str, Any]) -> RunRequest | None:
     """Draws the form; gives the request when it is sent. Raises RequestError when something is missing."""
     start = defaults(settings)
     judges = [NO_JUDGE, *([DEMO_JUDGE] if demo_judge() else []), OWN_JUDGE]
-    chosen = (
-        OWN_JUDGE
-        if start["vlm"] and start["vlm"] != str(DEMO / "judge" / "judge.gguf")
-        else judges[min(1, len(judges) - 1)]
-    )
+    chosen = DEMO_JUDGE if demo_judge() else NO_JUDGE
+    if start["vlm"] and Path(start["vlm"]) != DEMO_VLM:
+        chosen = OWN_JUDGE
     with st.container(border=True):
         images = st.text_input("Pictures", start["images"], help="A folder of class folders, or a CSV or Parquet list.")
         spec = st.text_input(
@@ -72,7 +71,7 @@ def ask(settings: dict[str, Any]) -> RunRequest | None:
 
 def demo_judge() -> bool:
     """Whether the demo judge's files are there."""
-    return (DEMO / "judge" / "judge.gguf").is_file()
+    return DEMO_VLM.is_file()
 
 
 def _judge_files(judge: str | None, start: dict[str, str]) -> tuple[Path | None, Path | None]:
@@ -81,7 +80,7 @@ def _judge_files(judge: str | None, start: dict[str, str]) -> tuple[Path | None,
         return None, None
     if judge == DEMO_JUDGE:
         st.caption("Knows the demo world only; on other pictures its words mean little.")
-        return DEMO / "judge" / "judge.gguf", DEMO / "judge" / "judge-mmproj.gguf"
+        return DEMO_VLM, DEMO / "judge" / "judge-mmproj.gguf"
     left, right = st.columns(2)
     return _path(left.text_input("Vision-language model (GGUF)", start["vlm"])), _path(
         right.text_input("Its projector (mmproj GGUF)", start["mmproj"])

@@ -150,16 +150,8 @@ def keep(name: str, found: list[Any]) -> None:
     """Saves the findings as rows of table `findings`, once per session; a read-only store does without."""
     if st.session_state.get("kept_findings") == (name, store().generation()):
         return
-    rows = []
-    for item in found:
-        row = {key: getattr(item, key) for key in ("rank", "kind", "sentence", "sql", "n")}
-        row |= {"run": name, "value": item.value.value, "low": item.value.low, "high": item.value.high}
-        if item.rest is not None:
-            rest = item.rest
-            row |= {"rest_value": rest.value, "rest_low": rest.low, "rest_high": rest.high, "rest_n": rest.n}
-        rows.append(row)
     try:
-        store().save_findings(name, rows)
+        store().save_findings(name, [item.row() for item in found])
     except (StoreError, OSError) as problem:
         st.caption(f"Not saved in the store: {plain(problem)}")
     st.session_state["kept_findings"] = (name, store().generation())
@@ -191,7 +183,7 @@ def one_finding(name: str, finding: Any) -> None:
     with st.container(border=True):
         words, pictures, query = st.columns([6, 1.3, 1], vertical_alignment="center")
         words.markdown(f"**{finding.rank}.** {plain(finding.sentence)}")
-        words.caption(f"{plain(finding.kind).replace('_', ' ')} · n {finding.n:,}")
+        words.caption(f"{finding.heading} · n {finding.n:,}")
         if pictures.button(
             "Pictures", key=f"pictures-{finding.rank}", icon=":material/photo_library:", width="stretch"
         ):

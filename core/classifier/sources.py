@@ -23,6 +23,7 @@ from torchvision import models
 
 from core.classifier.names import names_from
 from core.classifier.preprocess import plain_transform
+from core.classifier.torchscript import unroll
 from core.errors import RequestError
 from core.foreign import Foreign, one_line
 
@@ -158,7 +159,7 @@ def _torchscript(name: str) -> Source:
     with Foreign(f"{file.name} is no TorchScript file that can be read", raises=RequestError):
         model = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
     code = hashlib.sha256(file.read_bytes()).digest()
-    return Source(model, plain_transform(), code=code, notes=(_NO_TRANSFORM,))
+    return Source(unroll(model), plain_transform(), code=code, notes=(_NO_TRANSFORM,))
 
 
 def _user_function(file: Path, function: str) -> Source:

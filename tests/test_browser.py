@@ -1,0 +1,267 @@
+"""The app in a real browser: every page opens without an error, and every click does what the page promises."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlparse
+
+import pytest
+from store_factory import make_store
+
+from core.store import Store
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+ODD = ("cow", "<img src=x onerror=\"document.title='owned'\">", 'o\'hara "q"')
+playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="chromium is not installed"),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def served(folder: Path) -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    environment = {**os.environ, "WHYLOOK_STORE": str(folder)}
+    child = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
+                break
+            except (urllib.error.URLError, OSError):
+                assert time.monotonic() < until, "the app did not start"
+                assert child.poll() is None, "the app ended at once"
+                time.sleep(0.1)
+        yield address
+    finally:
+        child.terminate()
+        child.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, str]:
+    return make_store(tmp_path_factory.mktemp("browser") / "store", rows=60, classes=ODD)
+
+
+@pytest.fixture(scope="module")
+def address(filled: tuple[Store, str]) -> Iterator[str]:
+    yield from served(filled[0].folder)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[object]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium, address: str) -> Iterator[object]:
+    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+    opened = context.new_page()
+    opened.set_default_timeout(45_000)
+    problems: list[str] = []
+    outside: list[str] = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("request", lambda request: outside.append(request.url))
+    yield opened
+    assert not problems, problems
+    foreign = [url for url in outside if not url.startswith((address, "data:", "blob:", "about:"))]
+    foreign = [url for url in foreign if not url.startswith(address.replace("http", "ws"))]
+    assert not foreign, f"the page asked the network for {foreign[:3]}"
+    assert opened.locator("[data-testid=stException]").count() == 0
+    context.close()
+
+
+def state(page) -> tuple[str, dict[str, str]]:
+    parts = urlparse(page.url)
+    return parts.path.strip("/"), {name: values[0] for name, values in parse_qs(parts.query).items()}
+
+
+def wait_for(page, name: str, **wanted: str) -> dict[str, str]:
+    until = time.monotonic() + 45
+    while time.monotonic() < until:
+        path, query = state(page)
+        if path == name and all(value in query.get(key, "") for key, value in wanted.items()):
+            return query
+        page.wait_for_timeout(100)
+    raise AssertionError(f"expected {name} with {wanted}, the address is {page.url}")
+
+
+def test_a_link_to_a_page_works_as_the_very_first_visit(page, address: str, filled) -> None:
+    page.goto(f"{address}/search?run={filled[1]}")
+    page.get_by_role("link", name="Slices").first.wait_for()
+    page.get_by_role("heading", name="Search").wait_for()
+    assert page.get_by_text("run form").count() == 0
+    assert state(page)[0] == "search"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 1920])
+def test_every_page_opens_in_both_themes_and_widths(chromium, address: str, filled, scheme: str, width: int) -> None:
+    context = chromium.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme)
+    page = context.new_page()
+    page.set_default_timeout(45_000)
+    for name, heading in (
+        ("", "Summary"),
+        ("slices", "Slices"),
+        ("search", "Search"),
+        ("runs", "Runs"),
+        ("sample", ""),
+    ):
+        page.goto(f"{address}/{name}?run={filled[1]}")
+        page.get_by_role("heading", name=re.compile(heading or "·"), level=1).wait_for()
+        assert page.locator("[data-testid=stAlertContentError]").count() == 0
+        assert page.locator("[data-testid=stException]").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.title() != "owned"
+    context.close()
+
+
+def test_a_matrix_cell_leads_to_its_pictures_and_a_picture_to_its_page(page, address: str, filled) -> None:
+    page.goto(f"{address}/?run={filled[1]}")
+    page.locator("a.cell", has_text="right for the wrong reason").click()
+    query = wait_for(page, "slices", sql="cell = 'correct_low'")
+    assert query["run"] == filled[1]
+    cards = page.locator("a.card")
+    cards.first.wait_for()
+    assert cards.first.locator("img").evaluate("image => image.complete && image.naturalWidth > 0")
+    cards.first.click()
+    wait_for(page, "sample", sql="correct_low", image="0")
+    page.get_by_text("right for the wrong reason").first.wait_for()
+    page.get_by_role("button", name="Next").click()
+    page.get_by_text("2 of").wait_for()
+    page.get_by_role("button", name="Back to the slice").click()
+    wait_for(page, "slices", sql="correct_low")
+
+
+def test_the_confusion_matrix_leads_to_its_pictures(page, address: str, filled) -> None:
+    page.goto(f"{address}/?run={filled[1]}")
+    chart = page.locator("[data-testid=stVegaLiteChart]").first
+    chart.locator("canvas, svg").first.wait_for()
+    page.wait_for_timeout(1500)
+    box = chart.locator("canvas, svg").first.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] - 25, box["y"] + 25)
+    query = wait_for(page, "slices", sql="prediction =")
+    assert "label =" in query["sql"]
+    page.go_back()
+    page.go_back()
+
+
+def test_a_class_leads_to_its_pictures_whatever_its_name(page, address: str, filled) -> None:
+    page.goto(f"{address}/?run={filled[1]}")
+    page.locator("table.classes a.link", has_text="<img").first.click()
+    query = wait_for(page, "slices", sql="label = '<img")
+    assert "''owned''" in query["sql"]
+    page.locator("a.card").first.wait_for()
+    assert page.title() != "owned"
+
+
+def test_a_finding_leads_to_its_pictures(page, address: str, filled) -> None:
+    pytest.importorskip("core.findings")
+    page.goto(f"{address}/?run={filled[1]}")
+    page.get_by_role("button", name="Summarise this dataset").click()
+    wait_for(page, "", findings="1")
+    page.get_by_role("button", name="Markdown").wait_for()
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="HTML").click()
+    assert downloading.value.suggested_filename == f"whylook-{filled[1]}-findings.html"
+    page.get_by_role("button", name="Pictures").first.click()
+    wait_for(page, "slices", sql="samples")
+    page.locator("a.card").first.wait_for()
+
+
+def test_ctrl_enter_runs_the_query_and_the_address_carries_it_to_a_colleague(page, address: str, filled) -> None:
+    page.goto(f"{address}/slices?run={filled[1]}")
+    editor = page.get_by_label("SELECT over samples")
+    editor.fill("SELECT * FROM samples WHERE NOT correct")
+    editor.press("Control+Enter")
+    wait_for(page, "slices", sql="NOT correct")
+    link = page.url
+    page.goto("about:blank")
+    page.goto(link)
+    page.locator("a.card").first.wait_for()
+    assert page.get_by_label("SELECT over samples").input_value() == "SELECT * FROM samples WHERE NOT correct"
+
+
+def test_a_query_error_stands_beside_the_editor_in_words(page, address: str, filled) -> None:
+    page.goto(f"{address}/slices?run={filled[1]}&sql={quote('SELECT nonsense FROM samples')}")
+    alert = page.locator("[data-testid=stAlertContentError]")
+    alert.wait_for()
+    assert "nonsense" in alert.inner_text()
+    assert "Traceback" not in page.content()
+
+
+def test_the_other_views_and_the_table_show_the_same_pictures(page, address: str, filled) -> None:
+    page.goto(f"{address}/slices?run={filled[1]}&view={quote('All three')}")
+    card = page.locator("a.card").first
+    card.wait_for()
+    assert card.locator(".frame").count() == 3
+    page.get_by_role("radio", name="Table").or_(page.get_by_role("button", name="Table")).first.click()
+    page.locator("[data-testid=stDataFrame]").first.wait_for()
+    wait_for(page, "slices", **{"as": "Table"})
+
+
+def test_search_marks_the_words_and_leads_to_similar_pictures(page, address: str, filled) -> None:
+    page.goto(f"{address}/search?run={filled[1]}")
+    field = page.get_by_label("What should the judge have said?")
+    field.fill("ground")
+    field.press("Enter")
+    page.locator(".hit mark").first.wait_for(timeout=120_000)
+    assert page.locator(".hit mark").first.inner_text().lower() == "ground"
+    assert state(page)[1]["q"] == "ground"
+    page.get_by_text("similar ones").first.click()
+    wait_for(page, "search", image="0")
+    page.get_by_role("heading", name="Explained like this one").wait_for()
+
+
+def test_the_threshold_slider_changes_the_masked_picture_and_the_address(page, address: str, filled) -> None:
+    page.goto(f"{address}/sample?run={filled[1]}")
+    masked = page.get_by_role("img", name="masked", exact=True)
+    masked.wait_for()
+    before = masked.get_attribute("src")
+    page.get_by_role("slider").focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    wait_for(page, "sample", threshold="0.6")
+    page.wait_for_function("before => document.querySelector('img[alt=masked]').src !== before", arg=before)
+
+
+def test_the_run_picker_keeps_its_run_across_pages(page, address: str, filled) -> None:
+    page.goto(f"{address}/slices?run={filled[1]}")
+    page.locator("a.card").first.wait_for()
+    page.get_by_role("link", name="Runs").first.click()
+    wait_for(page, "runs", run=filled[1])
+
+
+def test_text_from_the_data_never_becomes_markup(page, address: str, filled) -> None:
+    for name in ("", "slices", "sample", "runs"):
+        page.goto(f"{address}/{name}?run={filled[1]}")
+        page.get_by_role("heading", level=1).wait_for()
+        page.wait_for_timeout(500)
+        assert page.title() != "owned"
+        assert page.evaluate("document.querySelectorAll('img[src=x]').length") == 0

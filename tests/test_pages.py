@@ -1,0 +1,273 @@
+"""The pages without a browser: each draws, an empty store offers the next step, errors are words, data is no markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from store_factory import make_store
+from streamlit.testing.v1 import AppTest
+
+from core.store import Store
+from pages import _charts, _words
+from pages._run_form import METHODS
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("summary", "slices", "search", "sample", "runs")
+ODD = ("cow", '<img src=x onerror="alert(1)">', 'o\'hara "q" 🐄 [a](http://evil.example)')
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, str]:
+    return make_store(tmp_path_factory.mktemp("filled") / "store", rows=48, classes=ODD)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_caches() -> Iterator[None]:
+    st.cache_data.clear()
+    yield
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, page: str, folder: Path, **query: str) -> AppTest:
+    monkeypatch.setenv("WHYLOOK_STORE", str(folder))
+    app = AppTest.from_file(str(ROOT / "pages" / f"{page}.py"), default_timeout=60)
+    app.session_state["registered"] = True
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def words_on(app: AppTest) -> str:
+    found = [*app.title, *app.markdown, *app.caption, *app.error, *app.info, *app.warning, *app.subheader]
+    return "\n".join(str(item.value) for item in found)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_draws_a_run_with_odd_class_names(monkeypatch: pytest.MonkeyPatch, filled, page: str) -> None:
+    store, run = filled
+    app = opened(monkeypatch, page, store.folder, run=run)
+    assert not app.exception
+    assert not app.error, app.error[0].value
+    assert app.title
+    assert "run" in app.query_params
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_offers_the_next_step_when_there_is_no_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, page: str
+) -> None:
+    app = opened(monkeypatch, page, tmp_path / "nothing")
+    assert not app.exception
+    assert not app.error
+    assert any("tart" in button.label for button in app.button)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_run_without_judge_is_shown_without_scores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, page: str
+) -> None:
+    store, run = make_store(tmp_path / "store", rows=24, judged=False)
+    app = opened(monkeypatch, page, store.folder, run=run)
+    assert not app.exception
+    assert not app.error
+
+
+def test_a_store_of_a_newer_version_is_one_clear_message(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, filled
+) -> None:
+    from core.errors import StoreError
+
+    def newer(self: Store) -> bool:
+        raise StoreError("this store was written by a newer whylook: update whylook")
+
+    monkeypatch.setattr(Store, "exists", newer)
+    app = opened(monkeypatch, "summary", tmp_path)
+    assert not app.exception
+    assert "newer whylook" in app.error[0].value
+
+
+def test_an_unforeseen_error_shows_no_traceback(monkeypatch: pytest.MonkeyPatch, filled) -> None:
+    store, run = filled
+
+    def broken(self: Store) -> int:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(Store, "generation", broken)
+    app = opened(monkeypatch, "summary", store.folder, run=run)
+    assert not app.exception
+    assert "secret detail" not in words_on(app)
+    assert "could not be drawn" in app.error[0].value
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELEC * FROM samples",
+        "SELECT nothing FROM samples",
+        "DROP TABLE runs",
+        "SELECT 1; SELECT 2",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "COPY samples TO '/tmp/x.csv'",
+    ],
+)
+def test_wrong_or_harmful_sql_is_refused_in_words_beside_the_editor(
+    monkeypatch: pytest.MonkeyPatch, filled, sql: str
+) -> None:
+    store, run = filled
+    app = opened(monkeypatch, "slices", store.folder, run=run, sql=sql)
+    assert not app.exception
+    assert app.error
+    assert "Traceback" not in app.error[0].value
+    assert app.text_area[0].value == sql
+
+
+def test_a_slice_shows_its_accuracy_against_the_rest(monkeypatch: pytest.MonkeyPatch, filled) -> None:
+    store, run = filled
+    app = opened(monkeypatch, "slices", store.folder, run=run, sql="SELECT * FROM samples WHERE correct -- yes")
+    values = {metric.label: metric.value for metric in app.metric}
+    assert values["Accuracy"] == "100%"
+    assert any(text.value.startswith("rest 0%") for text in app.caption)
+
+
+def test_a_slice_without_pictures_is_a_table(monkeypatch: pytest.MonkeyPatch, filled) -> None:
+    store, run = filled
+    app = opened(
+        monkeypatch, "slices", store.folder, run=run, sql="SELECT label, count(*) AS n FROM samples GROUP BY 1"
+    )
+    assert len(app.dataframe[-1].value) == len(ODD)
+    assert "Add image_id" in words_on(app)
+
+
+def test_an_empty_slice_offers_every_picture(monkeypatch: pytest.MonkeyPatch, filled) -> None:
+    store, run = filled
+    app = opened(monkeypatch, "slices", store.folder, run=run, sql="SELECT * FROM samples WHERE label = 'unicorn'")
+    assert any(button.label == "Show every picture" for button in app.button)
+
+
+def test_sql_typed_into_the_editor_becomes_the_address(monkeypatch: pytest.MonkeyPatch, filled) -> None:
+    store, run = filled
+    app = opened(monkeypatch, "slices", store.folder, run=run)
+    app.text_area[0].set_value("SELECT * FROM samples WHERE NOT correct").run()
+    assert app.query_params["sql"] in (
+        "SELECT * FROM samples WHERE NOT correct",
+        ["SELECT * FROM samples WHERE NOT correct"],
+    )
+    assert not app.error
+
+
+def test_a_slice_can_be_saved_deleted_and_brought_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    store, run = make_store(tmp_path / "store", rows=12)
+    app = opened(monkeypatch, "slices", store.folder, run=run)
+    next(field for field in app.text_input if field.label == "Save this query as").set_value("all <b>of</b> it")
+    next(button for button in app.button if button.label == "Save").click().run()
+    assert [item["name"] for item in store.slices()] == ["all <b>of</b> it"]
+    next(button for button in app.button if button.key == "drop-0").click().run()
+    assert store.slices() == []
+    next(button for button in app.button if button.label == "Undo").click().run()
+    assert [item["name"] for item in store.slices()] == ["all <b>of</b> it"]
+    assert not app.exception
+
+
+def test_an_unknown_picture_or_run_is_said_in_words(monkeypatch: pytest.MonkeyPatch, filled) -> None:
+    store, run = filled
+    app = opened(monkeypatch, "sample", store.folder, run=run, image="<script>")
+    assert not app.exception
+    assert app.error
+    other = opened(monkeypatch, "summary", store.folder, run="r-none")
+    assert not other.exception
+    assert "not in this store" in other.warning[0].value
+
+
+def test_a_sample_shows_the_judges_words_and_the_threshold_changes_the_mask(
+    monkeypatch: pytest.MonkeyPatch, filled
+) -> None:
+    store, run = filled
+    app = opened(monkeypatch, "sample", store.folder, run=run)
+    assert re.search(r"visible", words_on(app))
+    app.slider[0].set_value(0.7).run()
+    assert not app.exception
+    assert "The judge saw the threshold of 0.4." in words_on(app)
+
+
+def test_search_finds_words_and_says_when_nothing_fits(monkeypatch: pytest.MonkeyPatch, filled) -> None:
+    from pages import _shared
+
+    monkeypatch.setattr(_shared, "text_vector", lambda text: (None, "no model in this test"))
+    store, run = filled
+    app = opened(monkeypatch, "search", store.folder, run=run, q="ground")
+    assert not app.exception
+    assert "Best " in words_on(app)
+    nothing = opened(monkeypatch, "search", store.folder, run=run, q="zzzzqqqq")
+    assert "No explanation says or means that" in words_on(nothing)
+
+
+def test_findings_are_sentences_with_pictures_and_sql(monkeypatch: pytest.MonkeyPatch, filled) -> None:
+    pytest.importorskip("core.findings")
+    store, run = filled
+    app = opened(monkeypatch, "summary", store.folder, run=run, findings="1")
+    assert not app.exception
+    assert not app.error
+    buttons = [button for button in app.button if button.label == "Pictures"]
+    assert len(buttons) == len([item for item in app.code if "samples" in item.value])
+
+
+def test_a_run_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pages import _launch
+
+    monkeypatch.setattr(_launch, "may_start", lambda: True)
+    app = opened(monkeypatch, "runs", tmp_path / "store")
+    next(field for field in app.text_input if field.label == "Pictures").set_value(str(tmp_path / "not-there"))
+    next(button for button in app.button if button.label == "Start").click().run()
+    assert not app.exception
+    assert "not\\-there" in app.error[0].value
+
+
+def test_an_app_open_to_other_machines_starts_no_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pages import _launch
+
+    monkeypatch.setattr(_launch, "may_start", lambda: False)
+    app = opened(monkeypatch, "runs", tmp_path / "store")
+    assert "reachable from other machines" in words_on(app)
+
+
+def test_the_form_offers_exactly_the_methods_of_core() -> None:
+    attribution = pytest.importorskip("core.attribution")
+    assert tuple(attribution.METHODS) == METHODS
+
+
+def test_user_text_in_markdown_is_literal() -> None:
+    shown = _words.plain("![x](http://evil) <b> :red[a] $x$ `c`\n# h")
+    assert "\n" not in shown
+    for mark in "![](<:$`#":
+        assert not re.search(r"(?<!\\)" + re.escape(mark), shown)
+
+
+def test_marked_words_are_cut_out_without_markup_and_lose_nothing() -> None:
+    text = "The <b>Sand</b> and sandy sand."
+    pieces = _words.segments(text, ["sand", "sandy"])
+    assert "".join(piece for piece, _ in pieces) == text
+    assert [piece for piece, marked in pieces if marked] == ["Sand", "sandy", "sand"]
+
+
+def test_a_clicks_sql_quotes_any_class_name() -> None:
+    sql = _words.slice_sql("r-1", f"label = {_words.literal(ODD[2])}")
+    assert "'o''hara \"q\" 🐄" in sql
+    assert _words.identifier('a "b"') == '"a ""b"""'
+
+
+def test_downloads_are_named_after_run_and_slice() -> None:
+    assert _words.file_name(("r-1", "../../etc/<x>"), ".csv") == "whylook-r-1-etc-x.csv"
+
+
+def test_classes_confused_with_each_other_stand_side_by_side() -> None:
+    counts = {("a", "c"): 9, ("c", "a"): 8, ("b", "d"): 9, ("d", "b"): 7, ("a", "a"): 50}
+    order = _charts.block_order(["a", "b", "c", "d"], counts)
+    assert abs(order.index("a") - order.index("c")) == 1
+    assert abs(order.index("b") - order.index("d")) == 1
+
+
+def test_a_time_left_is_said_in_words() -> None:
+    assert [_words.duration(value) for value in (None, 40, 200, 3900)] == ["unknown", "40 s", "3 min 20 s", "1 h 5 min"]
