@@ -60,7 +60,7 @@ def check_gguf(path: Path, role: str) -> None:
 
 def _why() -> str:
     lines = [line for line in _log_lines if "error" in line.lower() or "fail" in line.lower()]
-    return f": {lines[-1]}" if lines else ""
+    return f": {' '.join(lines[-1].split())}" if lines else ""
 
 
 class Native:
@@ -74,6 +74,7 @@ class Native:
         llama.llama_backend_init()
         self._context: Any = None
         self._mtmd: Any = None
+        self._trunk: list[int] | None = None
         self._threads, self._deadline = threads, float("inf")
         parameters = llama.llama_model_default_params()
         parameters.n_gpu_layers = 999 if gpu else 0
@@ -93,7 +94,7 @@ class Native:
         parameters.warmup = False
         self._mtmd = mtmd.mtmd_init_from_file(str(projector).encode(), self._model, parameters)
         if not self._mtmd:
-            llama.llama_model_free(self._model)
+            self.close()
             raise RequestError(
                 f"the projector {projector} does not load with {text}{_why()}; both files must come from one model"
             )
@@ -205,9 +206,9 @@ class Native:
         return np.ctypeslib.as_array(values, shape=(count,)).copy()
 
     def _decode_picture(self, parts: _Parts, sequence: int, values: NDArray[np.float32]) -> int:
-        if not hasattr(self, "_trunk"):
-            self._trunk = parts.head
+        if self._trunk is None:
             self.decode([(TRUNK, parts.head, 0)])
+            self._trunk = parts.head
         if parts.head != self._trunk:
             raise JudgeError("the text before the picture changed between pictures")
         llama.llama_memory_seq_cp(self._memory, TRUNK, sequence, -1, -1)
