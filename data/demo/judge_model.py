@@ -70,7 +70,7 @@ class DemoJudge(nn.Module):
         return self.projector(features[:, 1:])  # type: ignore[no-any-return]
 
     def forward(self, image_tokens: Tensor, batch: TreeBatch) -> Tensor:
-        """Logits (S, vocabulary) at the supervised positions of the batch."""
+        """Hidden states (S, 256) at the supervised positions of the batch; `head` turns them into logits."""
         embedded = self.language.embed_tokens(batch.ids)  # (B, L, 256)
         first = batch.image_start
         embedded = torch.cat(
@@ -82,7 +82,7 @@ class DemoJudge(nn.Module):
         hidden = self.language(
             inputs_embeds=embedded, attention_mask=mask[:, None], position_ids=batch.positions, use_cache=False
         ).last_hidden_state
-        return self.head(hidden[batch.rows, batch.columns])  # type: ignore[no-any-return]
+        return hidden[batch.rows, batch.columns]  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

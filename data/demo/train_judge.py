@@ -4,8 +4,9 @@
     [--resume]
 
 Two stages: the vision tower and projector alone, with auxiliary heads that say per image token and per picture what is
-visible; then the whole model on the exact prompts of both protocols. Writes DIR/judge.gguf, DIR/judge-mmproj.gguf
-and, for --resume, DIR/checkpoint.pt. Train alone on the machine: a second busy process slows it down tenfold.
+visible; then the whole model on the exact prompts of both protocols, with auxiliary heads at the score. Writes
+DIR/judge.gguf, DIR/judge-mmproj.gguf and, for --resume, DIR/checkpoint.pt. Train alone on the machine: a second busy
+process slows it down tenfold.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from data.demo.world import ANIMALS, HABITATS
 SEED = 20_000
 """Scenes of training come from this seed; the demo world and every test use others."""
 WRONG_NAMES = 0.35
+NAME_WEIGHT = 6.0
+"""How many times a word's weight an animal's name has in the loss of the replies: the names carry what was seen."""
+AUXILIARY_WEIGHT = 0.5
 
 
 def corpus(count: int, pool: pictures.Pool) -> list[str]:
@@ -96,26 +100,60 @@ class VisionHeads(nn.Module):
         return loss + 3 * functional.mse_loss(pooled[:, -3:], numbers)
 
 
-def text_loss(logits: Tensor, batch: TreeBatch, digits: list[int]) -> Tensor:
-    """Cross-entropy of replies, and of the score against its two-digit soft target (weighted as 8 tokens)."""
+class TextHeads(nn.Module):
+    """Auxiliary heads at the score, used in the second stage only: which class the judge was told, what it sees.
+
+    Without them the text model needs many times the steps to find that a score depends on the name in the question.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = nn.Linear(256, len(ANIMALS))
+        self.seen = nn.Linear(256, len(ANIMALS) + 1)
+
+    def loss(self, hidden: Tensor, chosen: list[tuple[pictures.Sample, str]]) -> Tensor:
+        """Cross-entropy of both at hidden states (S, 256) of the scores of `chosen` (sample, told name)."""
+        none = len(ANIMALS)
+        told = torch.tensor([ANIMALS.index(name) for _, name in chosen])
+        seen = torch.tensor([none if one.object_share < 0.08 else ANIMALS.index(one.animal) for one, _ in chosen])
+        return functional.cross_entropy(self.told(hidden), told) + functional.cross_entropy(self.seen(hidden), seen)
+
+
+class Tokens:
+    """Which tokens are digits and which name an animal (each is one token of the vocabulary)."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.digits = torch.tensor([tokenizer.token_to_id(str(digit)) for digit in range(6)])
+        self.names = torch.tensor([tokenizer.encode(f" {animal}").ids[0] for animal in ANIMALS])
+
+    def is_score(self, batch: TreeBatch) -> Tensor:
+        """Which supervised positions are scores, (S,) bool."""
+        return torch.isin(batch.targets, self.digits)
+
+
+def text_loss(logits: Tensor, batch: TreeBatch, tokens: Tokens) -> Tensor:
+    """Cross-entropy of replies, animals' names weighted NAME_WEIGHT times, and of the score's soft target."""
     logp = functional.log_softmax(logits.float(), -1)
-    is_score = torch.isin(batch.targets, torch.tensor(digits))
-    text = -logp[~is_score].gather(1, batch.targets[~is_score, None]).mean()
+    is_score = tokens.is_score(batch)
+    words = batch.targets[~is_score]
+    weight = 1 + (NAME_WEIGHT - 1) * torch.isin(words, tokens.names).float()
+    text = -(weight * logp[~is_score].gather(1, words[:, None])[:, 0]).sum() / weight.sum()
     low = batch.targets[is_score]
-    up = torch.tensor(digits)[torch.tensor([digits.index(int(token)) + 1 for token in low])]
+    up = tokens.digits[torch.searchsorted(tokens.digits, low) + 1]
     share = batch.upper_share[is_score]
-    score = -(
-        logp[is_score].gather(1, low[:, None])[:, 0] * (1 - share) + logp[is_score].gather(1, up[:, None])[:, 0] * share
-    )
-    return text + score.mean()
+    score = logp[is_score].gather(1, low[:, None])[:, 0] * (1 - share)
+    score = score + logp[is_score].gather(1, up[:, None])[:, 0] * share
+    return text - score.mean()
 
 
 class Stage:
     """AdamW with warm-up and a cosine over wall-clock time, so that a stage ends when its minutes are over."""
 
-    def __init__(self, name: str, parameters: list[nn.Parameter], rate: float, minutes: float) -> None:
-        self.name, self.rate, self.seconds = name, rate, minutes * 60
-        self.optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
+    def __init__(self, name: str, groups: list[tuple[list[nn.Module], float]], minutes: float) -> None:
+        self.name, self.seconds = name, minutes * 60
+        self.rates = [rate for _, rate in groups]
+        parameters = [{"params": [p for part in parts for p in part.parameters()]} for parts, _ in groups]
+        self.optimizer = torch.optim.AdamW(parameters, weight_decay=0.01, betas=(0.9, 0.98))
         self.start, self.steps, self.average = time.perf_counter(), 0, 0.0
 
     @property
@@ -126,8 +164,9 @@ class Stage:
     def step(self, loss: Tensor, seen: int) -> None:
         """One optimizer step; prints a line every 100."""
         warm = min(1.0, (self.steps + 1) / 200)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(self.progress, 1.0))))
+        cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(self.progress, 1.0)))
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * warm * cosine
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], 1.0)
@@ -143,9 +182,7 @@ class Stage:
 def train_vision(model: DemoJudge, pools: list[pictures.Pool], minutes: float, batch: int = 32) -> None:
     """First stage: tower and projector with auxiliary heads."""
     heads = VisionHeads()
-    stage = Stage(
-        "vision", [*model.tower.parameters(), *model.projector.parameters(), *heads.parameters()], 1e-3, minutes
-    )
+    stage = Stage("vision", [([model.tower, model.projector, heads], 1e-3)], minutes)
     for chosen in samples(pools, SEED + 1, batch):
         if stage.progress >= 1:
             return
@@ -157,19 +194,25 @@ def train_vision(model: DemoJudge, pools: list[pictures.Pool], minutes: float, b
 def train_text(model: DemoJudge, tokenizer: Tokenizer, pools: list[pictures.Pool], minutes: float, checkpoint: Path,
                batch: int = 16) -> None:  # fmt: skip
     """Second stage: everything, on the prompts of both protocols (every fourth batch is protocol `paper`)."""
-    stage = Stage("text", list(model.parameters()), 1e-3, minutes)
+    heads, tokens = TextHeads(), Tokens(tokenizer)
+    stage = Stage(
+        "text", [([model.language, model.head, heads], 1e-3), ([model.tower, model.projector], 2e-4)], minutes
+    )
     rng = np.random.default_rng(SEED + 2)
     protocols = [load_prompts("calibrated"), load_prompts("paper")]
-    digits = [tokenizer.token_to_id(str(digit)) for digit in range(6)]
     saved = time.perf_counter()
     for chosen in samples(pools, SEED + 3, batch):
         if stage.progress >= 1:
             return
         prompts = protocols[stage.steps % 4 == 3]
-        trees = tree_batch(tokenizer, prompts, [told(prompts, seen, prediction_for(seen, rng)) for seen, _ in chosen])
+        asked = [(seen, prediction_for(seen, rng)) for seen, _ in chosen]
+        trees = tree_batch(tokenizer, prompts, [told(prompts, *one) for one in asked])
         with torch.autocast("cpu", torch.bfloat16):
-            logits = model(model.see(torch.stack([seen.masked for seen, _ in chosen])), trees)
-        stage.step(text_loss(logits, trees, digits), batch)
+            hidden = model(model.see(torch.stack([seen.masked for seen, _ in chosen])), trees)
+            logits = model.head(hidden)
+        scores = tokens.is_score(trees)
+        auxiliary = heads.loss(hidden[scores].float(), [asked[int(row)] for row in trees.rows[scores]])
+        stage.step(text_loss(logits, trees, tokens) + AUXILIARY_WEIGHT * auxiliary, batch)
         if time.perf_counter() - saved > 300:
             save(model, tokenizer, checkpoint)
             saved = time.perf_counter()
