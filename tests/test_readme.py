@@ -1,0 +1,67 @@
+"""The README against reality: its file tree, its tables, its commands and the columns it names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from core.__main__ import build_parser
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCHEMA = (ROOT / "core" / "schema.sql").read_text(encoding="utf-8")
+
+
+def between(name: str) -> list[str]:
+    """Lines between <!-- name --> and <!-- /name -->."""
+    return README.split(f"<!-- {name} -->")[1].split(f"<!-- /{name} -->")[0].strip().splitlines()
+
+
+def tree() -> dict[str, str]:
+    """Path and description of every line of the file tree."""
+    found, folder = {}, ""
+    for line in between("tree"):
+        if line.startswith("```"):
+            continue
+        name, _, words = line.strip().partition(" ")
+        path = folder + name if line.startswith("  ") else name
+        if not line.startswith("  ") and name.endswith("/"):
+            folder = name
+        found[path] = words.strip()
+    return found
+
+
+def test_every_path_of_the_file_tree_exists_and_is_described() -> None:
+    for path, words in tree().items():
+        assert (ROOT / path).exists(), path
+        assert (ROOT / path).is_dir() == path.endswith("/"), path
+        assert words or path == "core/", path
+
+
+def test_the_file_tree_lacks_nothing() -> None:
+    named = set(tree())
+    modules = {f"core/{path.name}" for path in (ROOT / "core").glob("*.*") if path.name != "__init__.py"}
+    packages = {f"core/{path.parent.name}/" for path in (ROOT / "core").glob("*/__init__.py")}
+    pages = {f"pages/{path.name}" for path in (ROOT / "pages").glob("[a-z]*.py")}
+    demo = {f"data/demo/{path.name}" for path in (ROOT / "data" / "demo").glob("[a-z]*.py")}
+    assert modules | packages | pages | demo | {"app.py", "pages/", "core/", "data/demo/", "tests/"} == named
+
+
+def test_the_table_list_is_that_of_the_schema() -> None:
+    listed = {match for line in between("tables") for match in re.findall(r"^\| `(\w+)` \|", line)}
+    bookkeeping = {"store_info", "loaded_shards", "damaged_shards"}
+    assert listed == set(re.findall(r"^CREATE TABLE (\w+)", SCHEMA, re.MULTILINE)) - bookkeeping
+
+
+def test_the_columns_of_samples_are_those_of_the_schema() -> None:
+    told = README.split("Its columns: `")[1].split("`")[0].replace("\n", " ")
+    selected = SCHEMA.split(")\nSELECT ")[1].split("joined.* EXCLUDE")[0]
+    selected = re.sub(r"CASE.*END AS cell", "cell", selected, flags=re.DOTALL)
+    assert told.split(", ") == [name.strip() for name in " ".join(selected.split()).rstrip(", ").split(", ")]
+
+
+def test_every_command_is_listed() -> None:
+    listed = re.findall(r"^\| `whylook (\w+)", README, re.MULTILINE)
+    parser = build_parser()
+    commands = next(action.choices for action in parser._actions if action.dest == "command" or action.choices)
+    assert commands is not None and sorted(listed) == sorted(commands)
