@@ -112,6 +112,7 @@ def _run_options(run: Parser) -> None:
     run.add_argument("--mmproj", type=Path, help="the judge's projector GGUF file")
     run.add_argument("--no-vlm", action="store_true", help="run without a judge")
     run.add_argument("--protocol", choices=("calibrated", "paper"), default="calibrated")
+    run.add_argument("--prompts", type=Path, metavar="FILE", help="your edited copy of a file of core/judge/prompts")
     run.add_argument("--method", choices=METHODS, default="gradcam")
     run.add_argument("--layer", help="dotted name of the target layer (default: the last one with a spatial map)")
     run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")

@@ -75,6 +75,7 @@ class Judge:
         self, native: Native, prompts: Prompts, *, vlm: Path, mmproj: Path, batch_size: int | None, timeout: float
     ) -> None:
         self._native, self._prompts, self._timeout = native, prompts, timeout
+        self.protocol = prompts.protocol
         self.name = native.metadata("general.name") or vlm.stem
         self.knows = native.metadata("whylook.knows")
         """A sentence from the GGUF when the judge knows one world only, else None."""

@@ -153,14 +153,19 @@ def _load_judge(request: RunRequest, marks: Mapping[str, str], stack: ExitStack)
             vlm=request.vlm,
             mmproj=request.mmproj,
             protocol=request.protocol,
+            prompts=request.prompts,
             device=request.device,
             batch_size=request.judge_batch_size,
             threads=request.threads,
         )
     )
+    if judge.protocol != request.protocol:
+        raise RequestError(
+            f"{request.prompts} holds prompts of protocol {judge.protocol}: add --protocol {judge.protocol}"
+        )
     embedder = load_embedder(device="cpu")
     shown = (ALPHA, BETA, FILL, LONG_SIDE)
-    judged = fingerprint("judge", VERSIONS["judge"], marks["attribution"], judge.fingerprint, request.protocol, shown)
+    judged = fingerprint("judge", VERSIONS["judge"], marks["attribution"], judge.fingerprint, shown)
     embedded = fingerprint("embedding", VERSIONS["embedding"], judged, embedder.fingerprint)
     return JudgeTodo(
         judge=judge,

@@ -220,6 +220,7 @@ def _attributions(
 ) -> None:
     """Statistics and causal check of the rows that have a map; one whose check fails keeps its map and is recorded."""
     index = torch.as_tensor(list(mapped))
+    before = answer.logits[index].softmax(dim=1).gather(1, answer.targets[index, None])[:, 0]
     effects: Sequence[CausalEffect | None]
     try:
         with journal.timed("causal check"):
@@ -230,6 +231,7 @@ def _attributions(
                 answer.targets[index],
                 draws=CAUSAL_DRAWS,
                 seed=CAUSAL_SEED,
+                before=before,
             )
     except MODEL_ERRORS as error:
         if len(mapped) > 1:

@@ -35,6 +35,7 @@ class RunRequest:
     mmproj: Path | None = None
     no_vlm: bool = False
     protocol: Protocol = "calibrated"
+    prompts: Path | None = None
     method: str = "gradcam"
     layer: str | None = None
     device: str = "auto"
@@ -51,6 +52,10 @@ class RunRequest:
         """
         if self.no_vlm and (self.vlm or self.mmproj):
             raise RequestError("--no-vlm and --vlm/--mmproj contradict each other: give one or the other")
+        if self.no_vlm and self.prompts:
+            raise RequestError(
+                "--no-vlm and --prompts contradict each other: without a judge there is nobody to prompt"
+            )
         if not self.no_vlm and not (self.vlm and self.mmproj):
             missing = "--mmproj" if self.vlm else "--vlm" if self.mmproj else "--vlm and --mmproj"
             raise RequestError(f"{missing} is missing: the judge needs both GGUF files, or say --no-vlm")
@@ -62,6 +67,7 @@ class RunRequest:
             "--metadata": self.metadata,
             "--vlm": self.vlm,
             "--mmproj": self.mmproj,
+            "--prompts": self.prompts,
         }
         for option, path in files.items():
             if path is not None and not path.is_file():
@@ -84,7 +90,8 @@ class RunRequest:
         if self.no_vlm:
             words.append("--no-vlm")
         defaults = {item.name: item.default for item in fields(self)}
-        for name in ("weights", "classes", "metadata", "vlm", "mmproj", "protocol", "method", "layer", "device"):
+        names = ("weights", "classes", "metadata", "vlm", "mmproj", "protocol", "prompts", "method", "layer", "device")
+        for name in names:
             value = getattr(self, name)
             if value is not None and value != defaults[name]:
                 words += [f"--{name}", str(value)]
@@ -103,7 +110,7 @@ def request_from_settings(settings: Mapping[str, object], *, store: Path) -> Run
     Raises:
         RequestError: The settings name no pictures or no classifier.
     """
-    paths = {"images", "weights", "classes", "metadata", "vlm", "mmproj"}
+    paths = {"images", "weights", "classes", "metadata", "vlm", "mmproj", "prompts"}
     known = {item.name for item in fields(RunRequest)} - {"store"}
     chosen = {key: value for key, value in settings.items() if key in known and value is not None}
     if "images" not in chosen or "classifier" not in chosen:

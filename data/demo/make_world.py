@@ -62,7 +62,8 @@ def make_split(out: Path, split: str, count: int, seed: int, faults: Faults) -> 
     """Write one split of `count` pictures, its metadata and its truth below `out`."""
     metadata, truth = [], []
     masks = out / "truth" / split
-    masks.mkdir(parents=True, exist_ok=True)
+    for folder in (masks, out / split):
+        folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
         rng = np.random.default_rng([seed, split == "evaluation", index])
         animal = ANIMALS[index % len(ANIMALS)]
