@@ -72,7 +72,9 @@ def attribute(
     activations, logits = forward(classifier, batch)  # (B, C, h, w), (B, K)
     values = logits.detach().float()
     targets = _targets(values, target)
-    slopes = gradient(logits, targets, activations, layer=classifier.layer)  # (B, C, h, w)
+    with torch.inference_mode(False), torch.enable_grad():
+        scores = logits.gather(1, targets[:, None].clone())[:, 0]  # (B,)
+    slopes = gradient(scores, activations, layer=classifier.layer)  # (B, C, h, w)
     with torch.no_grad():
         raw = METHODS[method](activations.detach().float(), slopes.float())  # (B, h, w)
         maps, reasons = _normalise(raw)

@@ -85,18 +85,16 @@ def forward(classifier: Explained, batch: Tensor) -> tuple[Tensor, Tensor]:
     return seen[-1], logits_of(output, batch.shape[0])
 
 
-def gradient(logits: Tensor, targets: Tensor, activations: Tensor, *, layer: str) -> Tensor:
-    """Gradient (B, C', h, w) of each picture's target logit with respect to the activations.
+def gradient(scores: Tensor, activations: Tensor, *, layer: str) -> Tensor:
+    """Gradient (B, C', h, w) of each picture's score (B,), a function of its logits, with respect to the activations.
 
     One backward for the batch: in eval mode a picture's logit depends on no other picture.
 
     Raises:
-        ModelError: the logits do not depend on the layer through differentiable operations.
+        ModelError: the scores do not depend on the layer through differentiable operations.
     """
-    with torch.inference_mode(False), torch.enable_grad():
-        chosen = logits.gather(1, targets[:, None].clone()).sum()
-    if not chosen.requires_grad:
+    if not scores.requires_grad:
         raise ModelError(f"no gradient reaches layer {layer}: the logits do not depend on it, or it is cut off")
-    with Foreign(f"no gradient reaches layer {layer}"):
-        (slopes,) = torch.autograd.grad(chosen, activations)
+    with Foreign(f"no gradient reaches layer {layer}"), torch.inference_mode(False), torch.enable_grad():
+        (slopes,) = torch.autograd.grad(scores.sum(), activations)
     return slopes.detach()
