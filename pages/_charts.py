@@ -1,4 +1,4 @@
-"""Altair charts of the pages: confusion matrix, score histogram, probabilities, score distribution, groups.
+"""Altair charts of the pages: score histogram, probabilities, score distribution, groups.
 
 Knows: shapes and colours. Does not know: where numbers come from. One accent colour, the four cell colours, grey.
 """
@@ -28,81 +28,8 @@ def dark() -> bool:
     return getattr(st.context.theme, "type", None) == "dark"
 
 
-def _soft() -> str:
-    return "#2a2e3a" if dark() else "#eceef2"
-
-
 def _ink() -> str:
     return "#eceef3" if dark() else "#16181d"
-
-
-def block_order(names: Sequence[str], counts: Mapping[tuple[str, str], int]) -> list[str]:
-    """Classes in an order that puts those confused with each other side by side (Fiedler vector)."""
-    if len(names) < 3:
-        return list(names)
-    places = {name: index for index, name in enumerate(names)}
-    weights = np.zeros((len(names), len(names)))
-    for (label, prediction), n in counts.items():
-        if label != prediction and label in places and prediction in places:
-            weights[places[label], places[prediction]] += n
-    weights = weights + weights.T + 1e-6
-    np.fill_diagonal(weights, 0)
-    _, vectors = np.linalg.eigh(np.diag(weights.sum(axis=1)) - weights)
-    return [names[index] for index in np.argsort(vectors[:, 1], kind="stable")]
-
-
-def confusion(rows: Sequence[Mapping[str, Any]], *, most: int = 24) -> tuple[alt.Chart, int]:
-    """Heatmap labels x predictions: errors in the accent colour, the diagonal in grey; and the classes left out."""
-    known = [row for row in rows if row["label"] is not None and row["prediction"] is not None]
-    counts = {(row["label"], row["prediction"]): int(row["n"]) for row in known}
-    errors: dict[str, int] = {}
-    for (label, prediction), n in counts.items():
-        for name in (label, prediction):
-            errors[name] = errors.get(name, 0) + (n if label != prediction else 0)
-    kept = sorted(errors, key=lambda name: (-errors[name], name))[:most]
-    order = block_order(sorted(kept), counts)
-    totals: dict[str, int] = {}
-    for (label, _), n in counts.items():
-        totals[label] = totals.get(label, 0) + n
-    data = pd.DataFrame(
-        [
-            {"label": label, "prediction": prediction, "n": n, "share": n / totals[label], "right": label == prediction}
-            for (label, prediction), n in counts.items()
-            if label in errors and prediction in errors and label in order and prediction in order
-        ]
-    )
-    return _confusion_chart(data, order), len(errors) - len(kept)
-
-
-def _confusion_chart(data: pd.DataFrame, order: list[str]) -> alt.Chart:
-    side = max(26, min(46, 460 // max(1, len(order))))
-    size = 15 if side >= 34 else 12
-    picked = alt.selection_point(name="pick", fields=["label", "prediction"], on="click", empty=False)
-    axis = alt.Axis(labelFontSize=14, titleFontSize=14, labelLimit=130, ticks=False, domain=False)
-    base = alt.Chart(data).encode(
-        x=alt.X("prediction:N", sort=order, title="prediction", axis=axis.copy(), scale=alt.Scale(domain=order)),
-        y=alt.Y("label:N", sort=order, title="label", axis=axis.copy(), scale=alt.Scale(domain=order)),
-        tooltip=[
-            alt.Tooltip("label:N"),
-            alt.Tooltip("prediction:N"),
-            alt.Tooltip("n:Q", title="pictures"),
-            alt.Tooltip("share:Q", title="share of the label", format=".1%"),
-        ],
-    )
-    wrong = base.transform_filter("!datum.right").mark_rect(cursor="pointer", cornerRadius=3)
-    wrong = wrong.encode(
-        color=alt.Color("share:Q", legend=None, scale=alt.Scale(range=[_soft(), accent()], domainMin=0))
-    )
-    right = base.transform_filter("datum.right").mark_rect(cursor="pointer", cornerRadius=3, color=GREY)
-    right = right.encode(opacity=alt.Opacity("share:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0.1, 0.45])))
-    light = "#16181d" if dark() else "#ffffff"
-    peak = float(data.loc[~data["right"], "share"].max()) if (~data["right"]).any() else 1.0
-    text = base.mark_text(fontSize=size, cursor="pointer").encode(
-        text="n:Q",
-        color=alt.condition(f"!datum.right && datum.share > {peak * 0.6}", alt.value(light), alt.value(_ink())),
-    )
-    layers = alt.layer(right, wrong.add_params(picked), text)
-    return layers.properties(height=alt.Step(side), width="container")
 
 
 def score_histogram(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:

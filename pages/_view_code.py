@@ -78,6 +78,28 @@ export default function ({ parentElement, data, setTriggerValue }) {
     return grid;
   };
 
+  const drawConfusion = () => {
+    const grid = make('div', 'confusion');
+    grid.style.setProperty('--classes', data.names.length);
+    grid.classList.toggle('many', data.names.length > 6);
+    grid.append(make('span'));
+    for (const name of data.names) { const head = make('span', 'column', name); head.title = name; grid.append(head); }
+    for (const row of data.rows) {
+      const head = make('span', 'row', row.name); head.title = row.name; grid.append(head);
+      for (const item of row.cells) {
+        if (!item) { grid.append(make('span', 'none')); continue; }
+        const cell = anchor(item.target, item.right ? 'right' : 'wrong');
+        cell.textContent = item.n;
+        cell.title = item.hint;
+        cell.setAttribute('aria-label', item.hint);
+        cell.style.setProperty('--strength', 12 + 88 * item.strength + '%');
+        cell.classList.toggle('strong', !item.right && item.strength > 0.5);
+        grid.append(cell);
+      }
+    }
+    return grid;
+  };
+
   const drawClasses = () => {
     const table = make('table', 'classes');
     const head = make('tr');
@@ -162,7 +184,8 @@ export default function ({ parentElement, data, setTriggerValue }) {
   };
 
   const draw = {
-    grid: drawGrid, matrix: drawMatrix, classes: drawClasses, hits: drawHits, facts: drawFacts, copy: drawCopy,
+    grid: drawGrid, matrix: drawMatrix, confusion: drawConfusion, classes: drawClasses, hits: drawHits,
+    facts: drawFacts, copy: drawCopy,
   }[data.kind];
   root.replaceChildren(draw());
   root.dataset.state = state;
@@ -205,6 +228,21 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
 .cell .big { font-size: 2.6rem; font-weight: 650; line-height: 1.15; font-variant-numeric: tabular-nums; }
 .cell .share { white-space: nowrap; opacity: 0.72; font-variant-numeric: tabular-nums; }
 .cell .strip { display: grid; grid-template-columns: repeat(6, 1fr); gap: 5px; margin-top: 8px; }
+.confusion { display: grid; gap: 3px; font-variant-numeric: tabular-nums;
+  grid-template-columns: minmax(3rem, max-content) repeat(var(--classes), minmax(0, 1fr)); }
+.confusion > * { min-width: 0; min-height: 2.25rem; display: grid; place-items: center; border-radius: 4px; }
+.confusion .row, .confusion .column { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
+  font-size: .95rem; }
+.confusion .row { max-width: 9rem; line-height: 2.25rem; text-align: right; padding-right: 6px; }
+.confusion .column { text-align: center; align-self: end; min-height: 0; padding-bottom: 4px; }
+.confusion.many .column { writing-mode: vertical-rl; transform: rotate(180deg); max-height: 8rem; text-align: left;
+  justify-self: center; padding: 4px 0 0; }
+.confusion .none { background: color-mix(in srgb, var(--st-secondary-background-color) 60%, transparent); }
+.confusion .right { background: color-mix(in srgb, #8A8F98 calc(var(--strength) * .45), transparent); }
+.confusion .wrong { background: color-mix(in srgb, var(--st-primary-color) var(--strength),
+  var(--st-secondary-background-color)); }
+.confusion .strong { color: #fff; }
+.confusion a:hover { outline: 2px solid var(--st-primary-color); outline-offset: 1px; }
 .scroll { max-height: 640px; overflow: auto; border: 1px solid var(--st-border-color); border-radius: 8px; }
 table.classes { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 .classes th { position: sticky; top: 0; background: var(--st-secondary-background-color); font-weight: 600;

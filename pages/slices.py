@@ -61,32 +61,30 @@ def main() -> None:
 
 
 def editor(run: Run) -> str:
-    """The SQL editor; its text is the address."""
-    default = slice_sql(run["run"])
-    wanted = st.query_params.get("sql") or default
-    if st.session_state.get("sql_seen") != wanted:
-        st.session_state["sql_editor"] = wanted
+    """The SQL editor; the address holds its text, so that a link, a click and Back all lead here."""
+    text = st.query_params.get("sql") or slice_sql(run["run"])
+    if st.session_state.get("sql_editor") != text:
+        st.session_state["sql_editor"] = text
     box = st.container()
-    toolbar(run["run"], wanted, _use)
+    toolbar(run["run"], text, _use)
     with box:
-        text = st.text_area(
+        st.text_area(
             "SELECT over samples",
             key="sql_editor",
             height=260,
             help="Ctrl+Enter runs it. One SELECT; nothing can be changed.",
+            on_change=lambda: _use(st.session_state["sql_editor"]),
         )
         st.button("Run", type="primary", icon=":material/play_arrow:", width="stretch", help="Ctrl+Enter")
-    text = text.strip() or default
-    st.session_state["sql_seen"] = text
-    if st.query_params.get("sql", default) != text:
-        st.query_params["sql"] = text
     return text
 
 
 def _use(text: str) -> None:
-    st.session_state["sql_editor"] = text
-    st.session_state["sql_seen"] = text
-    st.query_params["sql"] = text
+    """Makes a query the page's own; an empty one means every picture."""
+    if text.strip():
+        st.query_params["sql"] = text.strip()
+    else:
+        st.query_params.pop("sql", None)
 
 
 def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ import streamlit as st
 from core.errors import StoreError, WhylookError
 from core.statistics import format_rate, wilson
 from pages import _charts
+from pages._confusion import confusion_rows, known_counts, shown_classes
 from pages._frame import Run, empty, guarded, open_page
 from pages._pictures import heat_picture, scale_picture, views
 from pages._shared import findings, read, report, store, store_folder
@@ -19,6 +20,8 @@ from pages._view import draw, go, target
 from pages._words import CELLS, NOT_JUDGED, cell_condition, file_name, literal, plain, slice_sql
 
 CLASS_ROWS = 40
+SIDE_BY_SIDE = 12
+"""With more classes the confusion matrix takes the whole width."""
 
 
 def main() -> None:
@@ -34,11 +37,13 @@ def main() -> None:
         return
     matrix = read("matrix", name)
     headline(counts, matrix)
-    left, right = st.columns(2, gap="large")
+    confused = known_counts(read("confusion", name))
+    wide = len(shown_classes(confused)[0]) > SIDE_BY_SIDE
+    left, right = (st.container(), st.container()) if wide else st.columns(2, gap="large")
     with left:
         attention_matrix(run, matrix)
     with right:
-        confusion(name, counts)
+        confusion(name, confused)
     summarise(name)
     classes(name)
     if counts.judged:
@@ -101,24 +106,18 @@ def attention_matrix(run: Run, matrix: list[dict[str, Any]]) -> None:
             go("slices", run=name, sql=slice_sql(name, cell_condition(None)))
 
 
-def confusion(name: str, counts: Any) -> None:
+def confusion(name: str, counts: dict[tuple[str, str], int]) -> None:
     """Labels x predictions; a click opens the pictures of that cell in Slices."""
     st.subheader("What is called what?")
-    rows = read("confusion", name)
-    if not counts.labelled or not any(row["label"] is not None for row in rows):
+    if not counts:
         st.info("These pictures have no labels, so nothing can be confused.", icon=":material/label_off:")
         return
-    chart, left_out = _charts.confusion(rows)
-    event = st.altair_chart(chart, key="confusion", on_select="rerun", width="stretch")
-    picked = (event.get("selection") or {}).get("pick") or []
+    names, left_out = shown_classes(counts)
+    draw("confusion", key="confusion", names=names, rows=confusion_rows(name, counts, names))
     st.caption(
-        "Errors in colour, by their share of the label; right answers in grey. Click a cell for its pictures."
+        "Rows are labels, columns predictions. Errors in colour, by their share of the label; right answers in grey."
         + (f" {left_out:,} classes with the fewest errors are left out." if left_out else "")
     )
-    if picked and {"label", "prediction"} <= set(picked[0]):
-        label, prediction = str(picked[0]["label"]), str(picked[0]["prediction"])
-        conditions = (f"label = {literal(label)}", f"prediction = {literal(prediction)}")
-        go("slices", run=name, sql=slice_sql(name, *conditions))
 
 
 def summarise(name: str) -> None:

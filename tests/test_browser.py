@@ -160,16 +160,16 @@ def test_a_matrix_cell_leads_to_its_pictures_and_a_picture_to_its_page(page, add
 
 def test_the_confusion_matrix_leads_to_its_pictures(page, address: str, filled) -> None:
     page.goto(f"{address}/?run={filled[1]}")
-    chart = page.locator("[data-testid=stVegaLiteChart]").first
-    chart.locator("canvas, svg").first.wait_for()
-    page.wait_for_timeout(1500)
-    box = chart.locator("canvas, svg").first.bounding_box()
-    assert box is not None
-    page.mouse.click(box["x"] + box["width"] - 25, box["y"] + 25)
+    cell = page.locator(".confusion a.wrong").first
+    n = int(cell.inner_text())
+    cell.click()
     query = wait_for(page, "slices", sql="prediction =")
     assert "label =" in query["sql"]
+    page.locator("a.card").first.wait_for()
+    assert page.locator("a.card").count() == n
     page.go_back()
-    page.go_back()
+    wait_for(page, "")
+    page.locator(".confusion a.wrong").first.wait_for()
 
 
 def test_a_class_leads_to_its_pictures_whatever_its_name(page, address: str, filled) -> None:
@@ -197,7 +197,7 @@ def test_a_finding_leads_to_its_pictures(page, address: str, filled) -> None:
 
 def test_ctrl_enter_runs_the_query_and_the_address_carries_it_to_a_colleague(page, address: str, filled) -> None:
     page.goto(f"{address}/slices?run={filled[1]}")
-    editor = page.get_by_label("SELECT over samples")
+    editor = page.get_by_role("textbox", name="SELECT over samples")
     editor.fill("SELECT * FROM samples WHERE NOT correct")
     editor.press("Control+Enter")
     wait_for(page, "slices", sql="NOT correct")
@@ -205,7 +205,8 @@ def test_ctrl_enter_runs_the_query_and_the_address_carries_it_to_a_colleague(pag
     page.goto("about:blank")
     page.goto(link)
     page.locator("a.card").first.wait_for()
-    assert page.get_by_label("SELECT over samples").input_value() == "SELECT * FROM samples WHERE NOT correct"
+    expected = "SELECT * FROM samples WHERE NOT correct"
+    assert page.get_by_role("textbox", name="SELECT over samples").input_value() == expected
 
 
 def test_a_query_error_stands_beside_the_editor_in_words(page, address: str, filled) -> None:

@@ -12,7 +12,7 @@ from store_factory import make_store
 from streamlit.testing.v1 import AppTest
 
 from core.store import Store
-from pages import _charts, _words
+from pages import _confusion, _words
 from pages._run_form import METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -264,7 +264,7 @@ def test_downloads_are_named_after_run_and_slice() -> None:
 
 def test_classes_confused_with_each_other_stand_side_by_side() -> None:
     counts = {("a", "c"): 9, ("c", "a"): 8, ("b", "d"): 9, ("d", "b"): 7, ("a", "a"): 50}
-    order = _charts.block_order(["a", "b", "c", "d"], counts)
+    order = _confusion.block_order(["a", "b", "c", "d"], counts)
     assert abs(order.index("a") - order.index("c")) == 1
     assert abs(order.index("b") - order.index("d")) == 1
 

@@ -1,0 +1,81 @@
+"""The confusion matrix: which classes stand in it, in which order, and what each cell says and leads to.
+
+Knows: counts per label and prediction. Does not know: Streamlit, how it is drawn (`_view`), where counts come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pages._view import target
+from pages._words import literal, pictures_text, slice_sql
+
+MOST = 24
+"""Classes that a projector still shows; of more, those with the most errors."""
+Counts = Mapping[tuple[str, str], int]
+
+
+def block_order(names: Sequence[str], counts: Counts) -> list[str]:
+    """Classes in an order that puts those confused with each other side by side (Fiedler vector)."""
+    if len(names) < 3:
+        return list(names)
+    places = {name: index for index, name in enumerate(names)}
+    weights = np.zeros((len(names), len(names)))
+    for (label, prediction), n in counts.items():
+        if label != prediction and label in places and prediction in places:
+            weights[places[label], places[prediction]] += n
+    weights = weights + weights.T + 1e-6
+    np.fill_diagonal(weights, 0)
+    _, vectors = np.linalg.eigh(np.diag(weights.sum(axis=1)) - weights)
+    return [names[index] for index in np.argsort(vectors[:, 1], kind="stable")]
+
+
+def known_counts(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
+    """Pictures per (label, prediction), those with neither left out."""
+    known = (row for row in rows if row["label"] is not None and row["prediction"] is not None)
+    return {(row["label"], row["prediction"]): int(row["n"]) for row in known}
+
+
+def shown_classes(counts: Counts, most: int = MOST) -> tuple[list[str], int]:
+    """The classes with the most errors in block order, and how many are left out."""
+    errors: dict[str, int] = {}
+    for (label, prediction), n in counts.items():
+        for name in (label, prediction):
+            errors[name] = errors.get(name, 0) + (n if label != prediction else 0)
+    kept = sorted(errors, key=lambda name: (-errors[name], name))[:most]
+    return block_order(sorted(kept), counts), len(errors) - len(kept)
+
+
+def confusion_rows(run: str, counts: Counts, names: Sequence[str]) -> list[dict[str, Any]]:
+    """One row per label, one cell per prediction: its number, its strength from 0 to 1 and where a click leads.
+
+    An error's strength is its share of the label against the largest such share; a right answer's is its share.
+    """
+    totals: dict[str, int] = {}
+    for (label, _), n in counts.items():
+        totals[label] = totals.get(label, 0) + n
+    wrong = [n / totals[label] for (label, other), n in counts.items() if label != other]
+    peak = max(wrong, default=1.0)
+    rows = []
+    for label in names:
+        cells: list[dict[str, Any] | None] = []
+        for prediction in names:
+            n = counts.get((label, prediction), 0)
+            cells.append(_cell(run, label, prediction, n, n / totals[label], peak) if n else None)
+        rows.append({"name": label, "cells": cells})
+    return rows
+
+
+def _cell(run: str, label: str, prediction: str, n: int, share: float, peak: float) -> dict[str, Any]:
+    right = label == prediction
+    sql = slice_sql(run, f"label = {literal(label)}", f"prediction = {literal(prediction)}")
+    return {
+        "n": f"{n:,}",
+        "right": right,
+        "strength": round(share if right else share / peak, 3),
+        "hint": f"{label} called {prediction}: {pictures_text(n)}, {share:.1%} of {label}",
+        "target": target("slices", run=run, sql=sql),
+    }
