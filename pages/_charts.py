@@ -117,7 +117,7 @@ def scores_inside_and_rest(inside: np.ndarray, rest: np.ndarray) -> alt.Chart:
         .mark_line(point=alt.OverlayMarkDef(size=60), strokeWidth=3)
         .encode(
             x=alt.X("score:Q", title="judge score", scale=alt.Scale(domain=[0, 5]), axis=_axis(tickCount=6)),
-            y=alt.Y("share:Q", title="share of pictures", axis=_axis(format=".0%")),
+            y=alt.Y("share:Q", title="share of pictures", axis=_axis(format=".0%", tickCount=4)),
             color=colour,
             tooltip=["group:N", alt.Tooltip("share:Q", format=".1%")],
         )
@@ -125,10 +125,10 @@ def scores_inside_and_rest(inside: np.ndarray, rest: np.ndarray) -> alt.Chart:
     )
 
 
-def groups(rows: Sequence[Mapping[str, Any]], *, title: str) -> alt.LayerChart:
+def groups(rows: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
     """Accuracy per value of a column with its interval: rows of value, rate, low, high, n."""
-    data = pd.DataFrame(rows)
-    base = alt.Chart(data).encode(y=alt.Y("value:N", sort=list(data["value"]), title=title, axis=_axis(ticks=False)))
+    data = pd.DataFrame([{**row, "value": f"{row['value']} · n {row['n']:,}"} for row in rows])
+    base = alt.Chart(data).encode(y=alt.Y("value:N", sort=list(data["value"]), title=None, axis=_axis(ticks=False)))
     bars = base.mark_bar(color=accent(), opacity=0.8, cornerRadius=3).encode(
         x=alt.X("rate:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=_axis(format=".0%", tickCount=6)),
         tooltip=["value:N", "n:Q", alt.Tooltip("rate:Q", format=".1%", title="accuracy")],

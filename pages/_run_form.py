@@ -41,19 +41,18 @@ def ask(settings: dict[str, Any]) -> RunRequest | None:
     chosen = DEMO_JUDGE if demo_judge() else NO_JUDGE
     if start["vlm"] and Path(start["vlm"]) != DEMO_VLM:
         chosen = OWN_JUDGE
-    with st.container(border=True):
-        images = st.text_input("Pictures", start["images"], help="A folder of class folders, or a CSV or Parquet list.")
-        spec = st.text_input(
-            "Classifier",
-            start["classifier"],
-            help="torchvision:NAME · timm:NAME · hf:FOLDER · torchscript:FILE · FILE.py:FUNCTION (runs that file)",
-        )
-        judge = st.segmented_control("Judge", judges, default=chosen, required=True, key="judge_choice")
-        vlm, mmproj = _judge_files(judge, start)
-        with st.expander("More options"):
-            options = _more(start)
-        if not st.button("Start", type="primary", icon=":material/play_arrow:"):
-            return None
+    images = st.text_input("Pictures", start["images"], help="A folder of class folders, or a CSV or Parquet list.")
+    spec = st.text_input(
+        "Classifier",
+        start["classifier"],
+        help="torchvision:NAME · timm:NAME · hf:FOLDER · torchscript:FILE · FILE.py:FUNCTION (runs that file)",
+    )
+    judge = st.segmented_control("Judge", judges, default=chosen, required=True, key="judge_choice")
+    vlm, mmproj = _judge_files(judge, start)
+    with st.expander("More options"):
+        options = _more(start)
+    if not st.button("Start", type="primary", icon=":material/play_arrow:"):
+        return None
     if not images.strip() or not spec.strip():
         raise RequestError("a run needs pictures and a classifier: fill in both fields")
     from core.pipeline import RunRequest  # brings torch along: only when a run is really asked for

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,6 +110,11 @@ def _embedder() -> Embedder:
     from core.embedding import load_embedder
 
     return load_embedder()
+
+
+def warm_up() -> None:
+    """Loads the language model beside the page, so that the first question need not wait for it."""
+    Thread(target=text_vector, args=("warm",), daemon=True).start()
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

@@ -162,6 +162,14 @@ export default function ({ parentElement, data, setTriggerValue }) {
     return list;
   };
 
+  const drawLegend = () => {
+    const legend = make('div', 'legend');
+    for (const item of data.items) {
+      const one = make('span'); one.append(dot(item.colour), make('span', '', item.words)); legend.append(one);
+    }
+    return legend;
+  };
+
   const drawFacts = () => {
     const table = make('table', 'facts');
     for (const [name, value] of data.rows) {
@@ -185,7 +193,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
 
   const draw = {
     grid: drawGrid, matrix: drawMatrix, confusion: drawConfusion, classes: drawClasses, hits: drawHits,
-    facts: drawFacts, copy: drawCopy,
+    facts: drawFacts, legend: drawLegend, copy: drawCopy,
   }[data.kind];
   root.replaceChildren(draw());
   root.dataset.state = state;
@@ -207,6 +215,7 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
   padding: 0 6px; font-size: 0.75rem; }
 .frame.small { width: 46px; border-radius: 4px; }
 .dot { display: inline-block; width: 0.75em; height: 0.75em; border-radius: 50%; margin-right: 0.5em; flex: none; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 26px; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(var(--size), 100%), 1fr)); gap: 14px; }
 .card { display: block; border-radius: 8px; border: 1px solid var(--st-border-color);
   border-bottom: 5px solid var(--cell);
@@ -247,11 +256,12 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
 table.classes { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 .classes th { position: sticky; top: 0; background: var(--st-secondary-background-color); font-weight: 600;
   font-size: .9rem;
-  text-align: left; padding: 8px 10px; z-index: 1; white-space: nowrap; }
-.classes td { padding: 5px 10px; border-top: 1px solid var(--st-border-color); }
+  text-align: left; padding: 8px; z-index: 1; white-space: nowrap; }
+.classes td { padding: 5px 8px; border-top: 1px solid var(--st-border-color); }
 .classes .number { text-align: right; white-space: nowrap; }
-.classes .text { min-width: 7.5rem; max-width: 16rem; overflow-wrap: break-word; word-break: break-word; }
-.classes .barcell { min-width: 90px; width: 24%; }
+.classes th.number { text-align: right; }
+.classes .text { min-width: 5.5rem; max-width: 16rem; overflow-wrap: break-word; word-break: break-word; }
+.classes .barcell { min-width: 60px; width: 24%; }
 .link { color: var(--st-link-color, var(--st-primary-color)); }
 .link:hover { text-decoration: underline; }
 .track { position: relative; display: block; height: 14px; border-radius: 3px;
@@ -277,7 +287,8 @@ table.classes { border-collapse: collapse; width: 100%; font-variant-numeric: ta
 .hit .foot { display: flex; gap: 18px; flex-wrap: wrap; font-size: .88rem; margin-top: 6px; }
 mark { background: color-mix(in srgb, var(--st-primary-color) 24%, transparent); color: inherit; padding: 0 .15em;
   border-radius: 3px; font-weight: 600; }
-.copy { font: inherit; color: inherit; background: transparent; border: 1px solid var(--st-border-color);
+.copy { font: inherit; font-size: .875rem; color: inherit;
+  background: transparent; border: 1px solid var(--st-border-color);
   border-radius: var(--st-button-radius, 8px); padding: .3rem .75rem; min-height: 2.5rem; cursor: pointer; width: 100%;
   white-space: nowrap; }
 .copy:hover { border-color: var(--st-primary-color); color: var(--st-primary-color); }

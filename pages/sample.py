@@ -147,7 +147,7 @@ def evidence(sample: dict[str, Any]) -> None:
         st.subheader("Classifier")
         if sample.get("top"):
             st.altair_chart(_charts.probabilities(sample["top"], label=sample.get("label")), width="stretch", key="top")
-            st.caption("The five most probable classes; the label in colour.")
+            st.caption(_about_top(sample))
     with middle:
         st.subheader("Judge")
         if sample.get("distribution"):
@@ -157,6 +157,15 @@ def evidence(sample: dict[str, Any]) -> None:
             st.caption("No score.")
     with right:
         causal(sample)
+
+
+def _about_top(sample: dict[str, Any]) -> str:
+    names = [name for name, _ in sample["top"]]
+    label = sample.get("label")
+    words = f"The {len(names)} most probable classes"
+    if label is None:
+        return f"{words}."
+    return f"{words}; the label in colour." if label in names else f"{words}; {plain(label)}, the label, is not one."
 
 
 def causal(sample: dict[str, Any]) -> None:
@@ -188,7 +197,7 @@ def facts(sample: dict[str, Any]) -> None:
         st.subheader("About the picture")
         known = {str(key): value for key, value in (sample.get("metadata") or {}).items() if value is not None}
         known |= {"file": ", ".join(sample.get("paths") or [str(sample.get("path"))])}
-        known |= {"size of the file": f"{sample.get('width')} × {sample.get('height')} pixels"}
+        known |= {"width × height": f"{sample.get('width')} × {sample.get('height')} pixels"}
         _facts(known, key="about")
     with right:
         st.subheader("Attention")

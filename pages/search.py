@@ -12,7 +12,7 @@ import streamlit as st
 from core.errors import QueryError
 from pages._frame import Run, empty, guarded, open_page
 from pages._pictures import VIEWS, views
-from pages._shared import matches, read, slice_ids, store, text_vector
+from pages._shared import matches, read, slice_ids, store, warm_up
 from pages._view import draw, go, grid, says, score_text, target
 from pages._words import cell, pictures_text, plain, segments, slice_sql
 
@@ -89,7 +89,7 @@ def suggestions(run: str) -> None:
     said = list(dict.fromkeys(row["description"] for row in rows if row.get("description")))
     for index, text in enumerate([*said, "only the background is visible"][:4]):
         st.button(plain(text), key=f"try-{index}", icon=":material/search:", on_click=_ask, args=(text[:200],))
-    text_vector("warm")  # the page is already on screen: the first question does not wait for the language model
+    warm_up()
 
 
 def _ask(text: str) -> None:

@@ -6,6 +6,7 @@ Knows: the editor, the address, the layout of a result. Does not know: how SQL i
 from __future__ import annotations
 
 import io
+import zlib
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ from pages._view import go, grid
 from pages._words import file_name, pictures_text, plain, slice_sql
 
 PER_PAGE = 48
+PER_PAGE_OF_THREE = 20
+GROUPS = 30
+MOST_GROUPS = f"; the {GROUPS} largest groups"
 SIZES = {"Small": 110, "Medium": 165, "Large": 270}
 ORDERS = {
     "As the query says": None,
@@ -51,7 +55,7 @@ def main() -> None:
         result = run_sql(text)
         ids = slice_ids(text, run["run"])
     except QueryError as error:
-        place = f" (line {error.line})" if getattr(error, "line", None) and "line" not in str(error) else ""
+        place = f" (line {error.line})" if getattr(error, "line", None) and "line" not in str(error).lower() else ""
         problem.error(plain(str(error) + place), icon=":material/error:")
         with right:
             st.info("Put the query right on the left, or start from an example.", icon=":material/arrow_back:")
@@ -147,7 +151,7 @@ def against_rest(name: str, ids: tuple[str, ...]) -> None:
     for column, (words, here, there) in zip(columns[1:], facts, strict=False):
         value, _, bounds = here.partition(" ")
         column.metric(words, value, bounds or None, delta_color="off", delta_arrow="off")
-        column.caption(f"rest {there}" if rest.n else "no rest")
+        column.caption(f"rest {there}".replace(" · n ", "  \nn ") if rest.n else "no rest")
 
 
 def pictures(name: str, text: str, ids: tuple[str, ...]) -> None:
@@ -158,10 +162,12 @@ def pictures(name: str, text: str, ids: tuple[str, ...]) -> None:
         )
         order = st.selectbox("Sort", list(ORDERS), key="sort", bind="query-params", width=230)
         size = st.selectbox("Size", list(SIZES), index=1, key="size", bind="query-params", width=130)
-    pages = -(-len(ids) // PER_PAGE)
-    page = min(st.session_state.get("page", 1), pages)
-    rows = page_rows(name, ids, ORDERS[order], (page - 1) * PER_PAGE)
     kinds = VIEWS[shown]
+    most = PER_PAGE if len(kinds) == 1 else PER_PAGE_OF_THREE
+    pages = -(-len(ids) // most)
+    key = f"page-{zlib.crc32(f'{text} {order} {most}'.encode())}"  # another query begins at its first page
+    page = min(st.session_state.get(key, 1), pages)
+    rows = page_rows(name, ids, ORDERS[order], (page - 1) * most, most)
     made = views(name, [row["image_id"] for row in rows], kinds)
     if len(kinds) > 1:
         for several in made.values():
@@ -171,19 +177,21 @@ def pictures(name: str, text: str, ids: tuple[str, ...]) -> None:
     if pages > 1:
         left, right = st.columns([3, 1], vertical_alignment="center")
         with left:
-            st.pagination(pages, key="page")
-        right.caption(f"{pictures_text(len(ids))}, {PER_PAGE} a page")
+            st.pagination(pages, key=key)
+        right.caption(f"{pictures_text(len(ids))}, {most} a page")
     if "overlay" in kinds:
         st.image(scale_picture(), width=200, caption="no attention … all attention")
 
 
-def page_rows(name: str, ids: tuple[str, ...], order: tuple[str, bool] | None, start: int) -> list[dict[str, Any]]:
+def page_rows(
+    name: str, ids: tuple[str, ...], order: tuple[str, bool] | None, start: int, most: int
+) -> list[dict[str, Any]]:
     """Rows of one page of the grid, in the wanted order."""
     if order is not None:
         column, descending = order
-        return read("pictures", name, ids=list(ids), order=column, descending=descending, limit=PER_PAGE, offset=start)
-    page = list(ids[start : start + PER_PAGE])
-    rows = {row["image_id"]: row for row in read("pictures", name, ids=page, limit=PER_PAGE)}
+        return read("pictures", name, ids=list(ids), order=column, descending=descending, limit=most, offset=start)
+    page = list(ids[start : start + most])
+    rows = {row["image_id"]: row for row in read("pictures", name, ids=page, limit=most)}
     return [rows[image_id] for image_id in page if image_id in rows]
 
 
@@ -195,6 +203,7 @@ def table(name: str, text: str, result: SqlResult) -> None:
         hide_index=True,
         height=620,
         key="rows",
+        column_config={"run": st.column_config.Column(width=80), "image_id": st.column_config.Column(width=90)},
         on_select="rerun" if linked else "ignore",
         selection_mode="single-row",
     )
@@ -223,18 +232,18 @@ def charts(name: str, ids: tuple[str, ...]) -> None:
     if not rows:
         st.caption("No labels in this slice.")
         return
-    st.altair_chart(_charts.groups(rows, title=column), width="stretch")
-    st.caption("95% intervals. " + " · ".join(f"{plain(row['value'])} n {row['n']:,}" for row in rows))
+    st.altair_chart(_charts.groups(rows), width="stretch")
+    st.caption("Accuracy with its 95% interval and the number of pictures" + MOST_GROUPS * (len(rows) == GROUPS) + ".")
 
 
 def grouped(name: str, ids: tuple[str, ...], column: str) -> list[dict[str, Any]]:
-    """Accuracy per value of a column inside the slice, the thirty largest groups, worst first."""
+    """Accuracy per value of a column inside the slice, the largest groups, worst first."""
     groups: dict[str, list[bool]] = {}
     for row in read("pictures", name, ids=list(ids), limit=len(ids)):
         if row["correct"] is not None:
             value = row.get(column)
             groups.setdefault("not known" if value is None else str(value), []).append(bool(row["correct"]))
-    largest = sorted(groups.items(), key=lambda item: -len(item[1]))[:30]
+    largest = sorted(groups.items(), key=lambda item: -len(item[1]))[:GROUPS]
     made = []
     for value, flags in largest:
         rate = wilson(sum(flags), len(flags))

@@ -20,8 +20,7 @@ from pages._view import draw, go, target
 from pages._words import CELLS, NOT_JUDGED, cell_condition, file_name, literal, plain, slice_sql
 
 CLASS_ROWS = 40
-SIDE_BY_SIDE = 12
-"""With more classes the confusion matrix takes the whole width."""
+SIDE_BY_SIDE = 12  # with more classes the confusion matrix takes the whole width
 
 
 def main() -> None:
@@ -255,9 +254,7 @@ def scores(name: str) -> None:
     with left:
         st.subheader("How sure is the judge that it looked at the right thing?")
         st.altair_chart(_charts.score_histogram(read("histogram", name)), width="stretch", key="scores")
-        legend = st.columns(4)
-        for column, kind in zip(legend, CELLS, strict=True):
-            draw_legend(column, kind.words, kind.colour)
+        draw("legend", key="legend", items=[{"words": kind.words, "colour": kind.colour} for kind in CELLS])
     with right:
         st.subheader("Where it looks on average")
         heat = heat_picture(str(store_folder()), store().generation(), name, None, 320)
@@ -266,11 +263,6 @@ def scores(name: str) -> None:
             st.image(scale_picture(), width=280, caption="no attention … all attention")
         else:
             st.caption("No map in this run.")
-
-
-def draw_legend(column: Any, words: str, colour: str) -> None:
-    """A colour and what it means (both are constants, never data)."""
-    column.html(f'<span style="color:{colour};font-size:1.2em">●</span> <span style="font-size:.85em">{words}</span>')
 
 
 guarded(main)
