@@ -6,15 +6,28 @@ Knows: hooks, autograd. Does not know: methods, maps, pictures as files. What it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from core.errors import ModelError
+from core.errors import ModelError, RequestError
 from core.foreign import Foreign, logits_of
+
+
+class Grid(Protocol):
+    """How the target layer's output lies on the picture; see core.classifier.layouts."""
+
+    def fits(self, activation: object, pictures: int) -> bool:
+        """Whether this is an output of that kind for so many pictures."""
+
+    def to_grid(self, activation: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        """The output as (B, C, h, w)."""
+
+    def from_grid(self, grid: Tensor, activation: Tensor) -> Tensor:
+        """The output with its grid replaced."""
 
 
 class Explained(Protocol):
@@ -26,7 +39,11 @@ class Explained(Protocol):
 
     @property
     def layer(self) -> str:
-        """Dotted name of the target layer."""
+        """Dotted name of the target layer; empty where the model has none that keeps the picture's layout."""
+
+    @property
+    def layout(self) -> Grid:
+        """What the target layer returns."""
 
     @property
     def device(self) -> torch.device:
@@ -54,26 +71,26 @@ def quiet(model: nn.Module) -> Iterator[None]:
 def forward(classifier: Explained, batch: Tensor) -> tuple[Tensor, Tensor]:
     """Run (B, C, H, W) once: activations (B, C', h, w) of the target layer, and logits (B, K) with a graph from there.
 
-    No parameter and no input asks for a gradient, so autograd records nothing before the target layer, whose output is
-    replaced by a leaf that does. The head works on a copy of the leaf: an in-place ReLU after it changes only the copy.
+    No parameter and no input asks for a gradient, so autograd records nothing before the target layer, whose grid is
+    replaced by a leaf that does; class tokens stay as they are. The head works on a copy of the leaf: an in-place ReLU
+    after it changes only the copy.
 
     Raises:
-        ModelError: the model raises, returns no logits, or its target layer returns no (B, C', h, w).
+        ModelError: the model raises, returns no logits, or its target layer returns no grid.
     """
     seen: list[Tensor] = []
+    odd = ""
 
-    def cut(module: nn.Module, inputs: Any, output: Any) -> Tensor:
-        if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[0] != batch.shape[0]:
-            told = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ModelError(f"layer {classifier.layer} returned {told}, expected (pictures, channels, h, w)")
-        leaf = output.detach().requires_grad_()
+    def cut(module: nn.Module, inputs: Any, output: Any) -> Tensor | None:
+        nonlocal odd
+        if not classifier.layout.fits(output, batch.shape[0]):
+            odd = str(tuple(output.shape)) if isinstance(output, Tensor) else type(output).__name__
+            return None
+        leaf = classifier.layout.to_grid(output.detach(), batch.shape[-2:]).requires_grad_()
         seen.append(leaf)  # a layer that runs twice is read at its last run
-        return leaf.clone()
+        return classifier.layout.from_grid(leaf, output).clone()
 
-    try:
-        target = classifier.model.get_submodule(classifier.layer)
-    except AttributeError as error:
-        raise ModelError(f"the model has no layer {classifier.layer!r}") from error
+    target = _target(classifier)
     handle = target.register_forward_hook(cut)
     try:
         with torch.inference_mode(False), torch.enable_grad(), quiet(classifier.model), Foreign("the model failed"):
@@ -81,8 +98,19 @@ def forward(classifier: Explained, batch: Tensor) -> tuple[Tensor, Tensor]:
     finally:
         handle.remove()
     if not seen:
-        raise ModelError(f"layer {classifier.layer} did not run")
+        told = f"returned {odd}, expected a grid for {batch.shape[0]} pictures" if odd else "did not run"
+        raise ModelError(f"layer {classifier.layer} {told}")
     return seen[-1], logits_of(output, batch.shape[0])
+
+
+def _target(classifier: Explained) -> nn.Module:
+    """The target layer."""
+    if not classifier.layer:
+        raise RequestError("this model has no layer to read a class activation map at; take --method occlusion")
+    try:
+        return classifier.model.get_submodule(classifier.layer)
+    except AttributeError as error:
+        raise ModelError(f"the model has no layer {classifier.layer!r}") from error
 
 
 def gradient(scores: Tensor, activations: Tensor, *, layer: str) -> Tensor:

@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from core.classifier.layers import Layer, Trace, choose_layer, list_layers, trace
+from core.classifier.layers import Layer, Trace, choose_layer, trace, usable_layers
+from core.classifier.layouts import Layout
 from core.classifier.names import fit_class_names
 from core.classifier.preprocess import Preprocess
 from core.classifier.sources import Source, open_source
@@ -27,7 +28,7 @@ from core.errors import ModelError, RequestError
 __all__ = [
     "Classifier",
     "Layer",
-    "list_layers",
+    "Layout",
     "load_classifier",
     "resolve_device",
     "stack_by_shape",
@@ -46,8 +47,9 @@ class Classifier:
     """A loaded classifier.
 
     `model` is in eval mode on `device`; `transform` turns an RGB picture into a tensor (C, H, W) on the CPU and raises
-    `ModelError` where it cannot; `layer` is the dotted name of the target layer; `fingerprint` hashes weights, class
-    names, preprocessing and the user's code, but not the layer; `notes` are sentences about what had to be assumed.
+    `ModelError` where it cannot; `layer` is the dotted name of the target layer, `layout` says how its output lies on
+    the picture, and `layers` are all that could be one; `fingerprint` hashes weights, class names, preprocessing and
+    the user's code, but not the layer; `notes` are sentences about what had to be assumed.
     """
 
     spec: str
@@ -58,6 +60,8 @@ class Classifier:
     device: torch.device
     fingerprint: str
     notes: tuple[str, ...] = ()
+    layout: Layout = Layout()
+    layers: tuple[Layer, ...] = ()
 
 
 def load_classifier(
@@ -69,6 +73,7 @@ def load_classifier(
     device: str = "auto",
     layer: str | None = None,
     probe: Image.Image | None = None,
+    needs_layer: bool = True,
 ) -> Classifier:
     """Load what `spec` names and check it against the labels of the pictures.
 
@@ -80,6 +85,7 @@ def load_classifier(
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         layer: the target layer, found automatically where it is None.
         probe: a picture of the kind to come; the target layer is chosen at its size.
+        needs_layer: False for methods that only ask the model: a model without a target layer then has "" as `layer`.
 
     Raises:
         RequestError: anything in the request that does not fit, named, with a remedy.
@@ -94,6 +100,7 @@ def load_classifier(
     model = source.model.to(where).eval()
     transform = Preprocess(source.transform)
     seen = _first_run(model, transform, where, probe)
+    target = choose_layer(model, seen, requested=layer, needed=needs_layer)
     names, notes = fit_class_names(
         seen.classes, file=classes, own=source.names or stored_names, labels=labels, known=source.known
     )
@@ -102,10 +109,12 @@ def load_classifier(
         model=model,
         transform=transform,
         class_names=names,
-        layer=choose_layer(model, seen, requested=layer),
+        layer=target.name,
         device=where,
         fingerprint=_fingerprint(model, names, transform, source),
         notes=(*source.notes, *notes),
+        layout=target.layout or Layout(),
+        layers=usable_layers(seen),
     )
 
 

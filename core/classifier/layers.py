@@ -1,13 +1,14 @@
 """Where to read the map: the layers of a model that keep the picture's layout, and the one to take.
 
-Knows: what a model's layers return on one picture. Does not know: attribution methods, files.
+Knows: what a model's layers return on one picture and whether the logits depend on it. Does not know: attribution
+methods, files.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,18 +16,38 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.errors import RequestError
+from core.classifier.layouts import Layout, find_layouts
+from core.errors import ModelError, RequestError
 from core.foreign import Foreign, logits_of
+
+NO_GRID = (
+    "no layer of this model keeps the picture's layout, so class activation maps have nowhere to be read; "
+    "methods that only ask the model still work (--method occlusion)"
+)
+_OPAQUE = "TorchScript hides this model's layers from hooks, so class activation maps have nowhere to be read; " + (
+    "give the model as FILE.py:FUNCTION, or take a method that only asks the model (--method occlusion)"
+)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer as it ran: its dotted name, the shape (B, ...) it returned, and how often it ran in one forward."""
+    """One layer as it ran: its dotted name, the shape (1, ...) it returned, and how often it ran in one forward.
+
+    `layout` says how the output lies on the picture, None where it does not; `reached` whether the logits depend on
+    more than one place of it; `inner` marks projections inside a block of a transformer.
+    """
 
     name: str
     shape: tuple[int, ...]
-    spatial: bool
     calls: int
+    layout: Layout | None = None
+    reached: bool = False
+    inner: bool = False
+
+    @property
+    def spatial(self) -> bool:
+        """Whether a map can be read here."""
+        return self.layout is not None
 
 
 @dataclass(frozen=True)
@@ -38,31 +59,57 @@ class Trace:
 
 
 def trace(model: nn.Module, batch: Tensor) -> Trace:
-    """Run the model once on (1, C, H, W) and note what every layer returns.
+    """Run the model once on (1, C, H, W) and note what every layer returns and what the logits depend on.
 
     Raises:
         ModelError: the model raises or returns no logits.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
+    try:
+        logits, outputs, calls = _run(model, batch, graph=True)
+    except ModelError:  # some models can only predict
+        logits, outputs, calls = _run(model, batch, graph=False)
+    layouts = find_layouts((tuple(output.shape) for output in outputs.values()), (batch.shape[-2], batch.shape[-1]))
+    placed = {name: layout for name, layout in zip(outputs, layouts, strict=True) if layout is not None}
+    reached = _reached(logits, outputs, placed)
+    if not reached and logits.requires_grad:
+        with _awake(model):
+            reached = _reached(*_run(model, batch, graph=True)[:2], placed)
+    modules = dict(model.named_modules())
+    layers = tuple(
+        Layer(
+            name,
+            tuple(output.shape),
+            calls[name],
+            layout=placed.get(name),
+            reached=name in reached,
+            inner=_is_linear(modules[name]),
+        )
+        for name, output in outputs.items()
+    )
+    return Trace(logits.shape[1], layers)
+
+
+def _run(model: nn.Module, batch: Tensor, *, graph: bool) -> tuple[Tensor, dict[str, Tensor], Counter[str]]:
+    """The logits, each layer's output in the order of finishing, and how often it ran."""
+    outputs: dict[str, Tensor] = {}
     calls: Counter[str] = Counter()
-    with _noting(model, shapes, calls), Foreign("the model failed on a first picture"), torch.inference_mode():
-        output = model(batch)
-    classes = logits_of(output, batch.shape[0]).shape[1]
-    size = (batch.shape[-2], batch.shape[-1])
-    layers = tuple(Layer(name, shape, _is_spatial(shape, size), calls[name]) for name, shape in shapes.items())
-    return Trace(classes, layers)
+    with torch.inference_mode(not graph), torch.set_grad_enabled(graph):
+        picture = batch.detach().clone().requires_grad_(graph)
+        with _noting(model, outputs, calls), Foreign("the model failed on a first picture"):
+            output = model(picture.clone())  # not a leaf: a model may normalise its input in place
+    return logits_of(output, batch.shape[0]), outputs, calls
 
 
 @contextmanager
-def _noting(model: nn.Module, shapes: dict[str, tuple[int, ...]], calls: Counter[str]) -> Iterator[None]:
+def _noting(model: nn.Module, outputs: dict[str, Tensor], calls: Counter[str]) -> Iterator[None]:
     """Hooks on every layer, removed afterwards whatever happens."""
     handles = []
 
     def hook(name: str) -> Any:
         def note(module: nn.Module, inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output.is_floating_point():
-                shapes.pop(name, None)  # last in the order of finishing
-                shapes[name] = tuple(output.shape)
+                outputs.pop(name, None)  # last in the order of finishing
+                outputs[name] = output
                 calls[name] += 1
 
         return note
@@ -77,67 +124,89 @@ def _noting(model: nn.Module, shapes: dict[str, tuple[int, ...]], calls: Counter
             handle.remove()
 
 
-def _is_spatial(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
-    """Whether (B, C, h, w) keeps the layout of a picture of this size: not channels-last, not attention weights."""
-    if len(shape) != 4 or min(shape[2:]) < 2 or shape[2] > size[0] or shape[3] > size[1]:
-        return False
-    height, width = shape[2:]
-    # Rounding in strides may add or lose one cell on either side.
-    return (height - 1) / (width + 1) <= size[0] / size[1] <= (height + 1) / (width - 1)
+@contextmanager
+def _awake(model: nn.Module) -> Iterator[None]:
+    """Weights that are zero throughout, as untrained heads may be, set to values that let gradients pass; then back."""
+    asleep = [weight for weight in model.parameters() if weight.ndim > 1 and not weight.any()]
+    try:
+        with torch.no_grad():
+            for weight in asleep:
+                weight.copy_(torch.linspace(-1, 1, weight.numel()).view_as(weight))
+        yield
+    finally:
+        with torch.no_grad():
+            for weight in asleep:
+                weight.zero_()
 
 
-def choose_layer(model: nn.Module, seen: Trace, *, requested: str | None = None) -> str:
-    """The target layer: the one asked for, else the last that returns (B, C, h, w) with h and w above 1.
+def _reached(logits: Tensor, outputs: Mapping[str, Tensor], layouts: Mapping[str, Layout]) -> set[str]:
+    """The layers with a gradient of the largest logit at more than one place.
+
+    After the last attention of a network that reads its class token alone, patches have none; a head that looks at one
+    place only (a maximum) is no map either. Empty where nothing is known: no graph, or a head of zeros.
+    """
+    live = {name: outputs[name] for name in layouts if outputs[name].requires_grad}
+    if not logits.requires_grad or not live:
+        return set()
+    try:
+        slopes = torch.autograd.grad(logits[0].max(), list(live.values()), allow_unused=True)
+    except (RuntimeError, NotImplementedError):  # an operator without a derivative
+        return set()
+    return {
+        name
+        for name, slope in zip(live, slopes, strict=True)
+        if slope is not None and int((layouts[name].to_grid(slope) != 0).any(dim=1).sum()) > 1
+    }
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """A projection of channels, also as TorchScript keeps it."""
+    return isinstance(module, nn.Linear) or getattr(module, "original_name", "") == "Linear"
+
+
+def default_layer(seen: Trace) -> Layer | None:
+    """The last layer with a grid on which the logits depend; None where none has a grid.
+
+    In a network of tokens that is a norm or a block, not a projection inside of one: for a class token read alone the
+    norm before the last attention. Where gradients say nothing, the last layer with a grid.
+    """
+    spatial = [layer for layer in seen.layers if layer.spatial]
+    outer = [layer for layer in spatial if not layer.inner] or spatial
+    return next((layer for layer in reversed(outer) if layer.reached), outer[-1] if outer else None)
+
+
+def choose_layer(model: nn.Module, seen: Trace, *, requested: str | None = None, needed: bool = True) -> Layer:
+    """The target layer: the one asked for, else the default; one without a name where there is none and none `needed`.
 
     Raises:
         RequestError: no such layer (the nearest names are offered), or no layer that keeps the picture's layout.
     """
-    candidates = [layer.name for layer in seen.layers if layer.spatial]
     if requested is not None:
-        return _requested(model, seen, requested, candidates)
-    if not candidates:
-        hidden = isinstance(model, torch.jit.ScriptModule)
-        raise RequestError(
-            "TorchScript hides its layers from hooks, so there is nowhere to read a map; "
-            "give the model as FILE.py:FUNCTION"
-            if hidden
-            else "no layer of this model keeps the picture's layout (B, C, h, w), "
-            "so class activation maps do not apply to it"
-        )
-    last = candidates[-1]
-    if _is_transformer(seen, last):
-        raise RequestError(
-            f"this looks like a transformer: after {last} it works on tokens, which class activation maps here do not "
-            f"read yet; choose a layer that keeps the picture's layout with --layer ({', '.join(candidates[-3:])})"
-        )
-    return last
+        return _requested(model, seen, requested)
+    found = default_layer(seen)
+    if found is None and needed:
+        raise RequestError(_OPAQUE if isinstance(model, torch.jit.ScriptModule) else NO_GRID)
+    return found or Layer("", (), 0)
 
 
-def _is_transformer(seen: Trace, last: str) -> bool:
-    """Whether more layers work on tokens after the last spatial one than on pictures before it."""
-    place = next(index for index, layer in enumerate(seen.layers) if layer.name == last)
-    tokens = sum(
-        1
-        for layer in seen.layers[place + 1 :]
-        if len(layer.shape) in {3, 4} and not layer.spatial and min(layer.shape[1:3]) > 1
-    )
-    return tokens > place + 1
-
-
-def _requested(model: nn.Module, seen: Trace, name: str, candidates: list[str]) -> str:
+def _requested(model: nn.Module, seen: Trace, name: str) -> Layer:
     """The layer the user named, if it can be used."""
-    if name in candidates:
-        return name
-    near = difflib.get_close_matches(name, candidates, n=3, cutoff=0.3) or candidates[-3:]
+    there = {layer.name: layer for layer in usable_layers(seen)}
+    if name in there:
+        return there[name]
+    near = difflib.get_close_matches(name, there, n=3, cutoff=0.3) or list(there)[-3:]
     offer = f"; nearest: {', '.join(near)}" if near else "; this model has none that could be used"
     ran = next((layer for layer in seen.layers if layer.name == name), None)
+    if ran is not None and ran.spatial:
+        raise RequestError(f"the logits do not depend on the places of layer {name!r}, so it has no map{offer}")
     if ran is not None:
-        raise RequestError(f"layer {name!r} returns {ran.shape}, not a grid (pictures, channels, h, w){offer}")
+        raise RequestError(f"layer {name!r} returns {ran.shape}, not a grid of the picture{offer}")
     if name and name in dict(model.named_modules()):
         raise RequestError(f"layer {name!r} does not run, or returns no tensor{offer}")
     raise RequestError(f"no layer {name!r} in this model{offer}")
 
 
-def list_layers(model: nn.Module, batch: Tensor) -> list[Layer]:
-    """The layers that `--layer` may name, in the order in which they finish, for a picture (1, C, H, W)."""
-    return [layer for layer in trace(model, batch).layers if layer.spatial]
+def usable_layers(seen: Trace) -> tuple[Layer, ...]:
+    """The layers that `--layer` may name, in the order in which they finish."""
+    spatial = tuple(layer for layer in seen.layers if layer.spatial)
+    return tuple(layer for layer in spatial if layer.reached) or spatial
