@@ -49,6 +49,16 @@ class Foreign:
         raise self.raises(f"{self.doing}: {one_line(error)}") from error
 
 
+def first(output: Any) -> Any:
+    """What a layer computed: some blocks return it in a tuple, before attention weights or sizes."""
+    return output[0] if isinstance(output, tuple) and output else output
+
+
+def with_first(output: Any, changed: Tensor) -> Any:
+    """The layer's output with what it computed replaced."""
+    return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+
 def logits_of(output: Any, pictures: int) -> Tensor:
     """The logits (B, K) in what a classifier returned: a tensor, or something with `logits` in it.
 

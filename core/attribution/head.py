@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ModelError, RequestError
-from core.foreign import Foreign, logits_of
+from core.foreign import Foreign, first, logits_of, with_first
 
 
 class Grid(Protocol):
@@ -81,14 +81,15 @@ def forward(classifier: Explained, batch: Tensor) -> tuple[Tensor, Tensor]:
     seen: list[Tensor] = []
     odd = ""
 
-    def cut(module: nn.Module, inputs: Any, output: Any) -> Tensor | None:
+    def cut(module: nn.Module, inputs: Any, output: Any) -> Any:
         nonlocal odd
-        if not classifier.layout.fits(output, batch.shape[0]):
-            odd = str(tuple(output.shape)) if isinstance(output, Tensor) else type(output).__name__
+        found = first(output)
+        if not classifier.layout.fits(found, batch.shape[0]):
+            odd = str(tuple(found.shape)) if isinstance(found, Tensor) else type(found).__name__
             return None
-        leaf = classifier.layout.to_grid(output.detach(), batch.shape[-2:]).requires_grad_()
+        leaf = classifier.layout.to_grid(found.detach(), batch.shape[-2:]).requires_grad_()
         seen.append(leaf)  # a layer that runs twice is read at its last run
-        return classifier.layout.from_grid(leaf, output).clone()
+        return with_first(output, classifier.layout.from_grid(leaf, found).clone())
 
     target = _target(classifier)
     handle = target.register_forward_hook(cut)

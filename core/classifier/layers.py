@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from core.classifier.layouts import Layout, find_layouts
 from core.errors import ModelError, RequestError
-from core.foreign import Foreign, logits_of
+from core.foreign import Foreign, first, logits_of
 
 NO_GRID = (
     "no layer of this model keeps the picture's layout, so class activation maps have nowhere to be read; "
@@ -107,6 +107,7 @@ def _noting(model: nn.Module, outputs: dict[str, Tensor], calls: Counter[str]) -
 
     def hook(name: str) -> Any:
         def note(module: nn.Module, inputs: Any, output: Any) -> None:
+            output = first(output)
             if isinstance(output, Tensor) and output.is_floating_point():
                 outputs.pop(name, None)  # last in the order of finishing
                 outputs[name] = output

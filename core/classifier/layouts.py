@@ -75,7 +75,7 @@ def find_layouts(shapes: Iterable[tuple[int, ...]], size: Size) -> list[Layout |
     found = []
     for shape in shapes:
         layout = None
-        if len(shape) == 3 and shape[0] == 1:
+        if len(shape) == 3 and shape[0] == 1 and shape[2] > 1:
             layout = _tokens(shape[1], _halved(seen) if seen else _cut(size))
         elif len(shape) == 4 and shape[0] == 1 and shape[2] not in counts:  # else attention: (1, heads, N, ...)
             layout = _image(shape, size, {*_halved(seen), *_cut(size)})

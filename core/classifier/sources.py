@@ -114,7 +114,8 @@ class LogitsOnly(nn.Module):
 
     def forward(self, batch: Tensor) -> Tensor:
         """Logits (B, K) of pictures (B, C, H, W)."""
-        logits: Tensor = self.model(pixel_values=batch).logits
+        output = self.model(pixel_values=batch)
+        logits: Tensor = output.logits if hasattr(output, "logits") else output[0]  # PP-LCNet gives no field a name
         return logits
 
 
