@@ -53,7 +53,8 @@ def score_histogram(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
 
 
 def _axis(**options: Any) -> alt.Axis:
-    return alt.Axis(labelFontSize=14, titleFontSize=14, labelLimit=220, **options)
+    ink = _ink()
+    return alt.Axis(labelFontSize=15, titleFontSize=15, labelColor=ink, titleColor=ink, labelLimit=220, **options)
 
 
 def probabilities(top: Sequence[tuple[str, float]], *, label: str | None) -> alt.Chart:

@@ -134,8 +134,7 @@ def _status(run: Run) -> None:
     classifier = Path(str((run.get("settings") or {}).get("classifier", ""))).name
     started = " · ".join(part for part in (classifier, when(run.get("started"))) if part)
     st.sidebar.caption(plain(started))
-    if run.get("judge_note"):
-        st.sidebar.info(plain(run["judge_note"]), icon=":material/info:")
+    _judge_note(run)
     if run.get("state") == "running":
         st.sidebar.caption("Still running: numbers grow as batches are published.")
     elif run.get("state") in ("interrupted", "failed"):
@@ -143,6 +142,24 @@ def _status(run: Run) -> None:
     with st.sidebar.expander("Fingerprint"):
         st.caption(shown or "none")
         st.caption(f"Store {plain(store_folder())}")
+
+
+def _judge_note(run: Run) -> None:
+    """A judge that knows one world only says so; over other pictures that stands above everything else."""
+    note = run.get("judge_note")
+    if not note:
+        return
+    if strange_pictures(run):
+        words = "This judge does not know these pictures; its words and scores mean nothing here."
+        st.warning(f"**{words}** {plain(note)}", icon=":material/visibility_off:")
+    else:
+        st.sidebar.info(plain(note), icon=":material/info:")
+
+
+def strange_pictures(run: Run) -> bool:
+    """Whether a run's folder is there and is none of the demo world, whose pictures have their truth beside them."""
+    folder = Path(str((run.get("settings") or {}).get("images") or ""))
+    return folder.exists() and not (folder.parent / "truth" / f"{folder.name}.csv").is_file()
 
 
 def _no_runs(title: str) -> None:

@@ -162,6 +162,35 @@ export default function ({ parentElement, data, setTriggerValue }) {
     return list;
   };
 
+  const copy = (text, value) => {
+    const button = make('button', 'copy', text);
+    button.addEventListener('click', async () => {
+      const wanted = value || window.location.href;
+      try { await navigator.clipboard.writeText(wanted); button.textContent = 'Copied'; }
+      catch { window.prompt(text, wanted); }
+      setTimeout(() => { button.textContent = text; }, 1500);
+    });
+    return button;
+  };
+
+  const drawFindings = () => {
+    const list = make('ol', 'findings');
+    for (const item of data.items) {
+      const row = make('li', 'finding');
+      const words = make('div', 'words');
+      words.append(make('span', 'soft', item.heading), make('p', 'sentence', item.sentence));
+      const query = make('details'), code = make('pre', '', item.sql);
+      query.append(make('summary', 'soft', 'SQL'), code, copy('Copy SQL', item.sql));
+      words.append(query);
+      const to = anchor(item.target, 'pictures');
+      for (const shown of item.pictures) to.append(picture(shown));
+      to.append(make('span', 'link', item.link));
+      row.append(make('span', 'rank', item.rank), words, to);
+      list.append(row);
+    }
+    return list;
+  };
+
   const drawLegend = () => {
     const legend = make('div', 'legend');
     for (const item of data.items) {
@@ -180,20 +209,11 @@ export default function ({ parentElement, data, setTriggerValue }) {
     return table;
   };
 
-  const drawCopy = () => {
-    const button = make('button', 'copy', data.text);
-    button.addEventListener('click', async () => {
-      const address = data.value || window.location.href;
-      try { await navigator.clipboard.writeText(address); button.textContent = 'Copied'; }
-      catch { window.prompt(data.text, address); }
-      setTimeout(() => { button.textContent = data.text; }, 1500);
-    });
-    return button;
-  };
+  const drawCopy = () => copy(data.text, data.value);
 
   const draw = {
     grid: drawGrid, matrix: drawMatrix, confusion: drawConfusion, classes: drawClasses, hits: drawHits,
-    facts: drawFacts, legend: drawLegend, copy: drawCopy,
+    findings: drawFindings, facts: drawFacts, legend: drawLegend, copy: drawCopy,
   }[data.kind];
   root.replaceChildren(draw());
   root.dataset.state = state;
@@ -236,7 +256,19 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
 .cell .numbers { display: flex; align-items: baseline; gap: 12px; flex-wrap: wrap; }
 .cell .big { font-size: 2.6rem; font-weight: 650; line-height: 1.15; font-variant-numeric: tabular-nums; }
 .cell .share { white-space: nowrap; opacity: 0.72; font-variant-numeric: tabular-nums; }
-.cell .strip { display: grid; grid-template-columns: repeat(6, 1fr); gap: 5px; margin-top: 8px; }
+.cell .strip { display: flex; flex-wrap: wrap; gap: 5px; margin-top: 8px; height: 58px; overflow: hidden; }
+.cell .strip .frame { width: 58px; flex: none; }
+.findings { list-style: none; margin: 0; padding: 0; }
+.finding { display: grid; grid-template-columns: 2.2rem minmax(0, 1fr) 246px; gap: 14px; padding: 14px 0;
+  border-top: 1px solid var(--st-border-color); }
+.finding .rank { font-size: 1.55rem; font-weight: 650; line-height: 1.3; text-align: right; }
+.finding .sentence { font-size: 1.15rem; margin: 2px 0 6px; overflow-wrap: anywhere; max-width: 62rem; }
+.finding summary { cursor: pointer; font-size: .88rem; }
+.finding pre { background: var(--st-secondary-background-color); border-radius: 6px; padding: 8px 12px; margin: 6px 0;
+  white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }
+.finding .copy { width: auto; }
+.finding .pictures { display: grid; grid-template-columns: repeat(4, 57px); gap: 6px; align-content: start; }
+.finding .pictures .link { grid-column: 1 / -1; font-weight: 600; }
 .confusion { display: grid; gap: 3px; font-variant-numeric: tabular-nums;
   grid-template-columns: minmax(3rem, max-content) repeat(var(--classes), minmax(0, 1fr)); }
 .confusion > * { min-width: 0; min-height: 2.25rem; display: grid; place-items: center; border-radius: 4px; }

@@ -15,11 +15,13 @@ from pages import _charts
 from pages._confusion import confusion_rows, known_counts, shown_classes
 from pages._frame import Run, empty, guarded, open_page
 from pages._pictures import heat_picture, scale_picture, views
-from pages._shared import findings, read, report, store, store_folder
+from pages._shared import findings, read, report, sql, store, store_folder
 from pages._view import draw, go, target
-from pages._words import CELLS, NOT_JUDGED, cell_condition, file_name, literal, plain, slice_sql
+from pages._words import CELLS, NOT_JUDGED, cell_condition, file_name, literal, pictures_text, plain, slice_sql
 
 CLASS_ROWS = 40
+FINDINGS = 10
+STRIP = 4
 SIDE_BY_SIDE = 12  # with more classes the confusion matrix takes the whole width
 
 
@@ -86,7 +88,7 @@ def attention_matrix(run: Run, matrix: list[dict[str, Any]]) -> None:
         rows = read("pictures", name, cell=kind.name, order="confidence", descending=True, limit=6) if n else []
         shown = views(name, [row["image_id"] for row in rows])
         strip = [shown[row["image_id"]][0] for row in rows]
-        sql = slice_sql(name, cell_condition(kind.name))
+        query = slice_sql(name, cell_condition(kind.name))
         cells.append(
             {
                 "words": kind.words,
@@ -94,7 +96,7 @@ def attention_matrix(run: Run, matrix: list[dict[str, Any]]) -> None:
                 "n": f"{n:,}",
                 "share": format_rate(wilson(n, judged), n=False),
                 "pictures": strip,
-                "target": target("slices", run=name, sql=sql) if n else None,
+                "target": target("slices", run=name, sql=query) if n else None,
                 "hint": f"{kind.words}: {n:,} of {judged:,} judged pictures",
             }
         )
@@ -140,8 +142,9 @@ def summarise(name: str) -> None:
         st.info("Nothing stands out: no group of pictures differs from the rest by more than chance.")
         return
     downloads(name, rest)
-    for finding in found:
-        one_finding(name, finding)
+    everything = len(found) <= FINDINGS or st.toggle(f"Show all {len(found)} findings")
+    listed = found if everything else found[:FINDINGS]
+    draw("findings", key="findings", items=[_finding(name, finding) for finding in listed])
 
 
 def keep(name: str, found: list[Any]) -> None:
@@ -176,18 +179,19 @@ def downloads(name: str, columns: list[Any]) -> None:
         )
 
 
-def one_finding(name: str, finding: Any) -> None:
-    """One ranked sentence with its way to the pictures and to its SQL."""
-    with st.container(border=True):
-        words, pictures, query = st.columns([6, 1.3, 1], vertical_alignment="center")
-        words.markdown(f"**{finding.rank}.** {plain(finding.sentence)}")
-        words.caption(f"{finding.heading} · n {finding.n:,}")
-        if pictures.button(
-            "Pictures", key=f"pictures-{finding.rank}", icon=":material/photo_library:", width="stretch"
-        ):
-            go("slices", run=name, sql=finding.sql)
-        with query.popover("SQL", width="stretch"):
-            st.code(finding.sql, language="sql", wrap_lines=True)
+def _finding(name: str, finding: Any) -> dict[str, Any]:
+    """One ranked sentence with some of its pictures, the way to all of them, and its SQL."""
+    first = sql(f"SELECT image_id FROM (\n{finding.sql}\n) LIMIT {STRIP}").table.column("image_id").to_pylist()
+    shown = views(name, first)
+    return {
+        "rank": finding.rank,
+        "heading": finding.heading,
+        "sentence": finding.sentence,
+        "pictures": [shown[image_id][0] for image_id in first],
+        "link": pictures_text(finding.n),
+        "target": target("slices", run=name, sql=finding.sql),
+        "sql": finding.sql,
+    }
 
 
 def classes(name: str) -> None:

@@ -190,9 +190,14 @@ def test_a_finding_leads_to_its_pictures(page, address: str, filled) -> None:
     with page.expect_download() as downloading:
         page.get_by_role("button", name="HTML").click()
     assert downloading.value.suggested_filename == f"whylook-{filled[1]}-findings.html"
-    page.get_by_role("button", name="Pictures").first.click()
-    wait_for(page, "slices", sql="samples")
+    row = page.locator(".finding").first
+    row.get_by_text("SQL", exact=True).click()
+    query = row.locator("pre").inner_text()
+    n = int(row.locator("a .link").inner_text().split()[0].replace(",", ""))
+    row.locator("a.pictures").click()
+    assert wait_for(page, "slices", sql="samples")["sql"] == query
     page.locator("a.card").first.wait_for()
+    assert page.locator("[data-testid=stMetricValue]").first.inner_text() == f"{n:,}"
 
 
 def test_ctrl_enter_runs_the_query_and_the_address_carries_it_to_a_colleague(page, address: str, filled) -> None:

@@ -210,8 +210,6 @@ def test_findings_are_sentences_with_pictures_and_sql(monkeypatch: pytest.Monkey
     app = opened(monkeypatch, "summary", store.folder, run=run, findings="1")
     assert not app.exception
     assert not app.error
-    buttons = [button for button in app.button if button.label == "Pictures"]
-    assert len(buttons) == len([item for item in app.code if "samples" in item.value])
 
 
 def test_a_run_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
