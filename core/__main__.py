@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from core.catalogue import METHODS, QUESTIONS
 from core.errors import RequestError, WhylookError
 
 DEMO = Path(__file__).resolve().parent.parent / "data" / "demo"
-METHODS = ("gradcam", "gradcam++", "layercam")
 
 
 class Parser(argparse.ArgumentParser):
@@ -81,7 +81,13 @@ def build_parser() -> Parser:
     summary.add_argument("--out", type=Path, help="write X.md or X.html instead of printing")
 
     _format(_command(commands, "runs", _runs, "the runs in a store"))
-    _command(commands, "models", _models, "what can be given as --classifier, --method and --vlm", store=False)
+    models = _command(
+        commands, "models", _models, "what can be given as --classifier, --method, --vlm and --layer", store=False
+    )
+    models.add_argument("what", nargs="?", choices=("layers",), help="list the layers that --layer may name, of SPEC")
+    models.add_argument("spec", nargs="?", metavar="SPEC", help="a classifier, as for run")
+    models.add_argument("--weights", type=Path, help="its state dict")
+    _format(models)
     return parser
 
 
@@ -114,6 +120,7 @@ def _run_options(run: Parser) -> None:
     run.add_argument("--protocol", choices=("calibrated", "paper"), default="calibrated")
     run.add_argument("--prompts", type=Path, metavar="FILE", help="your edited copy of a file of core/judge/prompts")
     run.add_argument("--method", choices=METHODS, default="gradcam")
+    run.add_argument("--question", choices=QUESTIONS, default="predicted", help="the class a map explains")
     run.add_argument("--layer", help="dotted name of the target layer (default: the last one with a spatial map)")
     run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     run.add_argument("--batch-size", type=int, help="pictures per batch")
@@ -239,9 +246,16 @@ def _runs(arguments: argparse.Namespace) -> int:
 
 
 def _models(arguments: argparse.Namespace) -> int:
-    from core.catalogue import TEXT
+    from core.catalogue import TEXT, layer_rows
+    from core.terminal import rows_table, write_table
 
-    print(TEXT)
+    if arguments.what is None:
+        print(TEXT)
+        return 0
+    if arguments.spec is None:
+        raise RequestError("say whose layers: whylook models layers SPEC")
+    rows = layer_rows(arguments.spec, weights=arguments.weights)
+    write_table(rows_table(rows, ("layer", "shape", "grid", "default")), arguments.format)
     return 0
 
 

@@ -51,6 +51,17 @@ class Explained(Protocol):
 
 
 @contextmanager
+def _unfused() -> Iterator[None]:
+    """PyTorch's transformer layers run layer by layer: without gradients they would pass over the layers inside."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+@contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
     """The model in eval mode with no parameter asking for a gradient; both as before afterwards."""
     training = [module for module in model.modules() if module.training]
@@ -94,7 +105,13 @@ def forward(classifier: Explained, batch: Tensor) -> tuple[Tensor, Tensor]:
     target = _target(classifier)
     handle = target.register_forward_hook(cut)
     try:
-        with torch.inference_mode(False), torch.enable_grad(), quiet(classifier.model), Foreign("the model failed"):
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            quiet(classifier.model),
+            _unfused(),
+            Foreign("the model failed"),
+        ):
             output = classifier.model(batch.detach().to(classifier.device))
     finally:
         handle.remove()

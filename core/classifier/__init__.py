@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ def load_classifier(
         state, stored_names = read_weights(weights)
         source = apply_weights(source, state, file=weights)
     model = source.model.to(where).eval()
-    transform = Preprocess(source.transform)
+    transform = Preprocess(source.transform, dtype=_precision(model))
     seen = _first_run(model, transform, where, probe)
     target = choose_layer(model, seen, requested=layer, needed=needs_layer)
     names, notes = fit_class_names(
@@ -145,6 +146,15 @@ def stack_by_shape(tensors: Sequence[Tensor]) -> list[tuple[list[int], Tensor]]:
     for place, tensor in enumerate(tensors):
         places.setdefault(tuple(tensor.shape), []).append(place)
     return [(group, torch.stack([tensors[place] for place in group])) for group in places.values()]
+
+
+def _precision(model: nn.Module) -> torch.dtype:
+    """The floating-point type of most of the weights."""
+    sizes: Counter[torch.dtype] = Counter()
+    for weight in model.parameters():
+        if weight.is_floating_point():
+            sizes[weight.dtype] += weight.numel()
+    return sizes.most_common(1)[0][0] if sizes else torch.float32
 
 
 def _first_run(model: nn.Module, transform: Preprocess, device: torch.device, probe: Image.Image | None) -> Trace:

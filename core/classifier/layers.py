@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from core.classifier.layouts import Layout, find_layouts
 from core.errors import ModelError, RequestError
-from core.foreign import Foreign, first, logits_of
+from core.foreign import Foreign, first, logits_of, with_first
 
 NO_GRID = (
     "no layer of this model keeps the picture's layout, so class activation maps have nowhere to be read; "
@@ -102,16 +102,21 @@ def _run(model: nn.Module, batch: Tensor, *, graph: bool) -> tuple[Tensor, dict[
 
 @contextmanager
 def _noting(model: nn.Module, outputs: dict[str, Tensor], calls: Counter[str]) -> Iterator[None]:
-    """Hooks on every layer, removed afterwards whatever happens."""
+    """Hooks on every layer, removed afterwards whatever happens.
+
+    Each output goes on as an alias of itself: a layer that hands on what it got is not its origin.
+    """
     handles = []
 
     def hook(name: str) -> Any:
-        def note(module: nn.Module, inputs: Any, output: Any) -> None:
-            output = first(output)
-            if isinstance(output, Tensor) and output.is_floating_point():
-                outputs.pop(name, None)  # last in the order of finishing
-                outputs[name] = output
-                calls[name] += 1
+        def note(module: nn.Module, inputs: Any, output: Any) -> Any:
+            found = first(output)
+            if not isinstance(found, Tensor) or not found.is_floating_point():
+                return None
+            outputs.pop(name, None)  # last in the order of finishing
+            outputs[name] = found.view_as(found)
+            calls[name] += 1
+            return with_first(output, outputs[name])
 
         return note
 

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Kind = Literal["channels_first", "channels_last", "tokens"]
+Kind = Literal["channels_first", "channels_last", "tokens", "sequence_first"]
 Size = tuple[int, int]
 
 # Class, distillation and register tokens: no published network has more before its patches.
@@ -21,7 +21,10 @@ _MAX_PREFIX = 16
 
 @dataclass(frozen=True)
 class Layout:
-    """What an output is: (B, C, h, w), (B, h, w, C), or (B, prefix + h * w, C) with `grid` = (h, w) at the probe."""
+    """What an output is: (B, C, h, w), (B, h, w, C), tokens (B, prefix + h * w, C), or those with the batch second.
+
+    `prefix` counts class and register tokens; `grid` is (h, w) at the probe.
+    """
 
     kind: Kind = "channels_first"
     prefix: int = 0
@@ -29,8 +32,9 @@ class Layout:
 
     def fits(self, activation: object, pictures: int) -> bool:
         """Whether this is an output of that kind for so many pictures."""
-        rank = 3 if self.kind == "tokens" else 4
-        return isinstance(activation, Tensor) and activation.ndim == rank and activation.shape[0] == pictures
+        rank = 3 if self.kind in {"tokens", "sequence_first"} else 4
+        batch_axis = 1 if self.kind == "sequence_first" else 0
+        return isinstance(activation, Tensor) and activation.ndim == rank and activation.shape[batch_axis] == pictures
 
     def to_grid(self, activation: Tensor, size: Sequence[int] | None = None) -> Tensor:
         """The output as (B, C, h, w), a view that gradients pass through; gradients themselves convert alike.
@@ -46,7 +50,8 @@ class Layout:
             return activation
         if self.kind == "channels_last":
             return activation.permute(0, 3, 1, 2)
-        patches = activation[:, self.prefix :]  # (B, h * w, C)
+        tokens = activation.transpose(0, 1) if self.kind == "sequence_first" else activation
+        patches = tokens[:, self.prefix :]  # (B, h * w, C)
         grid = self.grid if self.grid[0] * self.grid[1] == patches.shape[1] else _rectangle(patches.shape[1], size)
         if grid is None:
             raise ValueError(f"{patches.shape[1]} tokens make no grid like the picture's")
@@ -58,10 +63,10 @@ class Layout:
             return grid
         if self.kind == "channels_last":
             return grid.permute(0, 2, 3, 1)
-        patches = grid.flatten(2).transpose(1, 2)
-        if not self.prefix:
-            return patches
-        return torch.cat([activation[:, : self.prefix].expand(len(grid), -1, -1), patches], dim=1)
+        tokens = activation.transpose(0, 1) if self.kind == "sequence_first" else activation
+        others = tokens[:, : self.prefix].expand(len(grid), -1, -1)
+        tokens = torch.cat([others, grid.flatten(2).transpose(1, 2)], dim=1)
+        return tokens.transpose(0, 1) if self.kind == "sequence_first" else tokens
 
 
 def find_layouts(shapes: Iterable[tuple[int, ...]], size: Size) -> list[Layout | None]:
@@ -75,22 +80,23 @@ def find_layouts(shapes: Iterable[tuple[int, ...]], size: Size) -> list[Layout |
     found = []
     for shape in shapes:
         layout = None
-        if len(shape) == 3 and shape[0] == 1 and shape[2] > 1:
-            layout = _tokens(shape[1], _halved(seen) if seen else _cut(size))
+        if len(shape) == 3 and 1 in shape[:2] and shape[2] > 1:
+            kind: Kind = "tokens" if shape[0] == 1 else "sequence_first"
+            layout = _tokens(kind, max(shape[:2]), _halved(seen) if seen else _cut(size))
         elif len(shape) == 4 and shape[0] == 1 and shape[2] not in counts:  # else attention: (1, heads, N, ...)
             layout = _image(shape, size, {*_halved(seen), *_cut(size)})
-        if layout is not None and layout.kind == "tokens":
-            counts.add(shape[1])
+        if layout is not None and len(shape) == 3:
+            counts.add(max(shape[:2]))
         elif layout is not None:
             seen[layout.grid] = None
         found.append(layout)
     return found
 
 
-def _tokens(count: int, grids: Iterable[Size]) -> Layout | None:
+def _tokens(kind: Kind, count: int, grids: Iterable[Size]) -> Layout | None:
     """Tokens whose number is that of a grid and as few others as possible."""
     extra = [(count - h * w, (h, w)) for h, w in grids if 0 <= count - h * w <= _MAX_PREFIX]
-    return Layout("tokens", *min(extra)) if extra else None
+    return Layout(kind, *min(extra)) if extra else None
 
 
 def _image(shape: tuple[int, ...], size: Size, known: set[Size]) -> Layout | None:

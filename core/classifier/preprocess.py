@@ -23,11 +23,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Preprocess:
     """A user's or a checkpoint's transform, which may raise or return anything, as one that returns (C, H, W) floats.
 
-    Its `repr` is that of the transform, for that is part of the classifier's fingerprint.
+    They have the precision `dtype` of the model's weights: a half-precision layer takes no other input. The
+    `repr` is the transform's, for that is part of the classifier's fingerprint.
     """
 
-    def __init__(self, transform: Callable[[Image.Image], Any]) -> None:
+    def __init__(self, transform: Callable[[Image.Image], Any], *, dtype: torch.dtype = torch.float32) -> None:
         self.transform = transform
+        self.dtype = dtype
 
     def __call__(self, image: Image.Image) -> Tensor:
         """The picture as the model wants it.
@@ -44,7 +46,7 @@ class Preprocess:
         plain = tensor.as_subclass(Tensor).detach()
         if not torch.isfinite(plain).all():
             raise ModelError("the classifier's transform returned values that are not finite")
-        return plain
+        return plain.to(self.dtype)
 
     def __repr__(self) -> str:
         return repr(self.transform)

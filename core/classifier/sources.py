@@ -93,12 +93,18 @@ def _torchvision(name: str) -> Source:
 def _timm(name: str) -> Source:
     """An architecture of timm with its own preprocessing; no download."""
     timm = _optional("timm", "pip install timm")
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.4)
+        raise RequestError(f"timm has no architecture {name!r}" + (f"; nearest: {', '.join(near)}" * bool(near)))
     with Foreign(f"timm cannot make {name!r}", raises=RequestError):
         model = timm.create_model(name, pretrained=False)
         transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=model), is_training=False)
+    subset = timm.data.infer_imagenet_subset(model)
     return Source(
         model=model,
         transform=transform,
+        names=timm.data.ImageNetInfo(subset).label_descriptions() if subset else None,
+        known=subset is not None,
         rebuild=lambda classes: timm.create_model(name, pretrained=False, num_classes=classes),
         notes=(_UNTRAINED,),
         untrained=_UNTRAINED,
@@ -137,11 +143,20 @@ class Processor:
 def _hugging_face(name: str) -> Source:
     """An image classifier from a folder or the hub's cache, from safetensors only and without code of its own."""
     transformers = _optional("transformers", "pip install transformers")
-    with Foreign(f"hf:{name} cannot be loaded (safetensors only)", raises=RequestError):
-        model = transformers.AutoModelForImageClassification.from_pretrained(
-            name, use_safetensors=True, trust_remote_code=False
-        )
-        processor = transformers.AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+    folder = Path(name).expanduser()
+    place = str(folder) if folder.is_dir() else name
+    local = {"local_files_only": True, "trust_remote_code": False}  # nothing is asked of a server
+    try:
+        with Foreign(f"hf:{name} cannot be loaded (safetensors only)", raises=RequestError):
+            model = transformers.AutoModelForImageClassification.from_pretrained(place, use_safetensors=True, **local)
+            processor = transformers.AutoImageProcessor.from_pretrained(place, **local)
+    except RequestError as error:
+        if folder.is_dir() or not isinstance(error.__cause__, OSError):
+            raise
+        raise RequestError(
+            f"hf:{name} is no folder, nor the id of a model in the hub's cache on this machine, and nothing is fetched "
+            "here: fetch it once with `hf download ID`"
+        ) from error.__cause__
     try:
         names: list[str] | None = names_from(dict(model.config.id2label))
     except (ValueError, TypeError):
