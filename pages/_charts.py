@@ -54,14 +54,18 @@ def score_histogram(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
 
 def _axis(**options: Any) -> alt.Axis:
     ink = _ink()
-    return alt.Axis(labelFontSize=15, titleFontSize=15, labelColor=ink, titleColor=ink, labelLimit=220, **options)
+    return alt.Axis(
+        labelFontSize=15, titleFontSize=15, labelColor=ink, titleColor=ink, **{"labelLimit": 220, **options}
+    )
 
 
 def probabilities(top: Sequence[tuple[str, float]], *, label: str | None) -> alt.Chart:
     """Best classes as bars; the label's bar in the accent colour."""
     data = pd.DataFrame([{"class": name, "probability": float(p), "is_label": name == label} for name, p in top])
     order = [name for name, _ in top]
-    base = alt.Chart(data).encode(y=alt.Y("class:N", sort=order, title=None, axis=_axis(ticks=False, domain=False)))
+    base = alt.Chart(data).encode(
+        y=alt.Y("class:N", sort=order, title=None, axis=_axis(ticks=False, domain=False, labelLimit=130))
+    )
     bars = base.mark_bar(cornerRadius=3).encode(
         x=alt.X("probability:Q", scale=alt.Scale(domain=[0, 1.35]), axis=None),
         color=alt.condition("datum.is_label", alt.value(accent()), alt.value(GREY)),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from core.catalogue import METHODS, QUESTIONS
 from core.errors import RequestError
 from pages._launch import ROOT
 from pages._shared import store_folder
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 
 DEMO = ROOT / "data" / "demo"
 DEMO_VLM = DEMO / "judge" / "judge.gguf"
-METHODS = ("gradcam", "gradcam++", "layercam")
-"""The keys of core.attribution.METHODS (a test compares them); spelled out so that this page does not load torch."""
+WHY = "The class a map explains: the predicted one, the label, the second most probable, or why one and not the other."
 NO_JUDGE, DEMO_JUDGE, OWN_JUDGE = "No judge", "The demo judge", "My own GGUF files"
 
 
 def defaults(settings: dict[str, Any]) -> dict[str, str]:
     """What the form shows at first: the chosen run's settings, else the demo."""
-    names = ("images", "classifier", "weights", "classes", "metadata", "vlm", "mmproj", "layer", "method", "protocol")
+    names = ("images", "classifier", "weights", "classes", "metadata", "vlm", "mmproj", "layer", "method", "question",
+             "protocol", "prompts")  # fmt: skip
     known = {name: str(settings.get(name) or "") for name in names}
     if not known["images"]:
         known["images"] = str(DEMO / "evaluation")
@@ -92,14 +93,18 @@ def _more(start: dict[str, str]) -> dict[str, Any]:
     protocols = ["calibrated", "paper"]
     devices = ["auto", "cpu", "cuda", "mps"]
     method = left.selectbox("Method", methods, index=_index(methods, start["method"]))
+    questions = list(QUESTIONS)
+    question = left.selectbox("Question", questions, index=_index(questions, start["question"]), help=WHY)
     protocol = right.selectbox("Protocol", protocols, index=_index(protocols, start["protocol"]))
     device = left.selectbox("Device", devices)
     layer = right.text_input("Target layer", start["layer"], placeholder="the last convolution")
     return {
         "weights": _path(left.text_input("Weights", start["weights"], placeholder="safetensors or state dict")),
         "classes": _path(right.text_input("Class names", start["classes"], placeholder="one per line, in logit order")),
+        "prompts": _path(right.text_input("Prompts", start["prompts"], placeholder="your copy of a prompt file")),
         "metadata": _path(left.text_input("Metadata", start["metadata"], placeholder="CSV with a column path")),
         "method": method,
+        "question": question,
         "protocol": protocol,
         "device": device,
         "layer": layer.strip() or None,

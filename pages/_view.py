@@ -42,8 +42,10 @@ def draw(kind: str, *, key: str, **data: Any) -> None:
 
 
 def percent(value: float | None) -> str:
-    """A probability as a whole percentage."""
-    return "–" if value is None or math.isnan(value) else f"{value * 100:.0f}%"
+    """A probability as a whole percentage; what is nearly certain is not said to be certain."""
+    if value is None or math.isnan(value):
+        return "–"
+    return ">99%" if 0.995 <= value < 1 else f"{value * 100:.0f}%"
 
 
 def score_text(value: float | None) -> str:

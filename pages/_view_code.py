@@ -13,6 +13,8 @@ const make = (tag, cls, text) => {
   return node;
 };
 
+const short = (name) => { const all = [...name]; return all.length > 32 ? all.slice(0, 31).join('') + '…' : name; };
+
 export default function ({ parentElement, data, setTriggerValue }) {
   const root = parentElement.querySelector('.root');
   const state = JSON.stringify(data);
@@ -81,7 +83,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
   const drawConfusion = () => {
     const grid = make('div', 'confusion');
     grid.style.setProperty('--classes', data.names.length);
-    grid.classList.toggle('many', data.names.length > 6);
+    grid.classList.toggle('many', data.names.length > 6 || data.names.some((name) => name.length > 9));
     grid.append(make('span'));
     for (const name of data.names) { const head = make('span', 'column', name); head.title = name; grid.append(head); }
     for (const row of data.rows) {
@@ -109,7 +111,8 @@ export default function ({ parentElement, data, setTriggerValue }) {
     for (const row of data.rows) {
       const line = make('tr');
       const name = make('td', 'text');
-      const to = anchor(row.target, 'link'); to.textContent = row.name; name.append(to);
+      const to = anchor(row.target, 'link'); to.textContent = short(row.name); to.title = row.name;
+      name.append(to);
       const heat = make('td'); heat.append(row.heat ? picture(row.heat, 'small') : make('span', 'soft', '–'));
       const bar = make('td', 'barcell');
       if (row.bar) {
@@ -122,7 +125,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
       const confused = make('td', 'text');
       if (row.confused) {
         const other = anchor(row.confused.target, 'link');
-        other.textContent = row.confused.name;
+        other.textContent = short(row.confused.name); other.title = row.confused.name;
         confused.append(other, make('span', 'soft', ' ' + row.confused.n));
       } else confused.append(make('span', 'soft', '–'));
       line.append(name, heat, make('td', 'number', row.n), bar, make('td', 'number', row.accuracy),
@@ -244,7 +247,8 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
   border-bottom-color: var(--cell); }
 .card .pictures { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; gap: 4px; }
 .card .words { display: block; padding: 6px 4px 2px; }
-.card .title { display: block; font-weight: 600; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.card .title { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; font-weight: 600;
+  overflow: hidden; overflow-wrap: anywhere; line-height: 1.25; }
 .card .line { display: block; opacity: 0.72; font-size: 0.88rem; overflow: hidden; text-overflow: ellipsis;
   white-space: nowrap; }
 .matrix { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; }

@@ -29,6 +29,7 @@ CELLS: tuple[Cell, ...] = (
 NOT_JUDGED = Cell(None, "not judged", "#8A8F98")
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+_ADDRESS = re.compile(r"(?<=http)(?=s?://)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -39,7 +40,9 @@ def cell(name: str | None) -> Cell:
 
 def plain(text: object) -> str:
     """User data as literal text in a Markdown widget: no markup, no link, no remote picture, no directive."""
-    return _PUNCTUATION.sub(r"\\\1", _CONTROL.sub(" ", str(text)).replace("\n", " "))
+    line = _CONTROL.sub(" ", str(text)).replace("\n", " ")
+    # Markdown makes links of bare addresses even where they are escaped: an invisible word joiner breaks them.
+    return _PUNCTUATION.sub(r"\\\1", _ADDRESS.sub("\u2060", line))
 
 
 def segments(text: str, words: Sequence[str]) -> list[tuple[str, bool]]:

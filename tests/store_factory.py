@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +104,16 @@ def make_store(
     judged: bool = True,
     seed: int = 0,
     pictures: bool = True,
+    change: Callable[[dict[str, list[Any]]], None] = lambda tables: None,
 ) -> tuple[Store, str]:
-    """A published store with one finished run of `rows` pictures and one failure, and the run's name."""
+    """A published store with one finished run of `rows` pictures and one failure, and the run's name.
+
+    `change` may edit the rows of every table before they are written.
+    """
     store = Store(folder)
     prints = {stage: name for stage, name in PRINTS.items() if judged or stage not in ("judge", "embedding")}
     tables = synthetic_rows(rows, list(classes), seed=seed, pictures=pictures)
+    change(tables)
     stages = {"images": "images", "predictions": "classifier", "attributions": "attribution"}
     stages |= {"judgements": "judge", "embeddings": "embedding"} if judged else {}
     settings = {"images": "synthetic", "classifier": "synthetic", "rows": rows, "seed": seed, "judged": judged}

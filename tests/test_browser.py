@@ -22,7 +22,7 @@ from core.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-ODD = ("cow", "<img src=x onerror=\"document.title='owned'\">", 'o\'hara "q"')
+ODD = ("cow", "<img src=x onerror=\"document.title='owned'\">", 'o\'hara "q" [a](http://evil.example)')
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = [
     pytest.mark.slow,
@@ -270,4 +270,4 @@ def test_text_from_the_data_never_becomes_markup(page, address: str, filled) -> 
         page.get_by_role("heading", level=1).wait_for()
         page.wait_for_timeout(500)
         assert page.title() != "owned"
-        assert page.evaluate("document.querySelectorAll('img[src=x]').length") == 0
+        assert page.evaluate("document.querySelectorAll('img[src=x], a[href*=evil]').length") == 0

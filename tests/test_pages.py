@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
 from store_factory import make_store
 from streamlit.testing.v1 import AppTest
 
+from core.records import Attribution, Judgement
 from core.store import Store
 from pages import _confusion, _words
-from pages._run_form import METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("summary", "slices", "search", "sample", "runs")
@@ -73,6 +74,43 @@ def test_a_run_without_judge_is_shown_without_scores(
     app = opened(monkeypatch, page, store.folder, run=run)
     assert not app.exception
     assert not app.error
+
+
+def _unlabelled(tables: dict[str, list[Any]]) -> None:
+    tables["images"] = [{**row, "label": None} for row in tables["images"]]
+
+
+def _without_maps(tables: dict[str, list[Any]]) -> None:
+    tables["attributions"] = [
+        Attribution(row.image_id, "failed", "no gradient", None) for row in tables["attributions"]
+    ]
+    tables["judgements"] = [Judgement(row.image_id, "abstained", "there is no map") for row in tables["judgements"]]
+    tables["embeddings"] = []
+
+
+def _unclassified(tables: dict[str, list[Any]]) -> None:
+    for name in ("predictions", "attributions", "judgements", "embeddings"):
+        tables[name] = []
+
+
+def _nothing(tables: dict[str, list[Any]]) -> None:
+    for name in tables:
+        tables[name] = []
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("change", [_unlabelled, _without_maps, _unclassified, _nothing])
+def test_what_a_run_lacks_is_an_empty_state_and_no_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, page: str, change: Callable[[dict[str, list[Any]]], None]
+) -> None:
+    store, run = make_store(tmp_path / "store", rows=24, change=change)
+    for query in (
+        ({}, {"findings": "1"}) if page == "summary" else ({}, {"as": "Charts"}) if page == "slices" else ({},)
+    ):
+        app = opened(monkeypatch, page, store.folder, run=run, **query)
+        assert not app.exception
+        assert not app.error, app.error[0].value
+        assert len(words_on(app)) > 40
 
 
 def test_a_store_of_a_newer_version_is_one_clear_message(
@@ -233,12 +271,14 @@ def test_an_app_open_to_other_machines_starts_no_runs(monkeypatch: pytest.Monkey
 
 def test_the_form_offers_exactly_the_methods_of_core() -> None:
     attribution = pytest.importorskip("core.attribution")
-    assert tuple(attribution.METHODS) == METHODS
+    assert sorted(attribution.METHODS) == sorted(METHODS) and attribution.QUESTIONS == QUESTIONS
 
 
 def test_user_text_in_markdown_is_literal() -> None:
     shown = _words.plain("![x](http://evil) <b> :red[a] $x$ `c`\n# h")
     assert "\n" not in shown
+    addresses = _words.plain("https://a.b www.a.b me@a.b").replace("\\", "")
+    assert not re.search(r"https?://|www\.|\w@", addresses)
     for mark in "![](<:$`#":
         assert not re.search(r"(?<!\\)" + re.escape(mark), shown)
 
