@@ -18,7 +18,7 @@ $(BIN)/whylook: pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(BIN)/whylook
-	$(BIN)/pip install --quiet --editable '.[test,train]'
+	$(BIN)/pip install --quiet --editable '.[bench,test,train]'
 	@touch $@
 
 demo: $(BIN)/whylook  ## explain the demo world's classifier and open the app

@@ -9,21 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from core.attribution.attention import ATTENDED, statistics
-from core.attribution.cam import METHODS, Method
 from core.attribution.causal import CausalEffect, causal_check
-from core.attribution.head import Explained, forward, gradient
+from core.attribution.head import Explained, forward
+from core.attribution.interest import QUESTIONS, Interest, Question, interest
+from core.attribution.methods import METHODS, Method
+from core.attribution.passes import Pass
 from core.errors import RequestError
 
 __all__ = [
     "ATTENDED",
     "METHODS",
+    "QUESTIONS",
     "BatchAttribution",
     "CausalEffect",
     "Explained",
     "Method",
+    "Question",
     "attribute",
     "causal_check",
     "statistics",
@@ -31,6 +36,9 @@ __all__ = [
 
 VERSION = 1
 """Part of every fingerprint: raise it when the same model and picture would give another map."""
+
+LARGEST_SIDE = 28
+"""Maps per pixel are averaged down to at most this many cells a side."""
 
 # Below this share of the largest value a map's contrast is rounding noise.
 _FLAT = 1e-5
@@ -57,43 +65,69 @@ class BatchAttribution:
 
 
 def attribute(
-    classifier: Explained, batch: Tensor, *, method: str = "gradcam", target: Tensor | None = None
+    classifier: Explained,
+    batch: Tensor,
+    *,
+    method: str = "gradcam",
+    question: Question = "predicted",
+    labels: Tensor | None = None,
+    target: Tensor | None = None,
 ) -> BatchAttribution:
-    """Predict a batch (B, C, H, W) and explain each picture's predicted class, or `target` (B,) where given.
+    """Predict a batch (B, C, H, W) and explain each picture's predicted class.
 
     Maps are divided by their largest value; not stretched from their smallest, for a flat map must not look confident.
 
+    Args:
+        classifier: the model.
+        batch: the pictures as the model sees them.
+        method: a key of METHODS.
+        question: which class is of interest; see `interest`.
+        labels: (B,) index of each picture's label, -1 where there is none; for the questions that ask for it.
+        target: (B,) class indices to explain instead.
+
     Raises:
-        RequestError: no such method, or a target that is no class.
+        RequestError: no such method, one that does not fit the model, or a target that is no class.
         ModelError: the model raises, returns no logits, or has no gradient between target layer and logits.
     """
     if method not in METHODS:
         raise RequestError(f"no attribution method {method!r}; there are: {', '.join(METHODS)}")
-    activations, logits = forward(classifier, batch)  # (B, C, h, w), (B, K)
-    values = logits.detach().float()
-    targets = _targets(values, target)
-    with torch.inference_mode(False), torch.enable_grad():
-        scores = logits.gather(1, targets[:, None].clone())[:, 0]  # (B,)
-    slopes = gradient(scores, activations, layer=classifier.layer)  # (B, C, h, w)
+    seen = _predict(classifier, batch, METHODS[method])
+    values = seen.logits.detach().float()
+    seen.interest = interest(question, values, labels) if target is None else Interest(_targets(values, target))
     with torch.no_grad():
-        raw = METHODS[method](activations.detach().float(), slopes.float())  # (B, h, w)
-        maps, reasons = _normalise(raw)
+        maps, reasons = _normalise(_small(METHODS[method].maps(seen)))
     usable = torch.isfinite(values).all(dim=1).tolist()
     errors = [None if fine else "the model returned logits that are not finite (NaN or infinite)" for fine in usable]
     reasons = [reason if fine else "no prediction to explain" for reason, fine in zip(reasons, usable, strict=True)]
     maps[~torch.tensor(usable)] = 0.0
-    return BatchAttribution(values.cpu(), targets.cpu(), maps, reasons, errors)
+    return BatchAttribution(values.cpu(), seen.interest.targets.cpu(), maps, reasons, errors)
 
 
-def _targets(logits: Tensor, target: Tensor | None) -> Tensor:
+def _predict(classifier: Explained, batch: Tensor, method: Method) -> Pass:
+    """One forward; its graph begins at the target layer, or there is none where the method needs no layer."""
+    nothing = Interest(torch.zeros(len(batch), dtype=torch.long))
+    inputs = batch.detach().to(classifier.device)
+    if method.needs == "model":
+        seen = Pass(classifier, inputs, torch.empty(0), nothing)
+        seen.logits = seen.predict(inputs)
+        return seen
+    activations, logits = forward(classifier, inputs)  # (B, C, h, w), (B, K)
+    return Pass(classifier, inputs, logits, nothing, activations)
+
+
+def _targets(logits: Tensor, target: Tensor) -> Tensor:
     """The class index of each picture (B,)."""
-    if target is None:
-        return logits.nan_to_num(nan=float("-inf")).argmax(dim=1)
     if target.shape != (logits.shape[0],) or target.is_floating_point():
         raise RequestError(f"target must hold one class index per picture, got {target.dtype} {tuple(target.shape)}")
     if target.numel() and not 0 <= int(target.min()) <= int(target.max()) < logits.shape[1]:
         raise RequestError(f"target class out of range: the model has classes 0 to {logits.shape[1] - 1}")
     return target.to(logits.device, torch.long)
+
+
+def _small(maps: Tensor) -> Tensor:
+    """Maps (B, h, w), averaged down where they have more cells than are stored."""
+    size = (min(maps.shape[1], LARGEST_SIDE), min(maps.shape[2], LARGEST_SIDE))
+    return maps if maps.shape[1:] == size else F.adaptive_avg_pool2d(maps[:, None], size)[:, 0]
 
 
 def _normalise(raw: Tensor) -> tuple[Tensor, list[str | None]]:

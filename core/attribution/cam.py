@@ -6,12 +6,13 @@ the target layer's output (B, C, h, w) and G = dS/dA the gradient of the class's
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-Method = Callable[[Tensor, Tensor], Tensor]
+
+def weighted(weights: Tensor, activations: Tensor) -> Tensor:
+    """ReLU(sum_k w_k A_kij) of weights (B, C)."""
+    return torch.einsum("bk,bkij->bij", weights, activations).relu()
 
 
 def gradcam(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -19,8 +20,7 @@ def gradcam(activations: Tensor, gradients: Tensor) -> Tensor:
 
     w_k = mean_ij G_kij;  L_ij = ReLU(sum_k w_k A_kij).
     """
-    weights = gradients.mean(dim=(2, 3))  # (B, C)
-    return torch.einsum("bk,bkij->bij", weights, activations).relu()
+    return weighted(gradients.mean(dim=(2, 3)), activations)
 
 
 def gradcam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def gradcam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     weights = (alpha * gradients).sum(dim=(2, 3))  # (B, C)
     # A picture whose gradients are not finite must not pass for one that has none.
     weights = torch.where(torch.isfinite(gradients).flatten(2).all(dim=2), weights, torch.nan)
-    return torch.einsum("bk,bkij->bij", weights, activations).relu()
+    return weighted(weights, activations)
 
 
 def layercam(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -50,5 +50,34 @@ def layercam(activations: Tensor, gradients: Tensor) -> Tensor:
     return (gradients.relu() * activations).sum(dim=1).relu()
 
 
-METHODS: dict[str, Method] = {"gradcam": gradcam, "gradcam++": gradcam_plus_plus, "layercam": layercam}
-"""By the name that `--method` takes."""
+def xgradcam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """XGrad-CAM (Fu et al. 2020, arXiv 2008.02312, equation 8).
+
+    w_k = sum_ij (A_kij / sum_ab A_kab) G_kij, 0 where the channel's sum is 0;  L_ij = ReLU(sum_k w_k A_kij).
+    """
+    total = activations.sum(dim=(2, 3))  # (B, C)
+    product = (activations * gradients).sum(dim=(2, 3))
+    return weighted(torch.where(total == 0, 0.0, product / torch.where(total == 0, 1.0, total)), activations)
+
+
+def hirescam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """HiResCAM (Draelos & Carin 2020, arXiv 2011.08891, equation 4), its positive part.
+
+    L_ij = ReLU(sum_k G_kij A_kij).
+    """
+    return (gradients * activations).sum(dim=1).relu()
+
+
+def eigencam(activations: Tensor) -> Tensor:
+    """Eigen-CAM (Muhammad & Yeasin 2020, arXiv 2008.00299): activations along their first right singular vector.
+
+    A_(hw x C) = U Sigma V^T;  L = ReLU(A V_1). V_1's sign, which a decomposition leaves open, is the one that gives the
+    larger sum. It depends on no class. pytorch-grad-cam centres A first, which the paper does not: its map is the first
+    principal component, and its sign is left to chance.
+    """
+    flat = activations.flatten(2).transpose(1, 2)  # (B, hw, C)
+    finite = torch.isfinite(flat).flatten(1).all(dim=1)
+    first = torch.linalg.svd(torch.where(finite[:, None, None], flat, 0.0), full_matrices=False).Vh[:, 0]  # (B, C)
+    projected = torch.einsum("bnc,bc->bn", flat, first)
+    projected = projected * torch.where(projected.sum(dim=1, keepdim=True) < 0, -1.0, 1.0)
+    return projected.relu().reshape(-1, *activations.shape[2:])

@@ -76,7 +76,7 @@ def causal_check(
     attended = (maps.cpu() >= ATTENDED).numpy()  # (B, h, w)
     there = torch.from_numpy(attended.any(axis=(1, 2)))
     pictures = batch.detach().to(classifier.device)
-    infill = _blurred(pictures)
+    infill = blurred(pictures)
     wanted = targets.to(classifier.device, torch.long)
     if before is None:
         before = _probability(classifier, pictures, wanted)
@@ -116,7 +116,7 @@ def _enlarged(cells: NDArray[np.bool_], pictures: Tensor) -> Tensor:
     return F.interpolate(mask, size=pictures.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def _blurred(pictures: Tensor) -> Tensor:
+def blurred(pictures: Tensor) -> Tensor:
     """Pictures (B, C, H, W) under a Gaussian of `BLUR` times the shorter side, borders mirrored."""
     height, width = pictures.shape[-2:]
     sigma = max(0.5, BLUR * min(height, width))

@@ -133,11 +133,12 @@ def _first_picture(entries: Sequence[ImageEntry]) -> Image.Image | None:
 
 def _explain_fingerprints(request: RunRequest, scan: images.Scan, classifier: Classifier) -> dict[str, str]:
     """One fingerprint per stage of the first pass; each holds that of the stage whose results it reads."""
+    listed = listing_fingerprint(scan.entries)
     predicted = fingerprint("classifier", VERSIONS["classifier"], classifier.fingerprint)
-    attributed = fingerprint(
-        "attribution", VERSIONS["attribution"], predicted, request.method, classifier.layer, CAUSAL_DRAWS, CAUSAL_SEED
-    )
-    return {"images": listing_fingerprint(scan.entries), "classifier": predicted, "attribution": attributed}
+    labels = listed if request.question in ("label", "contrast") else None  # maps that depend on labels
+    asked = (request.method, request.question, labels, classifier.layer, CAUSAL_DRAWS, CAUSAL_SEED)
+    attributed = fingerprint("attribution", VERSIONS["attribution"], predicted, asked)
+    return {"images": listed, "classifier": predicted, "attribution": attributed}
 
 
 def _load_judge(request: RunRequest, marks: Mapping[str, str], stack: ExitStack) -> JudgeTodo:
@@ -183,6 +184,7 @@ def _work(request: RunRequest, loaded: _Loaded, *, journal: Journal, stop: Calla
         fingerprints=loaded.fingerprints,
         done={stage: journal.store.done(stage, loaded.fingerprints[stage]) for stage in EXPLAIN_STAGES},
         method=request.method,
+        question=request.question,
         batch_size=request.batch_size or BATCH_SIZE.get(loaded.classifier.device.type, 32),
         threads=_threads(),
     )

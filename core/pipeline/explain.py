@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core import images
-from core.attribution import BatchAttribution, CausalEffect, attribute, causal_check, statistics
+from core.attribution import BatchAttribution, CausalEffect, Question, attribute, causal_check, statistics
 from core.classifier import Classifier, stack_by_shape
 from core.errors import ImageError, ModelError
 from core.pipeline.ahead import ahead, chunks
@@ -38,6 +38,7 @@ class Todo:
     fingerprints: dict[str, str]
     done: dict[str, set[str]]
     method: str
+    question: Question
     batch_size: int
     threads: int
 
@@ -183,7 +184,8 @@ def classify_and_attribute(
     """
     try:
         with journal.timed("classifier and map"):
-            answer = attribute(classifier, batch, method=todo.method)
+            labels = _label_indices(group, classifier.class_names)
+            answer = attribute(classifier, batch, method=todo.method, question=todo.question, labels=labels)
     except MODEL_ERRORS as error:
         if len(group) == 1:
             return Results(failures=[_failure("classifier", group[0].entry, error)])
@@ -206,6 +208,12 @@ def classify_and_attribute(
     if mapped:
         _attributions(mapped, group, batch, answer, classifier, results=results, journal=journal)
     return results
+
+
+def _label_indices(group: Sequence[Prepared], class_names: Sequence[str]) -> torch.Tensor:
+    """Class index (B,) of each picture's label, -1 where it has none that the classifier knows."""
+    places = {name: index for index, name in enumerate(class_names)}
+    return torch.tensor([places.get(item.entry.label or "", -1) for item in group])
 
 
 def _attributions(

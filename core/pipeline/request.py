@@ -16,6 +16,7 @@ from core.errors import RequestError
 from core.records import Failure, ImageEntry
 
 Protocol = Literal["calibrated", "paper"]
+Question = Literal["predicted", "label", "runner-up", "contrast"]
 RunState = Literal["done", "interrupted", "failed"]
 
 VERSIONS: Mapping[str, str] = {"images": "1", "classifier": "1", "attribution": "1", "judge": "1", "embedding": "1"}
@@ -37,6 +38,7 @@ class RunRequest:
     protocol: Protocol = "calibrated"
     prompts: Path | None = None
     method: str = "gradcam"
+    question: Question = "predicted"
     layer: str | None = None
     device: str = "auto"
     store: Path = Path("whylook-store")
@@ -90,7 +92,8 @@ class RunRequest:
         if self.no_vlm:
             words.append("--no-vlm")
         defaults = {item.name: item.default for item in fields(self)}
-        names = ("weights", "classes", "metadata", "vlm", "mmproj", "protocol", "prompts", "method", "layer", "device")
+        names = ("weights", "classes", "metadata", "vlm", "mmproj", "protocol", "prompts", "method", "question",
+                 "layer", "device")  # fmt: skip
         for name in names:
             value = getattr(self, name)
             if value is not None and value != defaults[name]:
