@@ -149,3 +149,23 @@ def test_a_class_name_is_one_line_without_the_picture_marker() -> None:
 def test_a_chat_template_that_cannot_be_used_is_refused(template: str, complaint: str) -> None:
     with pytest.raises(RequestError, match=complaint):
         ChatTemplate(template).split("Look.", "What is it?")
+
+
+@pytest.mark.parametrize(
+    ("template", "after"),
+    [
+        ("{{ messages[0].content }} A:", "\nWhat is it? A:"),
+        ("{% for part in messages[0].content %}{{ part.text }}{% endfor %}", "\nWhat is it?"),
+        ("{{ messages[0].content }}{% generation %}A:{% endgeneration %}", "\nWhat is it?A:"),
+        ("{% for one in messages %}{{ one.content }}{% break %}{% endfor %}", "\nWhat is it?"),
+        ("{{ messages[0].content }}<think>\n", "\nWhat is it?<think>\n\n</think>\n\n"),
+        ("{{ messages[0].content }}{% if enable_thinking %}<think>{% else %}A:{% endif %}", "\nWhat is it?A:"),
+    ],
+)
+def test_chat_templates_of_every_kind_are_rendered_without_thinking(template: str, after: str) -> None:
+    assert ChatTemplate(template).split("Look.", "What is it?") == ("Look.\n", after)
+
+
+def test_a_template_that_asks_for_the_date_reads_the_same_every_day() -> None:
+    before, _ = ChatTemplate("{{ strftime_now('%Y') }} {{ messages[0].content }}").split("Look.", "What is it?")
+    assert before == "2026 Look.\n"

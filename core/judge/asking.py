@@ -39,6 +39,8 @@ class Line:
     steps: list[Step]
     sequence: int = -1
     position: int = 0
+    pending: list[int] = field(default_factory=list)
+    """Tokens to decode next; empty when the reply is complete."""
     written: bytes = b""
     count: int = 0
     texts: dict[str, str] = field(default_factory=dict)

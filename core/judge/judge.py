@@ -2,8 +2,8 @@
 
 Knows: batches, sequences, deadlines, what a reply becomes. Does not know: DuckDB, where pictures come from.
 
-Per batch: pictures are encoded together, each is decoded once behind the shared instructions, every question branches
-off from there, and all branches advance by one llama.cpp call per token.
+Pictures are encoded together, each is decoded once behind the shared instructions, every question branches off from
+there, all branches advance by one llama.cpp call per token, and a finished picture's place is given to the next one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from core.errors import JudgeError, RequestError
 from core.judge.asking import MAX_TEXT_TOKENS, Line, Step, lines, read, read_score
 from core.judge.native import Native
+from core.judge.placing import Placer
 from core.judge.prompts import MARKER, ChatTemplate, Prompts, Protocol, load_prompts
 from core.records import Judgement, JudgeRequest
 
@@ -31,6 +34,8 @@ MAX_SIDE = 448
 MAX_BATCH = 16
 MEMORY_SHARE = 0.25
 """Share of the free memory that the judge's context may take."""
+REFILL_SHARE = 4
+"""One in so many places must be free before waiting pictures get in: pictures encoded together cost less."""
 
 
 def load_judge(
@@ -68,6 +73,20 @@ def load_judge(
         raise
 
 
+@dataclass
+class _Asked:
+    """A picture being judged: its lines, and its place among those judged side by side."""
+
+    request: JudgeRequest
+    lines: list[Line]
+    slot: int = -1
+
+    @property
+    def complete(self) -> bool:
+        """Whether every line has its reply."""
+        return not any(line.pending for line in self.lines)
+
+
 class Judge:
     """A loaded judge. Use it as a context manager, or call `close`."""
 
@@ -85,31 +104,37 @@ class Judge:
         special = [native.metadata(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")]
         bos, eos = (_token_text(native, index) for index in special)
         self._template = ChatTemplate(source, bos, eos)
-        self._before = self._template.split(prompts.instructions, "")[0] + MARKER
+        before = self._template.split(prompts.instructions, "")[0] + MARKER
+        self._placer = Placer(native, before, max_side=MAX_SIDE)
         self._digits = [self._digit(digit) for digit in range(6)]
         self.fingerprint = _fingerprint(vlm, mmproj, prompts)
         self.batch_size = self._open(batch_size)
-        self._quotes: dict[int, bytes] = {}
+        self._written: dict[int, bytes] = {}
+        """Bytes of every token written so far."""
 
     def _digit(self, digit: int) -> int:
-        tokens = self._native.tokenize(str(digit), special=False)
+        tokens = self._native.continuation(str(digit))
         if len(tokens) != 1:
-            raise RequestError(f"{self.name} has no single token for the digit {digit}; use another judge")
+            raise RequestError(f"{self._native.text} has no single token for the digit {digit}; use another judge")
         return tokens[0]
 
     def _open(self, batch_size: int | None) -> int:
         """Size the context by the largest picture, and the batch by the memory there is."""
-        picture = self._native.picture_tokens(self._before, np.zeros((MAX_SIDE, MAX_SIDE, 3), np.uint8))
-        asked = lines(self._prompts, self._template, "a class name of some length")
-        questions = sum(
-            len(self._native.tokenize(step.text)) if step.kind == "force" else MAX_TEXT_TOKENS
-            for line in asked
-            for step in line.steps
-        )
-        each = picture + questions + 64 * len(asked)
-        room = int(MEMORY_SHARE * psutil.virtual_memory().available // max(self._native.bytes_per_token * each, 1))
+        native, picture = self._native, self._placer.extent
+        questions = [
+            sum(len(native.continuation(step.text)) if step.kind == "force" else MAX_TEXT_TOKENS for step in line.steps)
+            for line in lines(self._prompts, self._template, "a class name of some length")
+        ]
+        longest = picture.positions + max(questions)
+        if longest > native.trained_context:
+            raise RequestError(
+                f"{native.text} has a context of {native.trained_context} tokens; a picture with its question takes up "
+                f"to {longest}: use a judge with a larger context or shorter prompts"
+            )
+        each = picture.tokens + sum(questions) + 64 * len(questions)
+        room = int(MEMORY_SHARE * psutil.virtual_memory().available // max(native.bytes_per_token * each, 1))
         size = batch_size or max(1, min(MAX_BATCH, room))
-        self._native.open_context(tokens=size * each + 512, sequences=1 + size * len(asked))
+        native.open_context(tokens=size * each + 512, sequences=1 + size * len(questions), image_tokens=picture.image)
         return size
 
     def judge(self, requests: Sequence[JudgeRequest]) -> list[Judgement]:
@@ -121,70 +146,75 @@ class Judge:
         Returns:
             One judgement per request, in the same order; a picture that goes wrong is `failed` with its reason.
         """
-        results: dict[int, Judgement] = {}
-        asked: list[int] = []
-        for index, request in enumerate(requests):
-            if request.abstain_reason:
-                results[index] = Judgement(request.image_id, "abstained", request.abstain_reason)
-            else:
-                asked.append(index)
-        for start in range(0, len(asked), self.batch_size):
-            part = asked[start : start + self.batch_size]
-            for index, judgement in zip(part, self._batch([requests[i] for i in part]), strict=True):
-                results[index] = judgement
-        return [results[index] for index in range(len(requests))]
-
-    def _batch(self, requests: Sequence[JudgeRequest]) -> list[Judgement]:
-        """One batch; when it fails as a whole, each picture alone, so that only the guilty one is lost."""
         start = time.perf_counter()
-        self._native.set_deadline(self._timeout * len(requests))
-        groups = [lines(self._prompts, self._template, request.prediction) for request in requests]
-        try:
-            self._place(requests, groups)
-            self._advance([line for group in groups for line in group])
-        except JudgeError as error:
-            if len(requests) > 1 and not self._native.late:
-                self._free(groups)
-                return [judgement for request in requests for judgement in self._batch([request])]
-            for group in groups:
-                group[0].failure = str(error)
-        finally:
-            self._free(groups)
-        seconds = (time.perf_counter() - start) / len(requests)
-        return [self._judgement(request, group, seconds) for request, group in zip(requests, groups, strict=True)]
+        asked = {index: self._asked(one) for index, one in enumerate(requests) if not one.abstain_reason}
+        self._work(deque(asked.values()), self.batch_size)
+        seconds = (time.perf_counter() - start) / max(len(asked), 1)
+        return [
+            self._judgement(asked[index], seconds)
+            if index in asked
+            else Judgement(request.image_id, "abstained", request.abstain_reason)
+            for index, request in enumerate(requests)
+        ]
 
-    def _place(self, requests: Sequence[JudgeRequest], groups: Sequence[list[Line]]) -> None:
-        """Give every line a sequence that holds the instructions and its own picture."""
-        width = len(groups[0])
-        for index, group in enumerate(groups):
-            for offset, line in enumerate(group):
-                line.sequence = 1 + index * width + offset
-        ends = self._native.place(
-            self._before, [(group[0].sequence, request.masked) for request, group in zip(requests, groups, strict=True)]
-        )
-        for end, group in zip(ends, groups, strict=True):
-            for line in group:
-                line.position = end
-                if line is not group[0]:
-                    self._native.branch(group[0].sequence, line.sequence)
+    def _asked(self, request: JudgeRequest) -> _Asked:
+        return _Asked(request, lines(self._prompts, self._template, request.prediction))
 
-    def _free(self, groups: Sequence[list[Line]]) -> None:
-        for group in groups:
-            for line in group:
-                if line.sequence > 0:
-                    self._native.free(line.sequence)
+    def _work(self, waiting: deque[_Asked], size: int) -> None:
+        """Ask until none waits, `size` pictures side by side; a slot is given to the next picture when it is free."""
+        slots, active = list(range(size)), list[_Asked]()
+        while waiting or active:
+            try:
+                if waiting and len(slots) >= (size // REFILL_SHARE if active else 1):
+                    self._admit([waiting.popleft() for _ in range(min(len(slots), len(waiting)))], slots, active)
+                self._step(active)
+            except JudgeError as error:
+                self._recover(active, str(error))
+                slots, active = list(range(size)), []
+            slots += [one.slot for one in active if one.complete]
+            active = [one for one in active if not one.complete]
 
-    def _advance(self, open_lines: list[Line]) -> None:
-        """Decode all lines together until each has taken its last step."""
-        pending = {id(line): self._native.tokenize(line.steps.pop(0).text) for line in open_lines}
-        while open_lines:
-            logits = self._native.decode([(line.sequence, pending[id(line)], line.position) for line in open_lines])
-            for line, values in zip(open_lines, logits, strict=True):
-                line.position += len(pending[id(line)])
-                pending[id(line)] = self._next(line, values)
-            open_lines = [line for line in open_lines if pending[id(line)]]
+    def _admit(self, new: Sequence[_Asked], slots: list[int], active: list[_Asked]) -> None:
+        """Give every line of the new pictures a sequence that holds the instructions and its own picture."""
+        active += new
+        self._native.set_deadline(self._timeout * len(active))
+        for one in new:
+            one.slot = slots.pop(0)
+            for offset, line in enumerate(one.lines):
+                line.sequence = 1 + one.slot * len(one.lines) + offset
+        ends = self._placer.place([(one.lines[0].sequence, one.request.masked) for one in new])
+        for one, end in zip(new, ends, strict=True):
+            for line in one.lines:
+                line.position, line.pending = end, self._native.continuation(line.steps.pop(0).text)
+                if line is not one.lines[0]:
+                    self._native.branch(one.lines[0].sequence, line.sequence)
 
-    def _next(self, line: Line, logits: NDArray[np.float32]) -> list[int]:
+    def _recover(self, active: Sequence[_Asked], reason: str) -> None:
+        """When a batch fails as a whole, ask each of its pictures alone, so that only the guilty one is lost."""
+        late = self._native.late
+        for one in active:
+            for line in one.lines:
+                self._native.free(line.sequence)
+        if len(active) == 1 or late:
+            for one in active:
+                one.lines[0].failure = reason
+            return
+        for one in active:
+            one.lines = self._asked(one.request).lines
+            self._work(deque([one]), 1)
+
+    def _step(self, active: Sequence[_Asked]) -> None:
+        """Decode all open lines together and take each one's step at its logits."""
+        open_lines = [line for one in active for line in one.lines if line.pending]
+        logits = self._native.decode([(line.sequence, line.pending, line.position) for line in open_lines])
+        likeliest = logits.argmax(axis=1).tolist()
+        for line, values, token in zip(open_lines, logits, likeliest, strict=True):
+            line.position += len(line.pending)
+            line.pending = self._next(line, values, token)
+            if not line.pending:
+                self._native.free(line.sequence)
+
+    def _next(self, line: Line, logits: NDArray[np.float32], likeliest: int) -> list[int]:
         """Take the line's current step at these logits; the tokens to decode next, none when it is complete."""
         step = line.steps[0]
         if step.kind == "score":
@@ -193,13 +223,15 @@ class Judge:
             if not line.steps:
                 return []
             expected = int(line.distribution @ np.arange(6) + 0.5)
-            return [self._digits[expected], *self._native.tokenize(line.steps.pop(0).text)]
-        return self._write(line, step, int(np.argmax(logits)))
+            return [self._digits[expected], *self._native.continuation(line.steps.pop(0).text)]
+        return self._write(line, step, likeliest)
 
     def _write(self, line: Line, step: Step, token: int) -> list[int]:
         """Add one written token; the reply ends at a quotation mark and must be one line of plain text."""
         line.count += 1
-        piece = self._quotes.setdefault(token, self._native.piece(token))
+        piece = self._written.get(token)
+        if piece is None:
+            piece = self._written[token] = self._native.piece(token)
         line.written += piece
         if b'"' not in piece:
             if self._native.is_end(token) or line.count > MAX_TEXT_TOKENS:
@@ -212,16 +244,18 @@ class Judge:
         line.texts[step.name] = text
         line.steps.pop(0)
         line.written, line.count = b"", 0
-        return [token, *self._native.tokenize(line.steps.pop(0).text)] if line.steps else []
+        return [token, *self._native.continuation(line.steps.pop(0).text)] if line.steps else []
 
-    def _judgement(self, request: JudgeRequest, group: list[Line], seconds: float) -> Judgement:
-        reading = read(group, self._prompts)
+    def _judgement(self, asked: _Asked, seconds: float) -> Judgement:
+        reading = read(asked.lines, self._prompts)
         score = entropy = None
         if reading.distribution is not None:
             p = np.asarray(reading.distribution)
             score, entropy = float(p @ np.arange(6)), float(-(p[p > 0] * np.log(p[p > 0])).sum())
-        return Judgement(request.image_id, reading.state, reading.reason, reading.description, reading.justification,
-                         score, entropy, reading.distribution, seconds)  # fmt: skip
+        return Judgement(
+            asked.request.image_id, reading.state, reading.reason, reading.description, reading.justification,
+            score, entropy, reading.distribution, seconds,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Free the model."""

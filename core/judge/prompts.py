@@ -14,10 +14,13 @@ import hashlib
 import json
 import tomllib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from core.errors import RequestError
@@ -31,6 +34,9 @@ SCORE = '{"score":'
 JUSTIFICATION = ',"justification":"'
 AFTER_DESCRIPTION = ',"justification":"'
 AFTER_JUSTIFICATION = ',"score":'
+THOUGHTS = ("think", "thinking", "thought", "reasoning")
+NO_DATE = datetime(2026, 1, 1, tzinfo=UTC)
+"""Some templates ask for today's date; a judge must read the same text every day."""
 FIELDS = {"calibrated": ("instructions", "describe", "score"), "paper": ("instructions", "explain")}
 
 
@@ -104,20 +110,49 @@ class ChatTemplate:
         Raises:
             RequestError: the template fails or drops the picture.
         """
-        content = f"{instructions}\n{MARKER}\n{question}"
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        text = f"{instructions}\n{MARKER}\n{question}"
+        rendered, complaint = "", ""
+        for content in (text, [{"type": "text", "text": text}]):  # many templates know only one of the two forms
+            try:
+                rendered = self._render(content)
+            except (TemplateError, TypeError, ValueError) as error:
+                complaint = complaint or f"the judge's chat template fails: {error}"
+            if rendered.count(MARKER) == 1:
+                before, after = rendered.split(MARKER)
+                return before, _without_thinking(after)
+        raise RequestError(
+            complaint or "the judge's chat template drops the picture; use a vision-language model's GGUF"
+        )
+
+    def _render(self, content: str | list[dict[str, str]]) -> str:
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
+        )
         environment.globals["raise_exception"] = _refuse
-        try:
-            text = environment.from_string(self.source).render(
-                messages=[{"role": "user", "content": content}], add_generation_prompt=True, enable_thinking=False,
-                bos_token=self.bos, eos_token=self.eos,
-            )  # fmt: skip
-        except TemplateError as error:
-            raise RequestError(f"the judge's chat template fails: {error}") from error
-        if text.count(MARKER) != 1:
-            raise RequestError("the judge's chat template drops the picture; use a vision-language model's GGUF")
-        before, after = text.split(MARKER)
-        return before, after
+        environment.globals["strftime_now"] = lambda form: NO_DATE.strftime(form)
+        return environment.from_string(self.source).render(
+            messages=[{"role": "user", "content": content}], add_generation_prompt=True, enable_thinking=False,
+            bos_token=self.bos, eos_token=self.eos,
+        )  # fmt: skip
+
+
+class _Generation(Extension):
+    """The tag that marks the assistant's words for training: its contents are kept."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """Read up to the end tag."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _without_thinking(after: str) -> str:
+    """Close a thought that the template opens for the reply whatever one asks it: the judge is to answer at once."""
+    for tag in THOUGHTS:
+        if after.rstrip().endswith(f"<{tag}>"):
+            return f"{after.rstrip()}\n\n</{tag}>\n\n"
+    return after
 
 
 def _refuse(message: str) -> None:
