@@ -15,6 +15,8 @@ from pages._words import literal, pictures_text, slice_sql
 
 MOST = 24
 """Classes that a projector still shows; of more, those with the most errors."""
+STRONG = 0.15
+"""Share of a label from which an error may have the full colour."""
 Counts = Mapping[tuple[str, str], int]
 
 
@@ -52,13 +54,14 @@ def shown_classes(counts: Counts, most: int = MOST) -> tuple[list[str], int]:
 def confusion_rows(run: str, counts: Counts, names: Sequence[str]) -> list[dict[str, Any]]:
     """One row per label, one cell per prediction: its number, its strength from 0 to 1 and where a click leads.
 
-    An error's strength is its share of the label against the largest such share; a right answer's is its share.
+    An error's strength is its share of the label against the largest such share, or against `STRONG` where that is
+    more, so that rare errors look rare; a right answer's is its share.
     """
     totals: dict[str, int] = {}
     for (label, _), n in counts.items():
         totals[label] = totals.get(label, 0) + n
     wrong = [n / totals[label] for (label, other), n in counts.items() if label != other]
-    peak = max(wrong, default=1.0)
+    peak = max(STRONG, *wrong) if wrong else STRONG
     rows = []
     for label in names:
         cells: list[dict[str, Any] | None] = []
@@ -73,7 +76,7 @@ def _cell(run: str, label: str, prediction: str, n: int, share: float, peak: flo
     right = label == prediction
     sql = slice_sql(run, f"label = {literal(label)}", f"prediction = {literal(prediction)}")
     return {
-        "n": f"{n:,}",
+        "n": f"{n}" if n < 1000 else f"{n / 1000:.2g}k" if n < 10_000 else f"{n / 1000:.0f}k",
         "right": right,
         "strength": round(share if right else share / peak, 3),
         "hint": f"{label} called {prediction}: {pictures_text(n)}, {share:.1%} of {label}",

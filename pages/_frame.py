@@ -103,20 +103,29 @@ def through_app() -> None:
         st.rerun()
 
 
-def open_page(title: str) -> Run | None:
-    """Draws the frame and gives the chosen run; None when there is no run yet (then the empty state is on screen)."""
+def frame() -> None:
+    """What every page has, with runs or without."""
     through_app()
     st.html(STYLE)
     st.sidebar.markdown("### whylook")
-    if not store().exists():
-        _no_runs(title)
-        return None
-    runs = read("runs")
+
+
+def current_run() -> Run | None:
+    """Lets the user choose among the runs and says what there is to say of it; None when there is none yet."""
+    runs = read("runs") if store().exists() else []
     if not runs:
-        _no_runs(title)
         return None
     run = choose_run(runs)
     _status(run)
+    return run
+
+
+def open_page(title: str) -> Run | None:
+    """Draws the frame and gives the chosen run; None when there is no run yet (then the empty state is on screen)."""
+    frame()
+    run = current_run()
+    if run is None:
+        _no_runs(title)
     return run
 
 

@@ -282,6 +282,7 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
 .confusion .column { text-align: center; align-self: end; min-height: 0; padding-bottom: 4px; }
 .confusion.many .column { writing-mode: vertical-rl; transform: rotate(180deg); max-height: 8rem; text-align: left;
   justify-self: center; padding: 4px 0 0; }
+.confusion.many a { font-size: .9rem; }
 .confusion .none { background: color-mix(in srgb, var(--st-secondary-background-color) 60%, transparent); }
 .confusion .right { background: color-mix(in srgb, #8A8F98 calc(var(--strength) * .45), transparent); }
 .confusion .wrong { background: color-mix(in srgb, var(--st-primary-color) var(--strength),

@@ -13,7 +13,7 @@ import streamlit as st
 
 from core.errors import RequestError, WhylookError
 from pages import _launch
-from pages._frame import Run, guarded, open_page, run_title, when
+from pages._frame import Run, current_run, frame, guarded, run_title, when
 from pages._run_form import ask
 from pages._shared import read, store, store_folder
 from pages._view import go
@@ -25,7 +25,8 @@ STATES = {"done": "done", "running": "running", "interrupted": "interrupted", "f
 def main() -> None:
     """Draws the page."""
     st.session_state.setdefault("launch_error", None)
-    run = open_page("Runs") if store().exists() else None
+    frame()
+    run = current_run()
     st.title("Runs")
     watch()
     if st.session_state["launch_error"]:
@@ -175,7 +176,7 @@ def failures(name: str) -> None:
     if not rows:
         st.caption("No failures.")
         return
-    st.markdown(f"**{len(rows):,} failures**")
+    st.markdown(f"**{len(rows):,} failure{'' if len(rows) == 1 else 's'}**")
     data = pd.DataFrame(rows)[["stage", "path", "reason"]]
     height: Any = "auto" if len(rows) <= 12 else 420
     st.dataframe(data, hide_index=True, width="stretch", height=height)
@@ -213,7 +214,8 @@ def launch(make: Any) -> None:
         if request is None:
             return
         st.session_state["launch_error"] = None
-        _launch.start(request)
+        with st.spinner("Starting …"):
+            _launch.start(request)
     except (WhylookError, OSError) as problem:
         st.session_state["launch_error"] = str(problem)
         st.rerun()

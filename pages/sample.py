@@ -113,13 +113,15 @@ def pictures(run: Run, sample: dict[str, Any]) -> None:
         columns[1].info(f"No map: {plain(reason)}.", icon=":material/blur_off:")
         return
     columns[1].markdown("**Overlay**: where it looked")
-    columns[2].markdown("**Masked**: what the judge saw")
+    judged = sample.get("judge_state") is not None
+    columns[2].markdown("**Masked**: what the judge saw" if judged else "**Masked**: where it looked most")
     overlay_place, masked_place = columns[1].empty(), columns[2].empty()
     with columns[1]:
         st.image(scale_picture(), width="stretch", caption="no attention … all attention")
     with columns[2]:
         threshold = st.slider("Threshold", 0.0, 1.0, 0.4, 0.05, key="threshold", bind="query-params")
-        st.caption("The judge saw the threshold of 0.4." if threshold != 0.4 else "As the judge saw it.")
+        if judged:
+            st.caption("The judge saw the threshold of 0.4." if threshold != 0.4 else "As the judge saw it.")
     _fill(overlay_place, rgb, heat, "overlay", threshold)
     _fill(masked_place, rgb, heat, "masked", threshold)
 
@@ -154,7 +156,7 @@ def evidence(sample: dict[str, Any]) -> None:
             st.markdown(f"**{score_text(sample.get('score'))}**")
             st.altair_chart(_charts.distribution(sample["distribution"]), width="stretch", key="distribution")
         else:
-            st.caption("No score.")
+            st.caption("No score." if sample.get("judge_state") else "No judge looked at this picture.")
     with right:
         causal(sample)
 

@@ -180,7 +180,7 @@ def pictures(name: str, text: str, ids: tuple[str, ...]) -> None:
             st.pagination(pages, key=key)
         right.caption(f"{pictures_text(len(ids))}, {most} a page")
     if "overlay" in kinds:
-        st.image(scale_picture(), width=200, caption="no attention … all attention")
+        st.image(scale_picture(), width=280, caption="no attention … all attention")
 
 
 def page_rows(

@@ -263,8 +263,8 @@ def scores(name: str) -> None:
         st.subheader("Where it looks on average")
         heat = heat_picture(str(store_folder()), store().generation(), name, None, 320)
         if heat:
-            st.image(heat["src"], width=280, alt="mean heatmap of the run")
-            st.image(scale_picture(), width=280, caption="no attention … all attention")
+            st.image(heat["src"], width=260, alt="mean heatmap of the run")
+            st.image(scale_picture(), width=260, caption="no attention … all attention")
         else:
             st.caption("No map in this run.")
 

@@ -2,62 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import parse_qs, quote, urlparse
+from typing import Any
+from urllib.parse import quote
 
+import browsing
 import pytest
+from browsing import state, wait_for
 from store_factory import make_store
 
 from core.store import Store
 
-ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 ODD = ("cow", "<img src=x onerror=\"document.title='owned'\">", 'o\'hara "q" [a](http://evil.example)')
-playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="chromium is not installed"),
-]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def served(folder: Path) -> Iterator[str]:
-    port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    environment = {**os.environ, "WHYLOOK_STORE": str(folder)}
-    child = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
-                break
-            except (urllib.error.URLError, OSError):
-                assert time.monotonic() < until, "the app did not start"
-                assert child.poll() is None, "the app ended at once"
-                time.sleep(0.1)
-        yield address
-    finally:
-        child.terminate()
-        child.wait(timeout=20)
+pytestmark = browsing.NEEDED
 
 
 @pytest.fixture(scope="module")
@@ -67,48 +25,20 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, str]:
 
 @pytest.fixture(scope="module")
 def address(filled: tuple[Store, str]) -> Iterator[str]:
-    yield from served(filled[0].folder)
+    with browsing.served(filled[0].folder) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[object]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+def browser() -> Iterator[Any]:
+    with browsing.chromium() as opened:
+        yield opened
 
 
 @pytest.fixture
-def page(chromium, address: str) -> Iterator[object]:
-    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
-    opened = context.new_page()
-    opened.set_default_timeout(45_000)
-    problems: list[str] = []
-    outside: list[str] = []
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("request", lambda request: outside.append(request.url))
-    yield opened
-    assert not problems, problems
-    foreign = [url for url in outside if not url.startswith((address, "data:", "blob:", "about:"))]
-    foreign = [url for url in foreign if not url.startswith(address.replace("http", "ws"))]
-    assert not foreign, f"the page asked the network for {foreign[:3]}"
-    assert opened.locator("[data-testid=stException]").count() == 0
-    context.close()
-
-
-def state(page) -> tuple[str, dict[str, str]]:
-    parts = urlparse(page.url)
-    return parts.path.strip("/"), {name: values[0] for name, values in parse_qs(parts.query).items()}
-
-
-def wait_for(page, name: str, **wanted: str) -> dict[str, str]:
-    until = time.monotonic() + 45
-    while time.monotonic() < until:
-        path, query = state(page)
-        if path == name and all(value in query.get(key, "") for key, value in wanted.items()):
-            return query
-        page.wait_for_timeout(100)
-    raise AssertionError(f"expected {name} with {wanted}, the address is {page.url}")
+def page(browser: Any, address: str) -> Iterator[Any]:
+    with browsing.watched_page(browser, address) as opened:
+        yield opened
 
 
 def test_a_link_to_a_page_works_as_the_very_first_visit(page, address: str, filled) -> None:
@@ -121,10 +51,10 @@ def test_a_link_to_a_page_works_as_the_very_first_visit(page, address: str, fill
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 1920])
-def test_every_page_opens_in_both_themes_and_widths(chromium, address: str, filled, scheme: str, width: int) -> None:
-    context = chromium.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme)
+def test_every_page_opens_in_both_themes_and_widths(browser, address: str, filled, scheme: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme)
     page = context.new_page()
-    page.set_default_timeout(45_000)
+    page.set_default_timeout(browsing.PATIENCE * 1000)
     for name, heading in (
         ("", "Summary"),
         ("slices", "Slices"),

@@ -1,0 +1,110 @@
+"""A real browser and a served app, for tests: Chromium, the app on a free port, the state in its address.
+
+Knows: Playwright, `streamlit run`. Does not know: what a page shows.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+PATIENCE = 120
+"""Seconds: a busy machine may be slow, but nothing takes this long unless it is broken."""
+NEEDED = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="chromium is not installed"),
+]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The app on a store, at the address it gives; ended afterwards."""
+    port = free_port()
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    environment = {**os.environ, "WHYLOOK_STORE": str(folder)}
+    child = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
+                break
+            except (urllib.error.URLError, OSError):
+                assert time.monotonic() < until, "the app did not start"
+                assert child.poll() is None, "the app ended at once"
+                time.sleep(0.1)
+        yield address
+    finally:
+        child.terminate()
+        child.wait(timeout=PATIENCE)
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def watched_page(browser: Any, address: str) -> Iterator[Any]:
+    """A page that fails its test on a script error, on a request to anywhere else and on a traceback."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    opened = context.new_page()
+    opened.set_default_timeout(PATIENCE * 1000)
+    problems: list[str] = []
+    outside: list[str] = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("request", lambda request: outside.append(request.url))
+    yield opened
+    assert not problems, problems
+    foreign = [url for url in outside if not url.startswith((address, "data:", "blob:", "about:"))]
+    foreign = [url for url in foreign if not url.startswith(address.replace("http", "ws"))]
+    assert not foreign, f"the page asked the network for {foreign[:3]}"
+    assert opened.locator("[data-testid=stException]").count() == 0
+    context.close()
+
+
+def state(page: Any) -> tuple[str, dict[str, str]]:
+    """The page in the address and its query."""
+    parts = urlparse(page.url)
+    return parts.path.strip("/"), {name: values[0] for name, values in parse_qs(parts.query).items()}
+
+
+def wait_for(page: Any, name: str, **wanted: str) -> dict[str, str]:
+    """Waits until the address is that page with these words in its query, and gives the query."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        path, query = state(page)
+        if path == name and all(value in query.get(key, "") for key, value in wanted.items()):
+            return query
+        page.wait_for_timeout(100)
+    raise AssertionError(f"expected {name} with {wanted}, the address is {page.url}")
