@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,9 +112,23 @@ def _embedder() -> Embedder:
     return load_embedder()
 
 
+_tried = Event()
+
+
+def meaning_tried() -> bool:
+    """Whether the language model was loaded, or failed to: from then on a search by meaning does not wait."""
+    return _tried.is_set()
+
+
+def load_meaning() -> None:
+    """Loads the language model, seconds when it is the first time."""
+    text_vector("warm")
+    _tried.set()
+
+
 def warm_up() -> None:
     """Loads the language model beside the page, so that the first question need not wait for it."""
-    Thread(target=text_vector, args=("warm",), daemon=True).start()
+    Thread(target=load_meaning, daemon=True).start()
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

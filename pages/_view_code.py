@@ -248,7 +248,7 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
 .card .pictures { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; gap: 4px; }
 .card .words { display: block; padding: 6px 4px 2px; }
 .card .title { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; font-weight: 600;
-  overflow: hidden; overflow-wrap: anywhere; line-height: 1.25; }
+  overflow: hidden; overflow-wrap: anywhere; line-height: 1.4; }
 .card .line { display: block; opacity: 0.72; font-size: 0.88rem; overflow: hidden; text-overflow: ellipsis;
   white-space: nowrap; }
 .matrix { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; }

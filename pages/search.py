@@ -10,9 +10,10 @@ from typing import Any
 import streamlit as st
 
 from core.errors import QueryError
+from core.queries import SearchResult
 from pages._frame import Run, empty, guarded, open_page
 from pages._pictures import VIEWS, views
-from pages._shared import matches, read, slice_ids, store, warm_up
+from pages._shared import load_meaning, matches, meaning_tried, read, slice_ids, store, warm_up
 from pages._view import draw, go, grid, says, score_text, target
 from pages._words import cell, pictures_text, plain, segments, slice_sql
 
@@ -97,9 +98,13 @@ def _ask(text: str) -> None:
 
 
 def answer(run: str, text: str, ids: tuple[str, ...] | None, within: str) -> None:
-    """The hits, best first, with the words marked."""
-    with st.spinner("Searching …"):
-        found, problem = matches(run, text, within=ids, limit=LIMIT)
+    """The hits, best first, with the words marked; by words alone until the language model is there."""
+    if not meaning_tried():
+        with st.spinner("By words so far; loading the language model to search by meaning as well …"):
+            hits(run, read("search", run, text, None, where_ids=None if ids is None else list(ids), limit=LIMIT))
+            load_meaning()
+        st.rerun()
+    found, problem = matches(run, text, within=ids, limit=LIMIT)
     if problem:
         st.caption(f"Searched by words only: {plain(problem)}")
     if not found.hits:
@@ -114,13 +119,16 @@ def answer(run: str, text: str, ids: tuple[str, ...] | None, within: str) -> Non
         if st.button("Open as a slice", icon=":material/filter_alt:", width="stretch"):
             chosen = ", ".join("'" + hit.image_id.replace("'", "''") + "'" for hit in found.hits)
             go("slices", run=run, sql=slice_sql(run, f"image_id IN ({chosen})"))
+    hits(run, found)
+
+
+def hits(run: str, found: SearchResult) -> None:
+    """The hits as rows of pictures and words; a click opens the picture."""
     shown = views(run, [hit.image_id for hit in found.hits], VIEWS["All three"][:2])
-    draw(
-        "hits", key="hits", items=[_hit(run, hit, found.words, shown.get(hit.image_id, []), text) for hit in found.hits]
-    )
+    draw("hits", key="hits", items=[_hit(run, hit, found.words, shown.get(hit.image_id, [])) for hit in found.hits])
 
 
-def _hit(run: str, hit: Any, words: list[str], shown: list[dict[str, str]], text: str) -> dict[str, Any]:
+def _hit(run: str, hit: Any, words: list[str], shown: list[dict[str, str]]) -> dict[str, Any]:
     kind = cell(hit.cell)
     row = {"label": hit.label, "prediction": hit.prediction, "correct": hit.correct}
     why = [f"words {hit.bm25:.2f}"] if hit.bm25 else []

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.records import Attribution, Judgement
 from core.store import Store
-from pages import _confusion, _words
+from pages import _confusion, _frame, _words
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("summary", "slices", "search", "sample", "runs")
@@ -311,3 +311,32 @@ def test_classes_confused_with_each_other_stand_side_by_side() -> None:
 
 def test_a_time_left_is_said_in_words() -> None:
     assert [_words.duration(value) for value in (None, 40, 200, 3900)] == ["unknown", "40 s", "3 min 20 s", "1 h 5 min"]
+
+
+def test_only_pictures_without_the_demo_worlds_truth_are_strange_to_its_judge(tmp_path: Path) -> None:
+    (tmp_path / "world" / "evaluation").mkdir(parents=True)
+    run = {"settings": {"images": str(tmp_path / "world" / "evaluation")}}
+    assert _frame.strange_pictures(run)
+    (tmp_path / "world" / "truth").mkdir()
+    (tmp_path / "world" / "truth" / "evaluation.csv").write_text("path\n")
+    assert not _frame.strange_pictures(run)
+    assert not _frame.strange_pictures({"settings": {"images": str(tmp_path / "gone")}})
+    assert not _frame.strange_pictures({"settings": {"images": str(ROOT / "data" / "demo" / "evaluation")}})
+
+
+def test_a_judge_that_does_not_know_the_pictures_is_warned_of_on_every_page_with_its_words(
+    monkeypatch: pytest.MonkeyPatch, filled
+) -> None:
+    monkeypatch.setattr(_frame, "strange_pictures", lambda run: True)
+    store, run = filled
+    for page in ("summary", "slices", "search", "sample"):
+        app = opened(monkeypatch, page, store.folder, run=run)
+        assert "does not know these pictures" in app.warning[0].value
+
+
+def test_large_counts_fit_a_cell_of_the_confusion_matrix_and_rare_errors_look_rare() -> None:
+    rows = _confusion.confusion_rows("r-1", {("a", "a"): 97_000, ("a", "b"): 3000, ("b", "a"): 1}, ["a", "b"])
+    assert [item["n"] for item in rows[0]["cells"]] == ["97k", "3k"]
+    assert rows[0]["cells"][1]["strength"] < 0.05  # 3% of a, against 100% of b
+    assert "3,000 pictures" in rows[0]["cells"][1]["hint"]
+    assert rows[1]["cells"][1] is None
