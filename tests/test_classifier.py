@@ -14,10 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import resnet18
 
-from core.attribution import attribute
-from core.classifier import list_layers, load_classifier, resolve_device, stack_by_shape
+from core.classifier import load_classifier, resolve_device, stack_by_shape
 from core.errors import ModelError, RequestError
-from core.images import decode, scan
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 CIFAR = SHARED / "cifar10"
@@ -377,119 +375,6 @@ def test_folder_names_that_mean_a_class_in_other_spelling_are_that_class() -> No
     assert "untrained" in found.notes[0]
 
 
-# --- target layers --------------------------------------------------------------------------------------------------
-
-
-def test_the_layer_may_be_chosen_and_the_nearest_names_are_offered(folder: Path) -> None:
-    assert load_classifier(user(folder, "plain"), labels=LABELS, layer="features.0").layer == "features.0"
-    for layer, words in (
-        ("feature.0", "no layer 'feature.0' in this model; nearest: features.0"),
-        ("head", r"layer 'head' returns \(1, 3\), not a grid"),
-        ("pool", r"layer 'pool' returns \(1, 6, 1, 1\), not a grid"),
-        ("", "no layer ''"),
-    ):
-        with pytest.raises(RequestError, match=words):
-            load_classifier(user(folder, "plain"), labels=LABELS, layer=layer)
-
-
-def test_layers_can_be_listed(folder: Path) -> None:
-    model = load_classifier(user(folder, "plain"), labels=LABELS, device="cpu").model
-    layers = list_layers(model, torch.zeros(1, 3, 32, 24))
-    assert [(layer.name, layer.shape) for layer in layers] == [
-        ("features.0", (1, 6, 16, 12)),
-        ("features.1", (1, 6, 16, 12)),
-        ("features.2", (1, 6, 8, 6)),
-        ("features", (1, 6, 8, 6)),
-    ]
-    assert not any(module._forward_hooks for module in model.modules())
-
-
-@pytest.mark.parametrize(
-    ("name", "layer", "side"),
-    [
-        ("alexnet", "avgpool", 6),
-        ("densenet121", "features", 7),
-        ("efficientnet_b0", "features", 7),
-        ("mnasnet0_5", "layers", 7),
-        ("mobilenet_v3_small", "features", 7),
-        ("regnet_y_400mf", "trunk_output", 7),
-        ("resnet18", "layer4", 7),
-        ("shufflenet_v2_x0_5", "conv5", 7),
-        ("squeezenet1_1", "classifier.2", 13),
-        ("swin_t", "permute", 7),
-        ("convnext_tiny", "features", 7),
-        ("googlenet", "inception5b", 7),
-    ],
-)
-def test_the_target_layer_of_every_family_is_found(name: str, layer: str, side: int) -> None:
-    found = load_classifier(f"torchvision:{name}")
-    assert found.layer == layer
-    noise = Image.effect_noise((300, 200), 80).convert("RGB")
-    answer = attribute(found, found.transform(noise)[None])
-    assert (tuple(answer.maps.shape), answer.reasons) == ((1, side, side), [None])
-    assert answer.maps.amax() == 1
-
-
-def test_a_transformer_is_refused_with_a_way_out() -> None:
-    with pytest.raises(RequestError, match=r"looks like a transformer: after conv_proj .*--layer \(conv_proj\)"):
-        load_classifier("torchvision:vit_b_32")
-
-
-def test_an_unknown_architecture_offers_the_nearest() -> None:
-    with pytest.raises(RequestError, match="torchvision has no classifier 'resnet51'; nearest: resnet"):
-        load_classifier("torchvision:resnet51")
-    with pytest.raises(RequestError, match="no classifier 'fasterrcnn_resnet50_fpn'"):
-        load_classifier("torchvision:fasterrcnn_resnet50_fpn")
-
-
-# --- other libraries ------------------------------------------------------------------------------------------------
-
-
-def test_a_hugging_face_classifier_brings_its_names_and_processor(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    config = transformers.ResNetConfig(
-        hidden_sizes=[8, 16],
-        depths=[1, 1],
-        embedding_size=8,
-        layer_type="basic",
-        id2label={0: "cow, moo", 1: "camel", 2: "horse"},
-    )
-    torch.manual_seed(0)
-    transformers.ResNetForImageClassification(config).save_pretrained(tmp_path)
-    (tmp_path / "preprocessor_config.json").write_text(
-        json.dumps(
-            {
-                "image_processor_type": "ViTImageProcessor",
-                "size": {"height": 64, "width": 64},
-                "image_mean": [0.5, 0.5, 0.5],
-                "image_std": [0.5, 0.5, 0.5],
-            }
-        )
-    )
-    found = load_classifier(f"hf:{tmp_path}", labels=LABELS, device="cpu")
-    assert found.class_names == ("cow", "camel", "horse")
-    assert found.transform(Image.new("RGB", (90, 40), "white")).shape == (3, 64, 64)
-    answer = attribute(found, torch.stack([found.transform(Image.effect_noise((90, 40), 90).convert("RGB"))]))
-    assert answer.maps.shape[1] > 1
-    assert found.fingerprint == load_classifier(f"hf:{tmp_path}", labels=LABELS, device="cpu").fingerprint
-
-
-def test_a_hugging_face_folder_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="cannot be loaded") as caught:
-        load_classifier(f"hf:{tmp_path}")
-    assert "\n" not in str(caught.value)
-
-
-def test_a_missing_library_says_how_to_get_it() -> None:
-    try:
-        import timm  # noqa: F401
-    except ImportError:
-        with pytest.raises(RequestError, match="timm is not installed here .*: pip install timm"):
-            load_classifier("timm:resnet18")
-    else:
-        assert load_classifier("timm:resnet18", device="cpu").layer
-
-
 def test_devices_that_are_not_there_are_refused() -> None:
     assert resolve_device("cpu") == torch.device("cpu")
     with pytest.raises(RequestError, match="must be auto, cpu"):
@@ -503,40 +388,3 @@ def test_pictures_of_mixed_sizes_are_stacked_by_size() -> None:
     groups = stack_by_shape(tensors)
     assert [(places, tuple(batch.shape)) for places, batch in groups] == [([0, 2], (2, 3, 5, 4)), ([1], (1, 3, 6, 4))]
     assert stack_by_shape([]) == []
-
-
-# --- real pictures --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not CIFAR.is_dir(), reason="needs ../shared/data/cifar10")
-@pytest.mark.parametrize("function", ["resnet20", "resnet20_without_weights"])
-def test_a_real_classifier_reaches_its_reference_on_real_pictures(function: str) -> None:
-    weights = CIFAR / "resnet20-12fca82f.th" if function == "resnet20_without_weights" else None
-    found = scan(CIFAR / "test")
-    classifier = load_classifier(
-        f"{CIFAR / 'cifar_resnet.py'}:{function}",
-        labels=found.labels,
-        weights=weights,
-        probe=decode(found.entries[0].path),
-    )
-    correct = flat = 0
-    for start in range(0, len(found.entries), 250):
-        part = found.entries[start : start + 250]
-        answer = attribute(classifier, torch.stack([classifier.transform(decode(entry.path)) for entry in part]))
-        names = [classifier.class_names[index] for index in answer.logits.argmax(1)]
-        correct += sum(name == entry.label for name, entry in zip(names, part, strict=True))
-        flat += sum(answer.flat)
-    assert (classifier.layer, len(found.entries), correct) == ("layer3", 2000, 1627)
-    assert flat == 0
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
-def test_an_untrained_torchvision_network_runs_on_the_photographs() -> None:
-    found = scan(SHARED / "photos")
-    classifier = load_classifier("torchvision:resnet50", labels=found.labels)
-    assert set(found.labels) <= set(classifier.class_names)
-    tensors = [classifier.transform(decode(entry.path)) for entry in found.entries[:8]]
-    ((_, batch),) = stack_by_shape(tensors)
-    answer = attribute(classifier, batch)
-    assert answer.maps.shape == (8, 7, 7)
-    assert answer.reasons == [None] * 8

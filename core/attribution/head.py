@@ -112,7 +112,7 @@ def forward(classifier: Explained, batch: Tensor) -> tuple[Tensor, Tensor]:
             _unfused(),
             Foreign("the model failed"),
         ):
-            output = classifier.model(batch.detach().to(classifier.device))
+            output = classifier.model(batch.detach().clone().to(classifier.device))  # some change their input in place
     finally:
         handle.remove()
     if not seen:

@@ -93,7 +93,7 @@ def load_classifier(
         ModelError: the model raises on a first picture.
     """
     where = resolve_device(device)
-    source = open_source(spec)
+    source = open_source(spec, weights=weights)
     stored_names: Sequence[str] | None = None
     if weights is not None:
         state, stored_names = read_weights(weights)

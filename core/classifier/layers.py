@@ -122,7 +122,7 @@ def _noting(model: nn.Module, outputs: dict[str, Tensor], calls: Counter[str]) -
 
     try:
         for name, module in model.named_modules():
-            if name:
+            if name and not isinstance(module, torch.jit.ScriptModule):  # they take no hooks
                 handles.append(module.register_forward_hook(hook(name)))
         yield
     finally:
@@ -167,7 +167,8 @@ def _reached(logits: Tensor, outputs: Mapping[str, Tensor], layouts: Mapping[str
 
 def _is_linear(module: nn.Module) -> bool:
     """A projection of channels, also as TorchScript keeps it."""
-    return isinstance(module, nn.Linear) or getattr(module, "original_name", "") == "Linear"
+    kept = getattr(module, "script", module)
+    return isinstance(module, nn.Linear) or getattr(kept, "original_name", "") == "Linear"
 
 
 def default_layer(seen: Trace) -> Layer | None:
@@ -191,7 +192,7 @@ def choose_layer(model: nn.Module, seen: Trace, *, requested: str | None = None,
         return _requested(model, seen, requested)
     found = default_layer(seen)
     if found is None and needed:
-        raise RequestError(_OPAQUE if isinstance(model, torch.jit.ScriptModule) else NO_GRID)
+        raise RequestError(_OPAQUE if isinstance(getattr(model, "script", model), torch.jit.ScriptModule) else NO_GRID)
     return found or Layer("", (), 0)
 
 

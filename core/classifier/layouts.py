@@ -95,7 +95,7 @@ def find_layouts(shapes: Iterable[tuple[int, ...]], size: Size) -> list[Layout |
 
 def _tokens(kind: Kind, count: int, grids: Iterable[Size]) -> Layout | None:
     """Tokens whose number is that of a grid and as few others as possible."""
-    extra = [(count - h * w, (h, w)) for h, w in grids if 0 <= count - h * w <= _MAX_PREFIX]
+    extra = [(count - h * w, (h, w)) for h, w in grids if 0 <= count - h * w <= min(_MAX_PREFIX, h * w - 1)]
     return Layout(kind, *min(extra)) if extra else None
 
 

@@ -46,8 +46,10 @@ class Source:
     untrained: str = ""
 
 
-def open_source(spec: str) -> Source:
+def open_source(spec: str, *, weights: Path | None = None) -> Source:
     """Open what `spec` names; random weights come from a fixed seed, so that the same SPEC is the same model.
+
+    The name of the file `weights`, which is not read here, tells which of torchvision's published weights it is.
 
     Raises:
         RequestError: the SPEC has no known form, or what it names is missing or fails.
@@ -55,7 +57,7 @@ def open_source(spec: str) -> Source:
     kind, colon, name = spec.partition(":")
     file, _, function = spec.rpartition(":")
     openers: dict[str, Callable[[str], Source]] = {
-        "torchvision": _torchvision,
+        "torchvision": lambda name: _torchvision(name, weights),
         "timm": _timm,
         "hf": _hugging_face,
         "torchscript": _torchscript,
@@ -70,13 +72,13 @@ def open_source(spec: str) -> Source:
     raise RequestError(f"--classifier {spec!r} has no form that is known: use {_FORMS}")
 
 
-def _torchvision(name: str) -> Source:
+def _torchvision(name: str, weights: Path | None) -> Source:
     """An architecture of torchvision with its weights' preprocessing and ImageNet's categories; no download."""
     known = models.list_models(module=models)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:3]
         raise RequestError(f"torchvision has no classifier {name!r}; nearest: {', '.join(near)}")
-    recipe = models.get_model_weights(name).DEFAULT
+    recipe, assumed = _recipe(name, weights)
     # These two warn and take minutes over an initialisation that trained weights replace.
     options = {"init_weights": False} if name in {"googlenet", "inception_v3"} else {}
     return Source(
@@ -85,9 +87,19 @@ def _torchvision(name: str) -> Source:
         names=list(recipe.meta["categories"]),
         known=True,
         rebuild=lambda classes: models.get_model(name, weights=None, num_classes=classes, **options),
-        notes=(_UNTRAINED,),
+        notes=(_UNTRAINED, *assumed),
         untrained=_UNTRAINED,
     )
+
+
+def _recipe(name: str, weights: Path | None) -> tuple[Any, tuple[str, ...]]:
+    """The published weights whose file this is; else the default ones and, with a file, a note that says so."""
+    published = models.get_model_weights(name)
+    for recipe in published:
+        if weights is not None and weights.name == recipe.url.rpartition("/")[2]:
+            return recipe, ()
+    note = f"Preprocessing is that of torchvision's {published.DEFAULT}: the weights do not say what theirs is."
+    return published.DEFAULT, (note,) if weights is not None else ()
 
 
 def _timm(name: str) -> Source:

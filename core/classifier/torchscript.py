@@ -11,6 +11,7 @@ are the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -35,15 +36,26 @@ _PYTHON: dict[str, Callable[..., Any]] = {
 }
 
 
-class Unrolled(nn.Module):
-    """One TorchScript module whose graph Python runs, with its children as children."""
+class Opaque(nn.Module):
+    """One TorchScript module that its own interpreter runs: PyTorch lets no hook on it, so it has this shell."""
 
     def __init__(self, script: Any) -> None:
         super().__init__()
-        self.graph = script.graph
+        self.script = script
+
+    def forward(self, *inputs: Any) -> Any:
+        """Run it."""
+        return self.script(*inputs)
+
+
+class Unrolled(nn.Module):
+    """One TorchScript module whose graphs Python runs, with its children as children."""
+
+    def __init__(self, script: Any) -> None:
+        super().__init__()
         self.scripts = [script]  # in a list: its parameters belong to the children and to `own` below
         for name, value in script.named_parameters(recurse=False):
-            self.register_parameter(name, value)
+            self.register_parameter(name, nn.Parameter(value.detach(), requires_grad=False))
         for name, value in script.named_buffers(recurse=False):
             self.register_buffer(name, value)
         for name, child in script.named_children():
@@ -51,28 +63,42 @@ class Unrolled(nn.Module):
 
     def forward(self, *inputs: Any) -> Any:
         """Run the graph on the inputs of the module."""
-        values: dict[str, Any] = {}
-        names = [value.debugName() for value in self.graph.inputs()]
-        values.update(zip(names, (self, *inputs), strict=True))
-        results = _run(self.graph, values)
+        return self.run("forward", *inputs)
+
+    def run(self, method: str, *inputs: Any) -> Any:
+        """Run the graph of one method."""
+        graph = _graph(self.scripts[0], method)
+        names = [value.debugName() for value in graph.inputs()]
+        results = _run(graph, dict(zip(names, (self, *inputs), strict=True)))
         return results[0] if len(results) == 1 else tuple(results)
 
 
 def unroll(script: Any) -> nn.Module:
-    """The same network with its containers run by Python; a leaf, or one with nodes not known here, stays as it is."""
-    module: nn.Module = script
-    if not isinstance(script, torch.jit.ScriptModule) or not hasattr(script, "graph"):
-        return module
+    """The same network with its containers run by Python; a leaf, or one with nodes not known here, is opaque."""
     has_children = next(iter(script.named_children()), None) is not None
-    return Unrolled(script) if has_children and _is_known(script.graph) else module
+    runs = script._c._has_method("forward")  # a list of modules only holds them
+    return Unrolled(script) if has_children and (not runs or _is_known(script, "forward")) else Opaque(script)
 
 
-def _is_known(block: Any) -> bool:
-    """Whether every node of a graph or block is one that `_node` runs."""
+def _graph(script: Any, method: str) -> Any:
+    """The graph of a module's method."""
+    return script._c._get_method(method).graph
+
+
+def _is_known(script: Any, method: str) -> bool:
+    """Whether every node of a method, and of the module's other methods that it calls, is one that `_node` runs."""
+    graph = _graph(script, method)
+    return _knows(graph, script, next(graph.inputs()).debugName())
+
+
+def _knows(block: Any, script: Any, own: str) -> bool:
+    """Whether every node of a graph or block is one that `_node` runs; `own` is the module itself in it."""
     for node in block.nodes():
         kind = node.kind()
         if kind == "prim::CallMethod" and node.s("name") != "forward":
-            return False
+            if next(node.inputs()).debugName() != own or not _is_known(script, node.s("name")):
+                return False
+            continue
         space, _, name = kind.partition("::")
         known = (
             kind in {"prim::Constant", "prim::GetAttr", "prim::CallMethod", "prim::If", "prim::TupleUnpack"}
@@ -81,7 +107,7 @@ def _is_known(block: Any) -> bool:
             or kind in _PYTHON
             or (space == "aten" and hasattr(torch.ops.aten, name))
         )
-        if not known or not all(_is_known(inner) for inner in node.blocks()):
+        if not known or not all(_knows(inner, script, own) for inner in node.blocks()):
             return False
     return True
 
@@ -104,7 +130,8 @@ def _node(node: Any, inputs: list[Any], values: dict[str, Any]) -> list[Any]:
     if kind == "prim::GetAttr":
         return [_attribute(inputs[0], node.s("name"))]
     if kind == "prim::CallMethod":
-        return [inputs[0](*inputs[1:])]
+        owner, name = inputs[0], node.s("name")
+        return [owner(*inputs[1:]) if name == "forward" else owner.run(name, *inputs[1:])]
     if kind == "prim::If":
         blocks = list(node.blocks())
         return _run(blocks[0 if inputs[0] else 1], values)
@@ -116,8 +143,17 @@ def _node(node: Any, inputs: list[Any], values: dict[str, Any]) -> list[Any]:
         return [_COLLECT[kind](inputs)]
     if kind in _PYTHON and not (kind in {"aten::eq", "aten::ne", "aten::gt", "aten::lt"} and _any_tensor(inputs)):
         return [_PYTHON[kind](*inputs)]
-    result = getattr(torch.ops.aten, kind.partition("::")[2])(*inputs)
+    words = _keywords(node.schema())
+    plain = len(inputs) - len(words)
+    operator = getattr(torch.ops.aten, kind.partition("::")[2])
+    result = operator(*inputs[:plain], **dict(zip(words, inputs[plain:], strict=True)))
     return [result] if node.outputsSize() == 1 else list(result or ())
+
+
+@cache
+def _keywords(schema: str) -> tuple[str, ...]:
+    """The arguments of an operator that go by name; they come last in a node's inputs."""
+    return tuple(one.name for one in torch._C.parse_schema(schema).arguments if one.kwarg_only)
 
 
 def _any_tensor(values: list[Any]) -> bool:
@@ -132,4 +168,4 @@ def _attribute(owner: Any, name: str) -> Any:
             if kept.get(name) is not None:
                 return kept[name]
         return getattr(owner.scripts[0], name)
-    return getattr(owner, name)
+    return getattr(owner.script if isinstance(owner, Opaque) else owner, name)
