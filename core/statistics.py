@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Z95 = 1.959963984540054
 """Two-sided 95% quantile of the normal distribution."""
+LEAST_EXPECTED = 10
+"""Expected hits from which the normal approximation of two rates is good enough (Cochran 1954 asks for 5)."""
 
 
 @dataclass(frozen=True)
@@ -111,16 +113,34 @@ def weighted_rate(hits: ArrayLike, weights: ArrayLike | None = None, *, seed: in
     return mean_interval(flags.astype(np.float64), weighting, seed=seed)
 
 
-def two_proportion(k1: float, n1: int, k2: float, n2: int) -> float:
-    """Two-sided p-value that k1 / n1 and k2 / n2 are one rate (pooled z test). 1.0 with nothing to compare."""
+def two_proportion(k1: int, n1: int, k2: int, n2: int) -> float:
+    """Two-sided p-value that k1 / n1 and k2 / n2 are one rate. 1.0 with nothing to compare.
+
+    Pooled z test; where fewer than LEAST_EXPECTED hits or misses are expected in the smaller group, Fisher's test.
+    """
     if n1 == 0 or n2 == 0:
         return 1.0
     pooled = (k1 + k2) / (n1 + n2)
+    if min(n1, n2) * min(pooled, 1 - pooled) < LEAST_EXPECTED:
+        return _fisher(k1, n1, k2, n2)
     error = math.sqrt(pooled * (1 - pooled) * (1 / n1 + 1 / n2))
-    if error == 0:
-        return 1.0
     # erfc keeps the tail exact where 2 * (1 - cdf) would round to 0 or to negative.
     return math.erfc(abs(k1 / n1 - k2 / n2) / error / math.sqrt(2))
+
+
+def _fisher(k1: int, n1: int, k2: int, n2: int) -> float:
+    """Fisher's exact test: the probability of all tables with these margins that are no likelier than this one."""
+    hits = k1 + k2
+    low, high = max(0, hits - n2), min(n1, hits)
+    tables = np.array([_log_choose(n1, k) + _log_choose(n2, hits - k) for k in range(low, high + 1)])
+    chances = np.exp(tables - tables.max())
+    observed = chances[k1 - low]
+    return min(1.0, float(chances[chances <= observed * (1 + 1e-7)].sum() / chances.sum()))
+
+
+def _log_choose(n: int, k: int) -> float:
+    """Logarithm of n over k."""
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 def welch(first: ArrayLike, second: ArrayLike) -> float:
@@ -136,8 +156,10 @@ def welch(first: ArrayLike, second: ArrayLike) -> float:
     return math.erfc(difference / error / math.sqrt(2))
 
 
-def benjamini_hochberg(p_values: Sequence[float], *, rate: float = 0.05) -> list[bool]:
+def benjamini_hochberg(p_values: Sequence[float], *, rate: float = 0.05, tests: int | None = None) -> list[bool]:
     """Which hypotheses stand when the false discovery rate is held at `rate` (Benjamini and Hochberg 1995).
+
+    `tests` is how many hypotheses there were, where those that looked hopeless are not listed: they still count.
 
     Raises:
         ValueError: A p-value lies outside [0, 1] or is NaN.
@@ -147,7 +169,7 @@ def benjamini_hochberg(p_values: Sequence[float], *, rate: float = 0.05) -> list
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     last = 0
     for rank, index in enumerate(order, start=1):
-        if p_values[index] <= rate * rank / len(p_values):
+        if p_values[index] <= rate * rank / max(tests or 0, len(p_values)):
             last = rank
     kept = set(order[:last])
     return [index in kept for index in range(len(p_values))]
@@ -156,6 +178,11 @@ def benjamini_hochberg(p_values: Sequence[float], *, rate: float = 0.05) -> list
 def format_count(n: int) -> str:
     """A count with thousands separators: 2,000."""
     return f"{n:,}"
+
+
+def format_pictures(n: int) -> str:
+    """A number of pictures in words: 1 picture, 2,000 pictures."""
+    return f"{format_count(n)} picture{'' if n == 1 else 's'}"
 
 
 def format_percent(rate: float, *, unit: bool = True) -> str:

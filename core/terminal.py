@@ -12,14 +12,16 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import RequestError
-from core.pipeline.request import Progress
 from core.statistics import format_number
+
+if TYPE_CHECKING:  # the pipeline brings torch along, which a table needs not wait for
+    from core.pipeline.request import Progress
 
 FORMATS = ("table", "csv", "json", "parquet")
 BAR_WIDTH = 24
@@ -35,7 +37,7 @@ class ProgressLine:
         """Write to `stream`, by default stderr, so that results on stdout stay clean."""
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
-        self._stage = ""
+        self._stage, self._ended = "", False
         self._written = 0.0
         self._open = False
 
@@ -45,11 +47,11 @@ class ProgressLine:
         fresh, ended = news.stage != self._stage, news.total > 0 and news.done >= news.total
         if self._live:
             self._draw(news, fresh=fresh)
-        elif fresh or ended or now - self._written >= QUIET_SECONDS:
+        elif fresh or news.message or (ended and not self._ended) or now - self._written >= QUIET_SECONDS:
             self._stream.write(progress_text(news, bar=False) + "\n")
             self._stream.flush()
             self._written = now
-        self._stage = news.stage
+        self._stage, self._ended = news.stage, ended
 
     def _draw(self, news: Progress, *, fresh: bool) -> None:
         if fresh:

@@ -218,7 +218,7 @@ def test_hidden_files_are_skipped_other_files_counted_and_odd_ones_tried(tmp_pat
     (tmp_path / "cow" / "no_suffix").write_bytes((tmp_path / "cow" / "a.png").read_bytes() + b" ")
     found = scan(tmp_path)
     assert [entry.relative_paths[0] for entry in found.entries] == ["cow/a.png", "cow/no_suffix"]
-    assert found.warnings == ["1 files that are no pictures were ignored (text, tables, code)"]
+    assert found.warnings == ["files that are no pictures (text, tables, code) were ignored: 1"]
 
 
 def test_files_that_cannot_be_read_are_failures_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_metadata_are_found_and_typed_by_column(tmp_path: Path) -> None:
         {"habitat": "meadow", "size": 0.25, "count": 3, "night": True, "zip": "007", "mixed": "1"},
         {"habitat": None, "size": 0.001, "count": 4, "night": False, "zip": "100", "mixed": "x"},
     ]
-    assert found.warnings[-1] == "1 rows of metadata.csv match no picture (first: cow/gone.png)"
+    assert found.warnings[-1] == "rows of metadata.csv that match no picture: 1 (first: cow/gone.png)"
 
 
 def test_a_label_column_labels_a_flat_folder(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_a_label_column_labels_a_flat_folder(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("\ufeffPath,Label\na.png,cow\n")
     found = scan(tmp_path, metadata=tmp_path / "labels.csv")
     assert [entry.label for entry in found.entries] == ["cow", None]
-    assert any("1 pictures have no label" in line for line in found.warnings)
+    assert any("pictures without a label" in line for line in found.warnings)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

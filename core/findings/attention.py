@@ -14,9 +14,9 @@ from core.findings.frame import Frame, Mask, literal, quoted
 from core.records import HIGH_SCORE
 from core.statistics import (
     benjamini_hochberg,
-    format_count,
     format_mean,
     format_percent,
+    format_pictures,
     format_rate,
     mean_interval,
     two_proportion,
@@ -76,7 +76,7 @@ class Habit:
 
 HABITS = (
     Habit("attention_border", "at the edge of the picture", "away from the edge", True),
-    Habit("attention_area", "spread over much of the picture", "on a small part of the picture", True),
+    Habit("attention_area", "at much of the picture", "at a small part of the picture", True),
     Habit("attention_x", "to the right", "to the left", False),
     Habit("attention_y", "towards the bottom", "towards the top", False),
 )
@@ -137,7 +137,7 @@ def idle_maps(frame: Frame) -> list[Finding]:
         return []
     sentence = (
         f"In {format_rate(value)} removing what the map marks costs the answer no more than removing a random "
-        f"region of the same size: in these {format_count(n)} pictures the map does not show the cause. On average the "
+        f"region of the same size: there the map does not show the cause ({format_pictures(n)}). On average the "
         f"marked region costs {format_percent(float(drop[known].mean()))} of probability, a random one "
         f"{format_percent(float(random[known].mean()))}."
     )

@@ -11,11 +11,11 @@ import numpy as np
 
 from core.findings.finding import Finding
 from core.findings.frame import Frame, literal, quoted
-from core.statistics import benjamini_hochberg, format_count, format_percent, format_rate, two_proportion, wilson
+from core.statistics import benjamini_hochberg, format_percent, format_pictures, format_rate, two_proportion, wilson
 
 SURE = 0.9
 LEAST_CONFUSED = 3
-DOUBTED = 0.05
+DOUBTED = 0.01
 MOST_PER_KIND = 5
 
 
@@ -30,7 +30,7 @@ def failures(frame: Frame) -> list[Finding]:
         Finding(
             "failures",
             0,
-            f"{format_count(mistakes)} pictures are answered wrong: {format_rate(value)}.",
+            f"The classifier is wrong on {format_pictures(mistakes)}: {format_rate(value)}.",
             value,
             None,
             frame.select("NOT correct"),
@@ -44,7 +44,7 @@ def failures(frame: Frame) -> list[Finding]:
     if count:
         share = wilson(count, mistakes)
         sentence = (
-            f"{format_rate(share)} of the mistakes are made with a confidence of 90% or more: {count:,} pictures."
+            f"{format_rate(share)} of the mistakes are made with a confidence of 90% or more: {format_pictures(count)}."
         )
         sql = frame.select("NOT correct", f"confidence >= {SURE}")
         found.append(Finding("failures", 0, sentence, share, None, sql, count, float(count)))
@@ -67,8 +67,11 @@ def confusions(frame: Frame) -> list[Finding]:
             rest_n = int(known.sum()) - of_label[label] - of_label.get(answer, 0)
             tested.append((label, answer, count, sum(others), rest_n))
     p_values = [two_proportion(count, of_label[label], rest, rest_n) for label, _, count, rest, rest_n in tested]
+    # Pairs were picked for their counts, so all that could have been picked are hypotheses.
+    family = len(of_label) * len(frame.values("prediction"))
     found: list[Finding] = []
-    for (label, answer, count, rest_k, rest_n), stands in zip(tested, benjamini_hochberg(p_values), strict=True):
+    stand = benjamini_hochberg(p_values, tests=family)
+    for (label, answer, count, rest_k, rest_n), stands in zip(tested, stand, strict=True):
         value, rest = wilson(count, of_label[label]), wilson(rest_k, rest_n)
         if not stands or (rest.known and value.value <= rest.value):
             continue
@@ -135,13 +138,13 @@ def wrong_labels(frame: Frame) -> list[Finding]:
         return []
     value = wilson(count, int(frame.judgeable.sum()))
     sentence = (
-        f"{format_count(count)} pictures are worth checking for a wrong label: {format_rate(value)}. The classifier is "
-        f"as sure of another class as it usually is of that class, and gives the label less than "
-        f"{format_percent(DOUBTED)}; flagging every mistake instead would mean {format_count(mistakes)} pictures."
+        f"Worth checking for a wrong label: {format_pictures(count)}, {format_rate(value)}. The classifier is as sure "
+        f"of another class as it usually is of that class, and gives the label less than {format_percent(DOUBTED)}. "
+        f"Checking every mistake instead would mean {format_pictures(mistakes)}."
     )
     seen = frame.masks(["NOT correct AND cell = 'wrong_high' AND " + condition])[0]
     if seen.any():
-        sentence += f" In {format_count(int(seen.sum()))} of them the judge says that it looked at the right thing."
+        sentence += f" In {int(seen.sum()):,} of them the judge says that it looked at the right thing."
     return [
         Finding("wrong_label", 0, sentence, value, None, frame.select("NOT correct", condition), count, 0.25 * count)
     ]

@@ -88,7 +88,7 @@ def _scan_folder(source: Path, table: Table | None) -> Scan:
     overruled = 0
     for path in _walk(source, source, failures, {source.resolve()}):
         if _is_other(path):
-            ignored += 1
+            ignored += table is None or path != table.file
             continue
         relative = clean(path.relative_to(source).as_posix())
         label, row = told.pop(normal_path(relative), (None, {}))
@@ -96,11 +96,11 @@ def _scan_folder(source: Path, table: Table | None) -> Scan:
         overruled += label is not None and folder is not None and label != folder
         candidates.append(_Candidate(path, relative, label if label is not None else folder, row))
     if ignored:
-        warnings.append(f"{ignored:,} files that are no pictures were ignored (text, tables, code)")
+        warnings.append(f"files that are no pictures (text, tables, code) were ignored: {ignored:,}")
     if table and told:
-        warnings.append(f"{len(told):,} rows of {table.file.name} match no picture (first: {next(iter(told))})")
+        warnings.append(f"rows of {table.file.name} that match no picture: {len(told):,} (first: {next(iter(told))})")
     if table and overruled:
-        warnings.append(f"{overruled:,} labels were taken from {table.file.name} and not from the folder names")
+        warnings.append(f"labels taken from {table.file.name} and not from the folder names: {overruled:,}")
     return _distinct(candidates, failures, warnings)
 
 
@@ -116,7 +116,7 @@ def _scan_list(listed: Table, table: Table | None) -> Scan:
         other_label, other = told.pop(relative, (None, {}))
         candidates.append(_Candidate(listed.file.parent / relative, relative, label or other_label, {**other, **row}))
     if table and told:
-        warnings.append(f"{len(told):,} rows of {table.file.name} match no picture (first: {next(iter(told))})")
+        warnings.append(f"rows of {table.file.name} that match no picture: {len(told):,} (first: {next(iter(told))})")
     return _distinct(candidates, failures, warnings)
 
 
@@ -176,7 +176,7 @@ def _distinct(candidates: list[_Candidate], failures: list[Failure], warnings: l
     entries = [_merge(image_id, group, warnings) for image_id, group in groups.items()]
     unlabelled = sum(entry.label is None for entry in entries)
     if labels and unlabelled:
-        warnings.append(f"{unlabelled:,} pictures have no label: they are explained but not counted as right or wrong")
+        warnings.append(f"pictures without a label, explained but not counted as right or wrong: {unlabelled:,}")
     return Scan(entries, sorted(labels), failures, warnings)
 
 

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from core import queries
 from core.queries import Connection
-from core.statistics import format_count, format_rate, weighted_rate, wilson
+from core.statistics import format_pictures, format_rate, weighted_rate, wilson
 
 FAILURES_SHOWN = 20
 
@@ -36,7 +36,10 @@ def facts(con: Connection, run: str) -> Facts:
     record = next(item for item in queries.runs(con) if item["run"] == run)
     settings = record["settings"]
     rows: list[tuple[str, str]] = [
-        ("Pictures", f"{format_count(counts.pictures)} of {PurePath(str(settings.get('images', 'unknown'))).name}"),
+        (
+            "Pictures",
+            f"{format_pictures(counts.pictures)} from {PurePath(str(settings.get('images', 'unknown'))).name}",
+        ),
         ("Classifier", _spec(str(settings.get("classifier", "unknown")))),
         ("Accuracy", format_rate(wilson(counts.correct, counts.labelled))),
     ]
@@ -46,13 +49,7 @@ def facts(con: Connection, run: str) -> Facts:
     if judged:
         share = weighted_rate([bool(row[0]) for row in judged], [float(row[1]) for row in judged])
         rows.append(("Right for the right reason", format_rate(share)))
-    rows.append(
-        (
-            "Judge",
-            f"{counts.judged:,} judged, {counts.abstained:,} abstained, {counts.judge_failed:,} failed, "
-            f"{counts.not_judged:,} not judged",
-        )
-    )
+    rows.append(("Judge", _judge(counts) if "judge" in record["fingerprints"] else "none in this run"))
     notes = [str(record["judge_note"])] if record.get("judge_note") else []
     if record["state"] != "done":
         notes.append(
@@ -61,6 +58,14 @@ def facts(con: Connection, run: str) -> Facts:
     found = queries.failures(con, run)
     listed = tuple((str(row["stage"]), str(row["path"]), str(row["reason"])) for row in found[:FAILURES_SHOWN])
     return Facts(run, tuple(rows), tuple(notes), listed, len(found))
+
+
+def _judge(counts: queries.RunCounts) -> str:
+    """All states of the judge: nothing is dropped."""
+    return (
+        f"{counts.judged:,} judged, {counts.abstained:,} abstained, {counts.judge_failed:,} failed, "
+        f"{counts.not_judged:,} not judged"
+    )
 
 
 def _spec(spec: str) -> str:

@@ -83,4 +83,5 @@ def escape(text: str) -> str:
     """Text that Markdown shows as it is: no markup, no HTML, one line."""
     flat = " ".join(text.split())
     safe = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]#|~!])", r"\\\1", safe)
+    # Brackets only where they could open a link, a definition or a box: an interval stays readable as text.
+    return re.sub(r"([\\`*_{}#|~!]|^\[|\](?=[(\[:]))", r"\\\1", safe)

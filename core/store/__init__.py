@@ -74,7 +74,10 @@ class Store:
                     return self._opened[1].cursor()
                 except duckdb.Error as error:  # the publisher may have removed it since CURRENT was read
                     if last_try or self._current() == name:
-                        raise StoreError(f"cannot open {self.folder / name}: {str(error).splitlines()[0]}") from error
+                        reason = str(error).splitlines()[0]
+                        raise StoreError(
+                            f"cannot open {self.folder / name}: {reason}; the next run makes it again from the shards"
+                        ) from error
         raise AssertionError("the last try returns or raises")
 
     def current_path(self) -> Path:
