@@ -80,6 +80,13 @@ def build_parser() -> Parser:
     summary.add_argument("--run", help="name of a run (default: the newest)")
     summary.add_argument("--out", type=Path, help="write X.md or X.html instead of printing")
 
+    trust = _command(commands, "faithfulness", _faithfulness, "how far to trust a run's maps: measured on a sample")
+    trust.add_argument("--run", help="name of a run (default: the newest)")
+    trust.add_argument("--sample", type=int, default=64, help="pictures measured (default 64)")
+    trust.add_argument("--masks", type=Path, help="CSV with columns path and mask: object masks, for energy inside")
+    trust.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    _format(trust)
+
     _format(_command(commands, "runs", _runs, "the runs in a store"))
     models = _command(
         commands, "models", _models, "what can be given as --classifier, --method, --vlm and --layer", store=False
@@ -119,7 +126,7 @@ def _run_options(run: Parser) -> None:
     run.add_argument("--no-vlm", action="store_true", help="run without a judge")
     run.add_argument("--protocol", choices=("calibrated", "paper"), default="calibrated")
     run.add_argument("--prompts", type=Path, metavar="FILE", help="your edited copy of a file of core/judge/prompts")
-    run.add_argument("--method", choices=METHODS, default="gradcam")
+    run.add_argument("--method", choices=(*METHODS, "auto"), default="gradcam", help="see whylook models")
     run.add_argument("--question", choices=QUESTIONS, default="predicted", help="the class a map explains")
     run.add_argument("--layer", help="dotted name of the target layer (default: the last one with a spatial map)")
     run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
@@ -230,6 +237,27 @@ def _summary(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise RequestError(f"cannot write {out}: {error.strerror}") from error
     print(f"written: {out}")
+    return 0
+
+
+def _faithfulness(arguments: argparse.Namespace) -> int:
+    from core import queries
+    from core.pipeline.trust import check_faithfulness
+    from core.store import Store
+    from core.terminal import ProgressLine, rows_table, write_table
+
+    store = _existing(Store(arguments.store))
+    run = _chosen_run(queries.runs(store.reader()), arguments.run)["run"]
+    line = ProgressLine()
+    try:
+        check_faithfulness(
+            store, run, sample=arguments.sample, masks=arguments.masks, device=arguments.device, progress=line
+        )
+    finally:
+        line.close()
+    found = queries.trust(store.reader(), run)
+    assert found is not None  # just measured
+    write_table(rows_table(found.rows(), ("measure", "value", "control", "better", "meaning")), arguments.format)
     return 0
 
 

@@ -46,6 +46,9 @@ TEXT = """--classifier SPEC
     gradient-shap         gradient SHAP (Lundberg & Lee 2017)
     feature-ablation      ablation of superpixels
 
+  auto
+    the cheap method and layer, of ten, whose maps best order the pixels of twelve of your pictures; it says why
+
 --question
   predicted             why this class? (the default)
   label                 what speaks for the label?

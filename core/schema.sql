@@ -34,6 +34,11 @@ CREATE TABLE judgements (
     score FLOAT, score_entropy FLOAT, distribution FLOAT[6], seconds FLOAT, weight DOUBLE
 );
 CREATE TABLE embeddings (fingerprint VARCHAR, image_id VARCHAR, vector FLOAT[384]);
+CREATE TABLE faithfulness (
+    fingerprint VARCHAR, image_id VARCHAR, morf FLOAT, lerf FLOAT, insertion FLOAT, road FLOAT,
+    morf_random FLOAT, insertion_random FLOAT, randomised FLOAT,
+    energy_inside FLOAT, energy_inside_flat FLOAT, energy_inside_edges FLOAT, pointing FLOAT
+);
 CREATE TABLE failures (run VARCHAR, attempt INTEGER, stage VARCHAR, image_id VARCHAR, path VARCHAR, reason VARCHAR);
 CREATE TABLE slices (name VARCHAR, sql VARCHAR, note VARCHAR, saved TIMESTAMP);
 CREATE TABLE findings (

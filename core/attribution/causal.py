@@ -79,17 +79,17 @@ def causal_check(
     infill = blurred(pictures)
     wanted = targets.to(classifier.device, torch.long)
     if before is None:
-        before = _probability(classifier, pictures, wanted)
+        before = probability(classifier, pictures, wanted)
     before = before.detach().float().cpu()
     region = _enlarged(attended, pictures)  # (B, 1, H, W) in 0..1
-    drop = before - _probability(classifier, torch.lerp(pictures, infill, region), wanted)
-    keep = _probability(classifier, torch.lerp(infill, pictures, region), wanted)
+    drop = before - probability(classifier, torch.lerp(pictures, infill, region), wanted)
+    keep = probability(classifier, torch.lerp(infill, pictures, region), wanted)
     random = torch.zeros_like(before)
     generators = [_generator(seed, one) for one in maps.cpu().numpy()]
     for _ in range(draws):
         moved = np.stack([_moved(one, generator) for one, generator in zip(attended, generators, strict=True)])
         without = torch.lerp(pictures, infill, _enlarged(moved, pictures))
-        random += (before - _probability(classifier, without, wanted)) / draws
+        random += (before - probability(classifier, without, wanted)) / draws
     return [
         CausalEffect(*(_number(value[index]) if there[index] else None for value in (drop, random, keep)))
         for index in range(batch.shape[0])
@@ -102,7 +102,7 @@ def _number(value: Tensor) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _probability(classifier: Explained, pictures: Tensor, targets: Tensor) -> Tensor:
+def probability(classifier: Explained, pictures: Tensor, targets: Tensor) -> Tensor:
     """Softmax probability (B,) of the target class, on the CPU."""
     with quiet(classifier.model), torch.no_grad(), Foreign("the model failed in the causal check"):
         output = classifier.model(pictures)

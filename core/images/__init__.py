@@ -6,5 +6,6 @@ file once for its hash and decodes none; `decode` reads one picture; nothing her
 
 from core.images.decoding import MAX_PIXELS, decode, thumbnail
 from core.images.folders import IMAGE_SUFFIXES, Scan, scan
+from core.images.lists import read_table
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "Scan", "decode", "scan", "thumbnail"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "Scan", "decode", "read_table", "scan", "thumbnail"]

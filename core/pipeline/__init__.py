@@ -5,6 +5,7 @@ Knows: the order of the stages, their fingerprints, when a run is done. Does not
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +16,10 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from core import images
-from core.classifier import Classifier, load_classifier
+from core.attribution import METHODS
+from core.classifier import Classifier, load_classifier, stack_by_shape
 from core.errors import ImageError, RequestError, StoreError, WhylookError
+from core.pipeline.choosing import choose_method
 from core.pipeline.explain import CAUSAL_DRAWS, CAUSAL_SEED, Todo, explain, read_picture
 from core.pipeline.journal import Journal
 from core.pipeline.request import (
@@ -42,13 +45,16 @@ BATCH_SIZE = {"cpu": 32, "mps": 64, "cuda": 128}
 JUDGE_BATCH_SIZE = 16
 MOST_THREADS = 8
 PROBES = 20
+PROBED = 12
+"""Pictures on which `--method auto` compares methods."""
 EXPLAIN_STAGES = ("images", "classifier", "attribution")
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """Everything a run needs before it touches the store."""
+    """Everything a run needs before it touches the store; `request` names a method where it asked for the best."""
 
+    request: RunRequest
     scan: images.Scan
     classifier: Classifier
     fingerprints: dict[str, str]
@@ -76,6 +82,7 @@ def run(request: RunRequest, *, progress: Callable[[Progress], None], stop: Call
     seconds: dict[str, float] = {}
     with ExitStack() as stack:
         loaded = _load(request, seconds=seconds, stack=stack, progress=progress)
+        request = loaded.request
         writer = stack.enter_context(store.open_for_writing())
         note = loaded.judging.judge.knows if loaded.judging else None
         name = writer.begin_run(
@@ -115,12 +122,15 @@ def _load(
         labels=scan.labels,
         device=request.device,
         layer=request.layer,
+        needs_layer=request.method not in METHODS or METHODS[request.method].needs != "model",
         probe=_first_picture(scan.entries),
     )
+    if request.method == "auto":
+        request, classifier = _choose(request, classifier, scan.entries, progress)
     marks = _explain_fingerprints(request, scan, classifier)
     judging = None if request.no_vlm else _load_judge(request, marks, stack)
     seconds["loading models"] = time.monotonic() - began
-    return _Loaded(scan, classifier, {**marks, **(judging.fingerprints if judging else {})}, judging)
+    return _Loaded(request, scan, classifier, {**marks, **(judging.fingerprints if judging else {})}, judging)
 
 
 def _first_picture(entries: Sequence[ImageEntry]) -> Image.Image | None:
@@ -129,6 +139,23 @@ def _first_picture(entries: Sequence[ImageEntry]) -> Image.Image | None:
         with suppress(ImageError):
             return read_picture(entry)
     return None
+
+
+def _choose(
+    request: RunRequest, classifier: Classifier, entries: Sequence[ImageEntry], progress: Callable[[Progress], None]
+) -> tuple[RunRequest, Classifier]:
+    """The method and layer for `--method auto`, by a probe of the first readable pictures of one size."""
+    progress(Progress("choosing the method", 0, 0))
+    tensors = []
+    for entry in entries[:PROBES]:
+        with suppress(ImageError):
+            tensors.append(classifier.transform(read_picture(entry)))
+    if not tensors:
+        raise RequestError("--method auto needs a picture that can be read among the first; take --method gradcam")
+    _, batch = max(stack_by_shape(tensors), key=lambda group: len(group[0]))
+    method, chosen, why = choose_method(classifier, batch[:PROBED])
+    noted = dataclasses.replace(chosen, notes=(*chosen.notes, why))
+    return dataclasses.replace(request, method=method, layer=chosen.layer), noted
 
 
 def _explain_fingerprints(request: RunRequest, scan: images.Scan, classifier: Classifier) -> dict[str, str]:

@@ -22,6 +22,7 @@ from core.queries.reads import (
     slice_stats,
 )
 from core.queries.search import Hit, SearchResult, search
+from core.queries.trust import Measure, Trust, trust
 from core.queries.user_sql import SqlResult, run_sql
 from core.sql_gate import SqlError
 
@@ -29,11 +30,13 @@ __all__ = [
     "Connection",
     "Group",
     "Hit",
+    "Measure",
     "RunCounts",
     "SearchResult",
     "SliceStats",
     "SqlError",
     "SqlResult",
+    "Trust",
     "columns",
     "confusion",
     "failures",
@@ -53,4 +56,5 @@ __all__ = [
     "search",
     "slice_stats",
     "thumbnails",
+    "trust",
 ]

@@ -28,6 +28,11 @@ _STATE = [("state", _TEXT), ("reason", _TEXT)]
 _STATISTICS = ("attention_area", "attention_entropy", "attention_border", "attention_x", "attention_y")
 _CAUSAL = ("causal_drop", "causal_drop_random", "causal_keep")
 
+FAITHFULNESS = (
+    ("morf", "lerf", "insertion", "road", "morf_random", "insertion_random", "randomised")
+    + ("energy_inside", "energy_inside_flat", "energy_inside_edges", "pointing")
+)  # fmt: skip
+
 SCHEMAS: dict[str, pa.Schema] = {
     "images": pa.schema(
         [*_KEY, ("path", _TEXT), ("paths", pa.list_(_TEXT)), ("label", _TEXT), ("width", _WHOLE), ("height", _WHOLE)]
@@ -46,6 +51,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         + [("distribution", _REALS), ("seconds", _REAL), ("weight", pa.float64())]
     ),
     "embeddings": pa.schema([*_KEY, ("vector", _REALS)]),
+    "faithfulness": pa.schema([*_KEY, *((name, _REAL) for name in FAITHFULNESS)]),
     "failures": pa.schema(
         [("run", _TEXT), ("attempt", _WHOLE), ("stage", _TEXT), ("image_id", _TEXT), ("path", _TEXT), ("reason", _TEXT)]
     ),

@@ -1,0 +1,249 @@
+"""How far to trust a method's maps on this model: what the prediction does when pixels go in the map's order.
+
+Knows: a model, a batch and its maps. Does not know: methods, files. The curves follow the softmax probability of the
+explained class, at `SHARES` of the pixels. Removed pixels take the picture's mean colour; insertion starts at the
+blurred picture, as in RISE (with one in-fill for both, it would be LeRF read backwards); ROAD imputes from neighbours.
+
+Curves: Samek et al. 2017 (arXiv 1509.06321) and Petsiuk et al. 2018 (arXiv 1806.07421); ROAD: Rong et al. 2022 (arXiv
+2202.00449); energy inside and pointing game: Wang et al. 2020 (arXiv 1910.01279), Zhang et al. 2016 (arXiv 1608.00507);
+parameter randomisation: Adebayo et al. 2018 (arXiv 1810.03292).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.linalg import spsolve
+from scipy.stats import rankdata
+from torch import Tensor, nn
+
+from core.attribution.causal import blurred, probability
+from core.attribution.head import Explained
+
+SHARES = tuple(step / 10 for step in range(11))
+"""Shares of the pixels removed along a curve."""
+ROAD_SHARES = (0.2, 0.4, 0.6, 0.8)
+ROAD_NOISE = 0.01
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """Figures of one picture; areas under curves in 0..1 (mean probability along the curve).
+
+    - morf: most relevant pixels removed first; lower is better.
+    - lerf: least relevant first; higher is better.
+    - insertion: into the blurred picture, most relevant first; higher is better.
+    - road: (lerf - morf) / 2 with removed pixels imputed from their neighbours; -0.5..0.5, higher is better.
+    - morf_random, insertion_random: the same for a random order: what any map must beat.
+    """
+
+    morf: float
+    lerf: float
+    insertion: float
+    road: float
+    morf_random: float
+    insertion_random: float
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the probability falls faster in the map's order than in the reverse."""
+        return self.morf < self.lerf
+
+
+def faithfulness(
+    classifier: Explained, batch: Tensor, maps: Tensor, targets: Tensor, *, seed: int = 0
+) -> list[Faithfulness]:
+    """Measure the maps (B, h, w) of a batch (B, C, H, W) for classes `targets` (B,); about 50 forwards of the batch.
+
+    Raises:
+        ModelError: the model raises.
+    """
+    pictures = batch.detach().to(classifier.device)
+    wanted = targets.to(classifier.device, torch.long)
+    relevance = F.interpolate(maps[:, None].float(), size=pictures.shape[-2:], mode="bilinear")[:, 0]
+    generator = torch.Generator().manual_seed(seed)
+    random = torch.rand(relevance.shape, generator=generator)
+    mean = pictures.mean(dim=(2, 3), keepdim=True).expand_as(pictures)
+
+    def area(first: Tensor, second: Tensor, order: Tensor) -> Tensor:
+        return _area(classifier, first, second, order, wanted)
+
+    figures = [
+        area(pictures, mean, relevance),
+        area(pictures, mean, -relevance),
+        area(blurred(pictures), pictures, relevance),
+        _road(classifier, pictures, relevance, wanted, seed=seed),
+        area(pictures, mean, random),
+        area(blurred(pictures), pictures, random),
+    ]
+    return [Faithfulness(*(float(figure[index]) for figure in figures)) for index in range(len(pictures))]
+
+
+def separation(classifier: Explained, batch: Tensor, maps: Tensor, targets: Tensor) -> Tensor:
+    """How well maps order the pixels: lerf - morf (B,) of each picture, on five points of the curves.
+
+    Raises:
+        ModelError: the model raises.
+    """
+    pictures = batch.detach().to(classifier.device)
+    wanted = targets.to(classifier.device, torch.long)
+    relevance = F.interpolate(maps[:, None].float(), size=pictures.shape[-2:], mode="bilinear")[:, 0]
+    mean = pictures.mean(dim=(2, 3), keepdim=True).expand_as(pictures)
+    least, most = (_area(classifier, pictures, mean, sign * relevance, wanted, SHARES[1:10:2]) for sign in (-1, 1))
+    return least - most
+
+
+def _area(
+    classifier: Explained,
+    first: Tensor,
+    second: Tensor,
+    order: Tensor,
+    targets: Tensor,
+    shares: Sequence[float] = SHARES,
+) -> Tensor:
+    """Mean probability (B,) while the pixels of `first` give way to those of `second`, largest `order` first."""
+    ranks = _ranks(order).to(first.device)[:, None]
+    curve = torch.stack(
+        [probability(classifier, torch.where(ranks < share, second, first), targets) for share in shares]
+    )
+    return torch.trapezoid(curve, torch.tensor(shares), dim=0) / (shares[-1] - shares[0])
+
+
+def _ranks(order: Tensor) -> Tensor:
+    """Place of each pixel (B, H, W) in falling order, as a share: 0 for the largest value."""
+    flat = order.flatten(1)
+    places = flat.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    return (places / flat.shape[1]).reshape(order.shape)
+
+
+def _road(classifier: Explained, pictures: Tensor, relevance: Tensor, targets: Tensor, *, seed: int) -> Tensor:
+    """ROAD (B,): half the mean difference between removing the least and the most relevant pixels."""
+    total = torch.zeros(len(pictures))
+    for share in ROAD_SHARES:
+        for sign in (1.0, -1.0):
+            gone = (_ranks(sign * relevance) < share).numpy()
+            imputed = torch.stack([
+                impute(picture, mask, seed=seed) for picture, mask in zip(pictures.cpu(), gone, strict=True)
+            ])  # fmt: skip
+            total -= sign * probability(classifier, imputed.to(pictures), targets)
+    return total / (2 * len(ROAD_SHARES))
+
+
+def impute(picture: Tensor, gone: NDArray[np.bool_], *, seed: int = 0) -> Tensor:
+    """A picture (C, H, W) whose pixels in `gone` (H, W) are the weighted mean of their neighbours, plus a little noise.
+
+    ROAD's noisy linear imputation: weight 1/6 for the four direct neighbours and 1/12 for the four diagonal ones.
+    """
+    height, width = gone.shape
+    number = np.full(gone.shape, -1)
+    number[gone] = np.arange(gone.sum())
+    known = picture.detach().float().numpy()  # (C, H, W)
+    rows, columns, values = [], [], []
+    right = np.zeros((int(gone.sum()), known.shape[0]))
+    diagonal = np.zeros(int(gone.sum()))
+    ys, xs = np.nonzero(gone)
+    for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)):
+        weight = 1 / 6 if dy == 0 or dx == 0 else 1 / 12
+        inside = (ys + dy >= 0) & (ys + dy < height) & (xs + dx >= 0) & (xs + dx < width)
+        here, there = np.nonzero(inside)[0], (ys[inside] + dy, xs[inside] + dx)
+        diagonal[here] += weight
+        other = number[there]
+        missing = other >= 0
+        rows.append(here[missing])
+        columns.append(other[missing])
+        values.append(np.full(int(missing.sum()), -weight))
+        right[here[~missing]] += weight * known[:, there[0][~missing], there[1][~missing]].T
+    size = len(diagonal)
+    rows.append(np.arange(size))
+    columns.append(np.arange(size))
+    values.append(diagonal)
+    system = coo_matrix((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), (size, size))
+    answer = spsolve(system.tocsc(), right).reshape(size, -1) if size else right
+    noise = np.random.default_rng(seed).normal(0, ROAD_NOISE, answer.shape)
+    filled = known.copy()
+    filled[:, ys, xs] = (answer + noise).T
+    return torch.from_numpy(filled)
+
+
+def energy_inside(map_: ArrayLike, mask: ArrayLike) -> float | None:
+    """Share of a map's (h, w) mass inside an object mask (H, W), 0..1; None where the map or the mask is empty."""
+    inside = np.asarray(mask, dtype=bool)
+    values = _enlarged(map_, inside.shape)
+    return float(values[inside].sum() / values.sum()) if values.sum() > 0 and inside.any() else None
+
+
+def pointing_game(map_: ArrayLike, mask: ArrayLike) -> bool:
+    """Whether the map's largest value, enlarged to the mask (H, W), lies inside it."""
+    inside = np.asarray(mask, dtype=bool)
+    values = _enlarged(map_, inside.shape)
+    return bool(inside.flat[int(values.argmax())])
+
+
+def _enlarged(map_: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    cells = torch.from_numpy(np.array(map_, dtype=np.float64))[None, None]
+    return np.asarray(F.interpolate(cells, size=shape, mode="bilinear")[0, 0].numpy())
+
+
+def edges(batch: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps (B, h, w) of an edge detector (Sobel), which knows nothing of the model: a control for any method."""
+    grey = batch.float().mean(dim=1, keepdim=True)
+    kernel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]], device=batch.device)
+    across = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="reflect"), torch.stack([kernel, kernel.T])[:, None])
+    strength = across.norm(dim=1)[:, None]  # (B, 1, H, W)
+    found = F.adaptive_avg_pool2d(strength, (int(size[0]), int(size[1])))[:, 0]
+    return (found / found.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)).cpu()
+
+
+def randomised(model: nn.Module, *, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
+    """Copies of a model with its layers re-drawn one after the other from the output to the input, four in all.
+
+    Yields (the last layer that was randomised, the model up to there); the same object, changed further each time.
+    """
+    changed = copy.deepcopy(model)
+    layers = [name for name, module in changed.named_modules() if _own_weights(module)][::-1]
+    stops = {max(0, round(len(layers) * share) - 1) for share in (0.25, 0.5, 0.75, 1.0)} | {0}
+    generator = torch.Generator().manual_seed(seed)
+    for index, name in enumerate(layers):
+        with torch.no_grad():
+            for parameter in changed.get_submodule(name).parameters(recurse=False):
+                drawn = torch.randn(parameter.shape, generator=generator)
+                spread = parameter.float().std().item() if parameter.numel() > 1 else 0.0
+                parameter.copy_(drawn * spread + (parameter.float().mean().item() if parameter.ndim == 1 else 0.0))
+        if index in stops:
+            yield name, changed
+
+
+def _own_weights(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters(recurse=False))
+
+
+def rank_correlation(first: ArrayLike, second: ArrayLike) -> float | None:
+    """Spearman's rank correlation of two maps of one size, -1..1; None where either is constant."""
+    ranks = [rankdata(np.asarray(map_, dtype=np.float64).ravel()) for map_ in (first, second)]
+    if any(one.std() == 0 for one in ranks):
+        return None
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+Explain = Callable[[nn.Module, Tensor], Tensor]
+"""Maps (B, h, w) of a batch by a given model."""
+
+
+def randomisation(
+    model: nn.Module, batch: Tensor, maps: Tensor, explain: Explain
+) -> list[tuple[str, list[float | None]]]:
+    """Cascading parameter randomisation: rank correlation of each picture's map with that of an ever more random model.
+
+    A map that explains the model loses its likeness; one that stays the same draws edges, not reasons.
+    """
+    return [
+        (name, [rank_correlation(one, other) for one, other in zip(maps, explain(changed, batch), strict=True)])
+        for name, changed in randomised(model)
+    ]
