@@ -27,6 +27,7 @@ CREATE TABLE attributions (
     fingerprint VARCHAR, image_id VARCHAR, state VARCHAR, reason VARCHAR,
     map FLOAT[], map_height INTEGER, map_width INTEGER,
     attention_area FLOAT, attention_entropy FLOAT, attention_border FLOAT, attention_x FLOAT, attention_y FLOAT,
+    attention_islands INTEGER, attention_agreement FLOAT,
     causal_drop FLOAT, causal_drop_random FLOAT, causal_keep FLOAT
 );
 CREATE TABLE judgements (
@@ -65,6 +66,7 @@ WITH joined AS (
            coalesce(p.probabilities[list_position(r.class_names, i.label)], p.label_probability) AS label_probability,
            j.score, j.score_entropy, j.state AS judge_state, j.description, j.justification, j.weight,
            a.attention_area, a.attention_entropy, a.attention_border, a.attention_x, a.attention_y,
+           a.attention_islands, a.attention_agreement,
            a.causal_drop, a.causal_drop_random, m.* EXCLUDE (fingerprint, image_id)
     FROM runs r
     JOIN images i ON i.fingerprint = r.images_fingerprint
@@ -78,10 +80,12 @@ SELECT run, image_id, path, label, prediction, correct, confidence, margin, labe
            CASE WHEN correct THEN 'correct' ELSE 'wrong' END || CASE WHEN score >= 2.5 THEN '_high' ELSE '_low' END
        END AS cell,
        score, score_entropy, judge_state, description, justification, weight,
-       attention_area, attention_entropy, attention_border, attention_x, attention_y, causal_drop, causal_drop_random,
+       attention_area, attention_entropy, attention_border, attention_x, attention_y,
+       attention_islands, attention_agreement, causal_drop, causal_drop_random,
        joined.* EXCLUDE (run, image_id, path, label, prediction, correct, confidence, margin, label_probability,
                          score, score_entropy, judge_state, description, justification, weight,
                          attention_area, attention_entropy, attention_border, attention_x, attention_y,
+                         attention_islands, attention_agreement,
                          causal_drop, causal_drop_random)
 FROM joined
 ORDER BY run, path;

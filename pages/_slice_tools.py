@@ -37,6 +37,8 @@ MEANING = {
     "attention_border": "share of attention on the outer ring, 0 to 1",
     "attention_x": "centre of attention from the left, 0 to 1",
     "attention_y": "centre of attention from the top, 0 to 1",
+    "attention_islands": "separate attended regions",
+    "attention_agreement": "agreement of two attribution methods, -1 to 1",
     "causal_drop": "probability lost when what it looked at is hidden",
     "causal_drop_random": "the same for an equally large random region",
 }

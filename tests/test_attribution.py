@@ -311,6 +311,7 @@ def test_statistics_of_a_map_in_one_corner() -> None:
             "attention_border": 1.0,
             "attention_x": 7.5 / 8,
             "attention_y": 0.5 / 4,
+            "attention_islands": 1,
         }
     )
 
@@ -323,6 +324,7 @@ def test_statistics_of_a_map_that_is_the_same_everywhere() -> None:
             "attention_border": 16 / 25,
             "attention_x": 0.5,
             "attention_y": 0.5,
+            "attention_islands": 1,
         }
     )
 
@@ -427,3 +429,10 @@ def test_the_causal_check_refuses_what_does_not_fit() -> None:
         causal_check(Given(Corner()), pictures(1), corner_map(0, 0)[None], torch.tensor([1]), draws=0)
     with pytest.raises(RequestError, match="do not fit"):
         causal_check(Given(Corner()), pictures(2), corner_map(0, 0)[None], torch.tensor([1, 1]))
+
+
+def test_islands_are_attended_regions_that_do_not_touch() -> None:
+    map_ = np.zeros((5, 5))
+    map_[0, 0] = map_[1, 1] = map_[4, 4] = map_[0, 4] = 1  # two touch by a corner
+    map_[2, 4] = 0.39
+    assert statistics(map_)["attention_islands"] == 3

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from core import queries
 from core.__main__ import main
 from core.attribution import attribute
+from core.attribution.attention import rank_correlation
 from core.attribution.faithfulness import (
     SHARES,
     edges,
@@ -27,7 +28,6 @@ from core.attribution.faithfulness import (
     impute,
     pointing_game,
     randomisation,
-    rank_correlation,
     separation,
 )
 from core.classifier.layouts import Layout

@@ -26,10 +26,10 @@ from core.store import STORE_VERSION, Store
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLES = {"runs", "images", "metadata", "predictions", "attributions", "judgements", "embeddings", "failures"}
-TABLES |= {"slices", "findings", "deck"}
+TABLES |= {"faithfulness", "slices", "findings", "deck"}
 COLUMNS = """run image_id path label prediction correct confidence margin label_probability cell score score_entropy
 judge_state description justification weight attention_area attention_entropy attention_border attention_x attention_y
-causal_drop causal_drop_random habitat night size"""
+attention_islands attention_agreement causal_drop causal_drop_random habitat night size"""
 
 
 def prediction(image_id: str, name: str = "cow") -> Prediction:

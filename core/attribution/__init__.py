@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.attribution.attention import ATTENDED, statistics
+from core.attribution.attention import ATTENDED, rank_correlation, statistics
+from core.attribution.cam import gradcam, layercam
 from core.attribution.causal import CausalEffect, causal_check
 from core.attribution.head import Explained, forward
 from core.attribution.interest import QUESTIONS, Interest, Question, interest
@@ -50,6 +51,8 @@ class BatchAttribution:
 
     `logits` (B, K) float32; `targets` (B,) class indices the maps explain; `maps` (B, h, w) float32 in 0..1, largest
     value 1, zero where there is none. `reasons[i]` says why picture i has no map, `errors[i]` why it has no prediction.
+    `agreement[i]` is the rank correlation, -1..1, of its Grad-CAM and its LayerCAM map, which cost nothing once there
+    is a gradient; None for methods without one.
     """
 
     logits: Tensor
@@ -57,6 +60,7 @@ class BatchAttribution:
     maps: Tensor
     reasons: list[str | None]
     errors: list[str | None]
+    agreement: list[float | None]
 
     @property
     def flat(self) -> list[bool]:
@@ -100,7 +104,15 @@ def attribute(
     errors = [None if fine else "the model returned logits that are not finite (NaN or infinite)" for fine in usable]
     reasons = [reason if fine else "no prediction to explain" for reason, fine in zip(reasons, usable, strict=True)]
     maps[~torch.tensor(usable)] = 0.0
-    return BatchAttribution(values.cpu(), seen.interest.targets.cpu(), maps, reasons, errors)
+    return BatchAttribution(values.cpu(), seen.interest.targets.cpu(), maps, reasons, errors, _agreement(seen))
+
+
+def _agreement(seen: Pass) -> list[float | None]:
+    """How alike a Grad-CAM and a LayerCAM map of each picture are; None where no gradient was taken."""
+    if "gradients" not in vars(seen):
+        return [None] * len(seen.batch)
+    two = [formula(seen.grid, seen.gradients).cpu().numpy() for formula in (gradcam, layercam)]
+    return [rank_correlation(*pair) for pair in zip(*two, strict=True)]
 
 
 def _predict(classifier: Explained, batch: Tensor, method: Method) -> Pass:

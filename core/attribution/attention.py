@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.ndimage import label
+from scipy.stats import rankdata
 
 ATTENDED = 0.4
 """Map value from which a cell counts as attended (the mask's edge, arXiv 2508.20227)."""
@@ -22,6 +24,7 @@ def statistics(map_: ArrayLike) -> dict[str, float | None]:
     - attention_border: sum of p over the outermost ring of cells; 0..1.
     - attention_x, attention_y: centre of mass sum p (column + 0.5) / w and sum p (row + 0.5) / h; 0 left and top,
       1 right and bottom.
+    - attention_islands: attended regions (v >= 0.4) that touch neither by a side nor by a corner; 1 or more.
 
     A map that is empty of mass or not finite has none of them: all None.
 
@@ -31,7 +34,14 @@ def statistics(map_: ArrayLike) -> dict[str, float | None]:
     values = np.asarray(map_, dtype=np.float64)
     if values.ndim != 2:
         raise ValueError(f"a map must have shape (h, w), got {values.shape}")
-    names = ("attention_area", "attention_entropy", "attention_border", "attention_x", "attention_y")
+    names = (
+        "attention_area",
+        "attention_entropy",
+        "attention_border",
+        "attention_x",
+        "attention_y",
+        "attention_islands",
+    )
     mass = float(values.sum()) if values.size else 0.0
     if not math.isfinite(mass) or mass <= 0 or float(values.min()) < 0:
         return dict.fromkeys(names)
@@ -45,5 +55,14 @@ def statistics(map_: ArrayLike) -> dict[str, float | None]:
         min(1.0, max(0.0, 1.0 - float(share[1:-1, 1:-1].sum()))),
         float((share.sum(axis=0) * (np.arange(width) + 0.5)).sum()) / width,
         float((share.sum(axis=1) * (np.arange(height) + 0.5)).sum()) / height,
+        int(label(values >= ATTENDED, structure=np.ones((3, 3)))[1]),
     )
     return dict(zip(names, numbers, strict=True))
+
+
+def rank_correlation(first: ArrayLike, second: ArrayLike) -> float | None:
+    """Spearman's rank correlation of two maps of one size, -1..1; None where either is constant."""
+    ranks = [rankdata(np.asarray(map_, dtype=np.float64).ravel()) for map_ in (first, second)]
+    if any(one.std() == 0 for one in ranks):
+        return None
+    return float(np.corrcoef(*ranks)[0, 1])

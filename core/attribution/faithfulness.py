@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import spsolve
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
+from core.attribution.attention import rank_correlation
 from core.attribution.causal import blurred, probability
 from core.attribution.head import Explained
 
@@ -222,14 +222,6 @@ def randomised(model: nn.Module, *, seed: int = 0) -> Iterator[tuple[str, nn.Mod
 
 def _own_weights(module: nn.Module) -> bool:
     return any(True for _ in module.parameters(recurse=False))
-
-
-def rank_correlation(first: ArrayLike, second: ArrayLike) -> float | None:
-    """Spearman's rank correlation of two maps of one size, -1..1; None where either is constant."""
-    ranks = [rankdata(np.asarray(map_, dtype=np.float64).ravel()) for map_ in (first, second)]
-    if any(one.std() == 0 for one in ranks):
-        return None
-    return float(np.corrcoef(*ranks)[0, 1])
 
 
 Explain = Callable[[nn.Module, Tensor], Tensor]

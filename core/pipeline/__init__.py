@@ -100,9 +100,8 @@ def run(request: RunRequest, *, progress: Callable[[Progress], None], stop: Call
             # Whatever happened, readers see what was finished; a second error must not hide the first.
             with suppress(WhylookError) if state == "failed" else ExitStack():
                 counts = _finish(loaded, journal, state=state, note=note)
-    return RunOutcome(
-        name, state, counts, tuple(journal.failures), seconds, (*loaded.scan.warnings, *loaded.classifier.notes)
-    )
+    warnings = (*loaded.scan.warnings, *loaded.classifier.notes, *([note] if note else ()))
+    return RunOutcome(name, state, counts, tuple(journal.failures), seconds, warnings)
 
 
 def _load(

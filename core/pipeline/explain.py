@@ -251,7 +251,11 @@ def _attributions(
         effects = [None]
     for i, effect in zip(mapped, effects, strict=True):
         row = answer.maps[i].numpy().copy()  # (h, w)
-        figures = {**statistics(row), **(vars(effect) if effect is not None else {})}
+        figures = {
+            **statistics(row),
+            "attention_agreement": answer.agreement[i],
+            **(vars(effect) if effect is not None else {}),
+        }
         results.attributions.append(Attribution(group[i].entry.image_id, "ok", None, row, **figures))
 
 

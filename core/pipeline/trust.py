@@ -21,7 +21,7 @@ from core.attribution.faithfulness import edges, energy_inside, faithfulness, po
 from core.classifier import Classifier, load_classifier, stack_by_shape
 from core.errors import ImageError, RequestError
 from core.pipeline.explain import read_picture
-from core.pipeline.request import Progress, RunRequest, fingerprint, request_from_settings
+from core.pipeline.request import VERSIONS, Progress, RunRequest, fingerprint, request_from_settings
 from core.records import ImageEntry
 from core.store import Store
 
@@ -64,7 +64,10 @@ def check_faithfulness(
         request.classifier, weights=request.weights, classes=request.classes, labels=_labels(request), device=device,
         layer=request.layer, needs_layer=METHODS[request.method].needs != "model",
     )  # fmt: skip
-    if fingerprint("classifier", "1", classifier.fingerprint) != record["fingerprints"]["classifier"]:
+    if (
+        fingerprint("classifier", VERSIONS["classifier"], classifier.fingerprint)
+        != record["fingerprints"]["classifier"]
+    ):
         raise RequestError(f"the classifier {request.classifier} is not the one of run {run} any more; run it again")
     entries = _sample(request, store, run, sample)
     objects = _object_masks(masks) if masks else {}

@@ -27,6 +27,7 @@ SAMPLE_COLUMNS = (
     ("run", "image_id", "path", "label", "prediction", "correct", "confidence", "margin", "label_probability", "cell")
     + ("score", "score_entropy", "judge_state", "description", "justification", "weight")
     + ("attention_area", "attention_entropy", "attention_border", "attention_x", "attention_y")
+    + ("attention_islands", "attention_agreement")
     + ("causal_drop", "causal_drop_random")
 )
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {

@@ -26,7 +26,7 @@ _TEXT, _REAL, _WHOLE, _REALS = pa.string(), pa.float32(), pa.int32(), pa.list_(p
 _KEY = [("fingerprint", _TEXT), ("image_id", _TEXT)]
 _STATE = [("state", _TEXT), ("reason", _TEXT)]
 _STATISTICS = ("attention_area", "attention_entropy", "attention_border", "attention_x", "attention_y")
-_CAUSAL = ("causal_drop", "causal_drop_random", "causal_keep")
+_CHECKS = ("attention_agreement", "causal_drop", "causal_drop_random", "causal_keep")
 
 FAITHFULNESS = (
     ("morf", "lerf", "insertion", "road", "morf_random", "insertion_random", "randomised")
@@ -44,7 +44,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "attributions": pa.schema(
         [*_KEY, *_STATE, ("map", _REALS), ("map_height", _WHOLE), ("map_width", _WHOLE)]
-        + [(name, _REAL) for name in (*_STATISTICS, *_CAUSAL)]
+        + [("attention_islands", _WHOLE), *((name, _REAL) for name in (*_STATISTICS, *_CHECKS))]
     ),
     "judgements": pa.schema(
         [*_KEY, *_STATE, ("description", _TEXT), ("justification", _TEXT), ("score", _REAL), ("score_entropy", _REAL)]
