@@ -59,8 +59,8 @@ class RunRequest:
                 "--no-vlm and --prompts contradict each other: without a judge there is nobody to prompt"
             )
         if not self.no_vlm and not (self.vlm and self.mmproj):
-            missing = "--mmproj" if self.vlm else "--vlm" if self.mmproj else "--vlm and --mmproj"
-            raise RequestError(f"{missing} is missing: the judge needs both GGUF files, or say --no-vlm")
+            missing = "--mmproj is" if self.vlm else "--vlm is" if self.mmproj else "--vlm and --mmproj are"
+            raise RequestError(f"{missing} missing: the judge needs both GGUF files, or say --no-vlm")
         if not self.images.exists():
             raise RequestError(f"no such folder or list of pictures: {self.images}")
         files = {
@@ -73,8 +73,9 @@ class RunRequest:
         }
         for option, path in files.items():
             if path is not None and not path.is_file():
-                raise RequestError(f"{option}: no such file: {path}")
-        for option, number in (("--batch-size", self.batch_size), ("--judge-batch-size", self.judge_batch_size)):
+                raise RequestError(f"{option}: {'a folder, not a file' if path.is_dir() else 'no such file'}: {path}")
+        numbers = {"--batch-size": self.batch_size, "--judge-batch-size": self.judge_batch_size}
+        for option, number in (numbers | {"--threads": self.threads}).items():
             if number is not None and number < 1:
                 raise RequestError(f"{option} must be 1 or more, got {number}")
 
