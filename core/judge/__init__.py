@@ -4,5 +4,6 @@ Knows: prompts, protocols, llama.cpp batches, score distributions. Does not know
 """
 
 from core.judge.judge import Judge, load_judge
+from core.judge.url import UrlJudge, load_url_judge
 
-__all__ = ["Judge", "load_judge"]
+__all__ = ["Judge", "UrlJudge", "load_judge", "load_url_judge"]

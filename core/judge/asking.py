@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.judge import prompts as forms
 from core.judge.prompts import ChatTemplate, Prompts
+from core.records import Judgement, JudgeRequest
 
 MAX_TEXT_TOKENS = 96
 """A description or justification longer than this has gone astray; it is recorded as failed."""
@@ -124,3 +125,16 @@ def read(asked: Sequence[Line], prompts: Prompts) -> Reading:
         return Reading("ok", None, description, justification, tuple(float(value == digit) for value in range(6)))
     mean = np.mean(each, axis=0)
     return Reading("ok", None, description, justification, tuple(float(p) for p in mean))
+
+
+def judgement(request: JudgeRequest, asked: Sequence[Line], prompts: Prompts, *, seconds: float) -> Judgement:
+    """The record of one picture from its lines: state, words, expected score, entropy and distribution."""
+    reading = read(asked, prompts)
+    score = entropy = None
+    if reading.distribution is not None:
+        p = np.asarray(reading.distribution)
+        score, entropy = float(p @ np.arange(6)), max(0.0, float(-(p[p > 0] * np.log(p[p > 0])).sum()))
+    return Judgement(
+        request.image_id, reading.state, reading.reason, reading.description, reading.justification, score, entropy,
+        reading.distribution, seconds,
+    )  # fmt: skip

@@ -22,7 +22,7 @@ import psutil
 from numpy.typing import NDArray
 
 from core.errors import JudgeError, RequestError
-from core.judge.asking import MAX_TEXT_TOKENS, Line, Step, lines, read, read_score
+from core.judge.asking import MAX_TEXT_TOKENS, Line, Step, judgement, lines, read_score
 from core.judge.native import Native
 from core.judge.placing import Placer
 from core.judge.prompts import MARKER, ChatTemplate, Prompts, Protocol, load_prompts
@@ -151,7 +151,7 @@ class Judge:
         self._work(deque(asked.values()), self.batch_size)
         seconds = (time.perf_counter() - start) / max(len(asked), 1)
         return [
-            self._judgement(asked[index], seconds)
+            judgement(request, asked[index].lines, self._prompts, seconds=seconds)
             if index in asked
             else Judgement(request.image_id, "abstained", request.abstain_reason)
             for index, request in enumerate(requests)
@@ -245,17 +245,6 @@ class Judge:
         line.steps.pop(0)
         line.written, line.count = b"", 0
         return [token, *self._native.continuation(line.steps.pop(0).text)] if line.steps else []
-
-    def _judgement(self, asked: _Asked, seconds: float) -> Judgement:
-        reading = read(asked.lines, self._prompts)
-        score = entropy = None
-        if reading.distribution is not None:
-            p = np.asarray(reading.distribution)
-            score, entropy = float(p @ np.arange(6)), float(-(p[p > 0] * np.log(p[p > 0])).sum())
-        return Judgement(
-            asked.request.image_id, reading.state, reading.reason, reading.description, reading.justification,
-            score, entropy, reading.distribution, seconds,
-        )  # fmt: skip
 
     def close(self) -> None:
         """Free the model."""

@@ -275,7 +275,7 @@ class _Batch:
         self._ones, self._logits = np.ones(size, np.int32), np.zeros(size, np.int8)
         self._sequences = self._sequence.ctypes.data + 4 * np.arange(size, dtype=np.uint64)  # one pointer per token
         self._native = llama.llama_batch()
-        columns = {
+        columns: dict[str, tuple[Any, Any]] = {
             "token": (self._token, ctypes.c_int32),
             "pos": (self._position, ctypes.c_int32),
             "n_seq_id": (self._ones, ctypes.c_int32),
