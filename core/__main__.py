@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from core.catalogue import METHODS, QUESTIONS
+from core.catalogue import METHODS, PRECISIONS, QUESTIONS
 from core.errors import RequestError, WhylookError
 
 DEMO = Path(__file__).resolve().parent.parent / "data" / "demo"
@@ -129,6 +129,7 @@ def _run_options(run: Parser) -> None:
     run.add_argument("--method", choices=(*METHODS, "auto"), default="gradcam", help="see whylook models")
     run.add_argument("--question", choices=QUESTIONS, default="predicted", help="the class a map explains")
     run.add_argument("--layer", help="dotted name of the target layer (default: the last one with a spatial map)")
+    run.add_argument("--precision", choices=(*PRECISIONS, "auto"), default="fp32", help="auto: the fastest that agrees")
     run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     run.add_argument("--batch-size", type=int, help="pictures per batch")
     run.add_argument("--judge-batch-size", type=int, help="pictures the judge gets at a time")

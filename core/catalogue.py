@@ -13,6 +13,7 @@ METHODS = (
     "ablationcam", "rollout", "attention-gradient", "occlusion", "integrated-gradients", "gradient-shap", "deeplift",
     "guided-gradcam", "feature-ablation",
 )  # fmt: skip
+PRECISIONS = ("fp32", "channels-last", "bf16")
 QUESTIONS = ("predicted", "label", "runner-up", "contrast")
 """Names that core.attribution knows (a test compares them), without the seconds it takes to load torch."""
 
@@ -54,6 +55,9 @@ TEXT = """--classifier SPEC
   label                 what speaks for the label?
   runner-up             what speaks for the second most probable class?
   contrast              why this class and not the label, or, where it is right, not the runner-up?
+
+--precision
+  fp32 (the default), channels-last, bf16; auto takes the fastest whose predictions and maps agree with fp32 on a probe
 
 --layer NAME
   whylook models layers SPEC lists the layers that it may name and marks the one that is taken without it

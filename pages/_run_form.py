@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from core.catalogue import METHODS, QUESTIONS
+from core.catalogue import METHODS, PRECISIONS, QUESTIONS
 from core.errors import RequestError
 from pages._launch import ROOT
 from pages._shared import store_folder
@@ -26,8 +26,8 @@ NO_JUDGE, DEMO_JUDGE, OWN_JUDGE = "No judge", "The demo judge", "My own GGUF fil
 
 def defaults(settings: dict[str, Any]) -> dict[str, str]:
     """What the form shows at first: the chosen run's settings, else the demo."""
-    names = ("images", "classifier", "weights", "classes", "metadata", "vlm", "mmproj", "layer", "method", "question",
-             "protocol", "prompts")  # fmt: skip
+    names = ("images", "classifier", "weights", "classes", "metadata", "vlm", "mmproj", "layer", "method", "question")
+    names += ("precision", "protocol", "prompts")
     known = {name: str(settings.get(name) or "") for name in names}
     if not known["images"]:
         known["images"] = str(DEMO / "evaluation")
@@ -89,7 +89,8 @@ def _judge_files(judge: str | None, start: dict[str, str]) -> tuple[Path | None,
 
 def _more(start: dict[str, str]) -> dict[str, Any]:
     left, right = st.columns(2)
-    methods = list(METHODS)
+    methods = [*METHODS, "auto"]
+    precisions = [*PRECISIONS, "auto"]
     protocols = ["calibrated", "paper"]
     devices = ["auto", "cpu", "cuda", "mps"]
     method = left.selectbox("Method", methods, index=_index(methods, start["method"]))
@@ -97,6 +98,7 @@ def _more(start: dict[str, str]) -> dict[str, Any]:
     question = left.selectbox("Question", questions, index=_index(questions, start["question"]), help=WHY)
     protocol = right.selectbox("Protocol", protocols, index=_index(protocols, start["protocol"]))
     device = left.selectbox("Device", devices)
+    precision = left.selectbox("Precision", precisions, index=_index(precisions, start["precision"]))
     layer = right.text_input("Target layer", start["layer"], placeholder="the last convolution")
     return {
         "weights": _path(left.text_input("Weights", start["weights"], placeholder="safetensors or state dict")),
@@ -107,6 +109,7 @@ def _more(start: dict[str, str]) -> dict[str, Any]:
         "question": question,
         "protocol": protocol,
         "device": device,
+        "precision": precision,
         "layer": layer.strip() or None,
     }
 

@@ -270,10 +270,10 @@ def test_an_app_open_to_other_machines_starts_no_runs(monkeypatch: pytest.Monkey
 
 
 def test_the_methods_named_without_torch_are_exactly_those_of_core() -> None:
-    from core import attribution, catalogue
+    from core import attribution, catalogue, classifier
 
     assert sorted(attribution.METHODS) == sorted(catalogue.METHODS)
-    assert attribution.QUESTIONS == catalogue.QUESTIONS
+    assert attribution.QUESTIONS == catalogue.QUESTIONS and classifier.PRECISIONS == catalogue.PRECISIONS
 
 
 def test_user_text_in_markdown_is_literal() -> None:

@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from PIL import Image
 
 from core import images
 from core.attribution import METHODS
-from core.classifier import Classifier, load_classifier, stack_by_shape
+from core.classifier import Classifier, Precision, load_classifier, set_precision, stack_by_shape
 from core.errors import ImageError, RequestError, StoreError, WhylookError
-from core.pipeline.choosing import choose_method
+from core.pipeline.choosing import choose_method, choose_precision
 from core.pipeline.explain import CAUSAL_DRAWS, CAUSAL_SEED, Todo, explain, read_picture
 from core.pipeline.journal import Journal
 from core.pipeline.request import (
@@ -31,6 +31,7 @@ from core.pipeline.request import (
     RunState,
     fingerprint,
     listing_fingerprint,
+    prediction_fingerprint,
     request_from_settings,
 )
 from core.records import ImageEntry
@@ -46,7 +47,7 @@ JUDGE_BATCH_SIZE = 16
 MOST_THREADS = 8
 PROBES = 20
 PROBED = 12
-"""Pictures on which `--method auto` compares methods."""
+"""Pictures on which `auto` compares."""
 EXPLAIN_STAGES = ("images", "classifier", "attribution")
 
 
@@ -124,8 +125,9 @@ def _load(
         needs_layer=request.method not in METHODS or METHODS[request.method].needs != "model",
         probe=_first_picture(scan.entries),
     )
-    if request.method == "auto":
+    if "auto" in (request.method, request.precision):
         request, classifier = _choose(request, classifier, scan.entries, progress)
+    set_precision(classifier.model, cast(Precision, request.precision), classifier.device)
     marks = _explain_fingerprints(request, scan, classifier)
     judging = None if request.no_vlm else _load_judge(request, marks, stack)
     seconds["loading models"] = time.monotonic() - began
@@ -143,24 +145,32 @@ def _first_picture(entries: Sequence[ImageEntry]) -> Image.Image | None:
 def _choose(
     request: RunRequest, classifier: Classifier, entries: Sequence[ImageEntry], progress: Callable[[Progress], None]
 ) -> tuple[RunRequest, Classifier]:
-    """The method and layer for `--method auto`, by a probe of the first readable pictures of one size."""
-    progress(Progress("choosing the method", 0, 0))
+    """What `auto` stands for, by a probe of the first readable pictures of one size."""
+    progress(Progress("choosing what auto means", 0, 0))
     tensors = []
     for entry in entries[:PROBES]:
         with suppress(ImageError):
             tensors.append(classifier.transform(read_picture(entry)))
     if not tensors:
-        raise RequestError("--method auto needs a picture that can be read among the first; take --method gradcam")
+        raise RequestError(
+            "auto needs a picture that can be read among the first; say --method gradcam --precision fp32"
+        )
     _, batch = max(stack_by_shape(tensors), key=lambda group: len(group[0]))
-    method, chosen, why = choose_method(classifier, batch[:PROBED])
-    noted = dataclasses.replace(chosen, notes=(*chosen.notes, why))
-    return dataclasses.replace(request, method=method, layer=chosen.layer), noted
+    if request.method == "auto":
+        method, classifier, why = choose_method(classifier, batch[:PROBED])
+        classifier = dataclasses.replace(classifier, notes=(*classifier.notes, why))
+        request = dataclasses.replace(request, method=method, layer=classifier.layer)
+    if request.precision == "auto":
+        precision, why = choose_precision(classifier, batch[:PROBED], method=request.method)
+        classifier = dataclasses.replace(classifier, notes=(*classifier.notes, why))
+        request = dataclasses.replace(request, precision=precision)
+    return request, classifier
 
 
 def _explain_fingerprints(request: RunRequest, scan: images.Scan, classifier: Classifier) -> dict[str, str]:
     """One fingerprint per stage of the first pass; each holds that of the stage whose results it reads."""
     listed = listing_fingerprint(scan.entries)
-    predicted = fingerprint("classifier", VERSIONS["classifier"], classifier.fingerprint)
+    predicted = prediction_fingerprint(classifier.fingerprint, request.precision)
     labels = listed if request.question in ("label", "contrast") else None  # maps that depend on labels
     asked = (request.method, request.question, labels, classifier.layer, CAUSAL_DRAWS, CAUSAL_SEED)
     attributed = fingerprint("attribution", VERSIONS["attribution"], predicted, asked)

@@ -40,6 +40,7 @@ class RunRequest:
     method: str = "gradcam"
     question: Question = "predicted"
     layer: str | None = None
+    precision: str = "fp32"
     device: str = "auto"
     store: Path = Path("whylook-store")
     batch_size: int | None = None
@@ -94,7 +95,7 @@ class RunRequest:
             words.append("--no-vlm")
         defaults = {item.name: item.default for item in fields(self)}
         names = ("weights", "classes", "metadata", "vlm", "mmproj", "protocol", "prompts", "method", "question",
-                 "layer", "device")  # fmt: skip
+                 "layer", "precision", "device")  # fmt: skip
         for name in names:
             value = getattr(self, name)
             if value is not None and value != defaults[name]:
@@ -151,6 +152,11 @@ def fingerprint(*parts: object) -> str:
     """Hash of anything JSON can hold, 32 hex characters; the order of keys does not matter."""
     text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def prediction_fingerprint(classifier: str, precision: str) -> str:
+    """Identity of predictions: the classifier's, and the precision in which it computes."""
+    return fingerprint("classifier", VERSIONS["classifier"], classifier, *([precision] if precision != "fp32" else []))
 
 
 def listing_fingerprint(entries: Sequence[ImageEntry]) -> str:

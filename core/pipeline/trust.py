@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,10 +18,10 @@ from torch import Tensor
 from core import images, queries
 from core.attribution import METHODS, attribute
 from core.attribution.faithfulness import edges, energy_inside, faithfulness, pointing_game, randomisation
-from core.classifier import Classifier, load_classifier, stack_by_shape
+from core.classifier import Classifier, Precision, load_classifier, set_precision, stack_by_shape
 from core.errors import ImageError, RequestError
 from core.pipeline.explain import read_picture
-from core.pipeline.request import VERSIONS, Progress, RunRequest, fingerprint, request_from_settings
+from core.pipeline.request import Progress, RunRequest, prediction_fingerprint, request_from_settings
 from core.records import ImageEntry
 from core.store import Store
 
@@ -64,11 +64,9 @@ def check_faithfulness(
         request.classifier, weights=request.weights, classes=request.classes, labels=_labels(request), device=device,
         layer=request.layer, needs_layer=METHODS[request.method].needs != "model",
     )  # fmt: skip
-    if (
-        fingerprint("classifier", VERSIONS["classifier"], classifier.fingerprint)
-        != record["fingerprints"]["classifier"]
-    ):
+    if prediction_fingerprint(classifier.fingerprint, request.precision) != record["fingerprints"]["classifier"]:
         raise RequestError(f"the classifier {request.classifier} is not the one of run {run} any more; run it again")
+    set_precision(classifier.model, cast(Precision, request.precision), classifier.device)
     entries = _sample(request, store, run, sample)
     objects = _object_masks(masks) if masks else {}
     rows: list[dict[str, Any]] = []

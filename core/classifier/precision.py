@@ -1,0 +1,70 @@
+"""How a network computes: in fp32, with its channels last in memory, or so and in bf16 where that loses nothing.
+
+Knows: PyTorch's autocast and memory formats. Does not know: pictures, attribution. The network stays what it is,
+with the same layers; two hooks on it switch what happens while it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import RequestError
+
+Precision = Literal["fp32", "channels-last", "bf16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bf16 faster than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        amx, avx = torch.cpu._is_amx_tile_supported(), torch.cpu._is_avx512_bf16_supported()
+        return bool(amx or avx)
+    return False
+
+
+def set_precision(model: nn.Module, precision: Precision, device: torch.device) -> Callable[[], None]:
+    """Let a network run in a precision from now on; returns what takes that back.
+
+    Raises:
+        RequestError: no such precision, or TorchScript, which runs as it was saved.
+    """
+    if precision not in PRECISIONS:
+        raise RequestError(f"no precision {precision!r}; there are: {', '.join(PRECISIONS)}, auto")
+    if precision == "fp32":
+        return lambda: None
+    if isinstance(model, torch.jit.ScriptModule):
+        raise RequestError("a TorchScript file runs in the precision it was saved in; leave --precision out")
+    model.to(memory_format=torch.channels_last)
+    entered: list[torch.autocast] = []
+
+    def begin(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        if precision == "bf16":
+            context = torch.autocast(device.type, torch.bfloat16)
+            context.__enter__()  # type: ignore[no-untyped-call]
+            entered.append(context)
+        return tuple(_channels_last(one) for one in inputs)
+
+    def end(module: nn.Module, inputs: Any, output: Any) -> None:
+        if entered:
+            entered.pop().__exit__(None, None, None)
+
+    handles = [model.register_forward_pre_hook(begin), model.register_forward_hook(end, always_call=True)]
+
+    def undo() -> None:
+        for handle in handles:
+            handle.remove()
+        model.to(memory_format=torch.contiguous_format)
+
+    return undo
+
+
+def _channels_last(value: Any) -> Any:
+    if isinstance(value, Tensor) and value.ndim == 4:
+        return value.contiguous(memory_format=torch.channels_last)
+    return value
