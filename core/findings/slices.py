@@ -6,6 +6,7 @@ Does not know: how sentences are ranked against other kinds.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -128,7 +129,7 @@ def context_shortcuts(frame: Frame) -> list[Finding]:
     """Metadata values that pull other classes towards one answer: the model may read the context, not the object.
 
     An association, so a suspicion only: reported where other classes are given that answer more often inside the
-    context, and the class itself is recognised no less often there.
+    context, where that does not hang on one look-alike class, and where the class itself is recognised no less often.
     """
     metadata = metadata_conditions(frame)
     found: list[tuple[float, Finding]] = []
@@ -142,7 +143,8 @@ def context_shortcuts(frame: Frame) -> list[Finding]:
         ]
     hits = {name: frame.is_value("prediction", name) for name in candidates}
     for name, items in candidates.items():
-        for item in distinct(confirmed(items, hits[name], frame.half), hits[name]):
+        kept = [item for item in confirmed(items, hits[name], frame.half) if _pulls_several(frame, item, hits[name])]
+        for item in distinct(kept, hits[name]):
             found.append((excess(item, hits[name]), _shortcut(frame, item, hits[name])))
     found.sort(key=lambda pair: -pair[0])
     return [finding for _, finding in found[:MOST_SHORTCUTS]]
@@ -155,6 +157,15 @@ def _recognised_there(frame: Frame, name: str, item: Condition) -> bool:
     if not inside.any() or not outside.any():
         return bool(inside.any())
     return float(frame.correct[inside].mean()) >= float(frame.correct[outside].mean())
+
+
+def _pulls_several(frame: Frame, item: Candidate, hits: Mask) -> bool:
+    """Whether the excess remains without the class that gives most of it: else the two merely look alike."""
+    labels = frame.columns["label"]
+    commonest = Counter(labels[item.inside & hits]).most_common(1)[0][0]
+    others = np.asarray(labels != commonest, dtype=bool)
+    rest = Candidate(item.conditions, item.inside & others, tuple(side & others for side in item.outside))
+    return excess_p(rest, hits, np.ones_like(others)) < PROPOSE_P
 
 
 def _shortcut(frame: Frame, item: Candidate, hits: Mask) -> Finding:
