@@ -20,7 +20,7 @@ from typing import IO
 
 TYPED = (
     "{{ bos_token }}{% for message in messages %}<|{{ message.role }}|>{% for part in message.content %}{{ part.text }}"
-    "{% if not loop.last %}\n{% endif %}{% endfor %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    "{{ '\\n' if not loop.last }}{% endfor %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 """The demo judge's chat template for content in parts, which is what servers are sent."""
 
