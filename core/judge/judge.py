@@ -14,6 +14,8 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from os.path import commonprefix
 from pathlib import Path
 from types import TracebackType
 
@@ -34,6 +36,8 @@ MAX_SIDE = 448
 MAX_BATCH = 16
 MEMORY_SHARE = 0.25
 """Share of the free memory that the judge's context may take."""
+LEAST_SHARED = 8
+"""Tokens two questions must have in common to be worth decoding once."""
 REFILL_SHARE = 4
 """One in so many places must be free before waiting pictures get in: pictures encoded together cost less."""
 
@@ -186,8 +190,26 @@ class Judge:
         for one, end in zip(new, ends, strict=True):
             for line in one.lines:
                 line.position, line.pending = end, self._native.continuation(line.steps.pop(0).text)
-                if line is not one.lines[0]:
+        self._branch(new)
+
+    def _branch(self, new: Sequence[_Asked]) -> None:
+        """Let every line branch off its picture, and off the line before it where both begin with the same words."""
+        shared: list[tuple[Line, Line, int]] = []
+        for one in new:
+            for before, line in pairwise(one.lines):
+                common = len(commonprefix([before.pending[:-1], line.pending[:-1]]))
+                if common >= LEAST_SHARED and not any(before is other for _, other, _ in shared):
+                    shared.append((before, line, common))
+                else:
                     self._native.branch(one.lines[0].sequence, line.sequence)
+        if shared:
+            self._native.decode(
+                [(before.sequence, before.pending[:common], before.position) for before, _, common in shared]
+            )
+        for before, line, common in shared:
+            self._native.branch(before.sequence, line.sequence)
+            for either in (before, line):
+                either.position, either.pending = either.position + common, either.pending[common:]
 
     def _recover(self, active: Sequence[_Asked], reason: str) -> None:
         """When a batch fails as a whole, ask each of its pictures alone, so that only the guilty one is lost."""

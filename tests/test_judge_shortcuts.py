@@ -1,0 +1,75 @@
+"""What makes the judge fast changes nothing it says: against asking plainly, and against a loop over the handler."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.judge import load_judge
+from core.records import JudgeRequest
+from data.demo import judge_pictures as pictures
+from tests.judge_loop import JudgeLoop
+
+DEMO = Path(__file__).parent.parent / "data" / "demo" / "judge"
+FILES = {"vlm": DEMO / "judge.gguf", "mmproj": DEMO / "judge-mmproj.gguf"}
+COUNT = 50
+
+
+@pytest.fixture(scope="module")
+def requests() -> list[JudgeRequest]:
+    pool = pictures.draw_pool(COUNT, seed=51)
+    rng = np.random.default_rng(51)
+    seen = [pictures.sample(pool, index, rng) for index in range(COUNT)]
+    return [JudgeRequest(f"image-{index}", one.masked.numpy(), one.animal) for index, one in enumerate(seen)]
+
+
+def test_shared_beginnings_and_refilled_places_change_no_reply(
+    requests: list[JudgeRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with load_judge(**FILES) as judge:
+        quick = judge.judge(requests)
+        assert judge.batch_size < COUNT, "no place was refilled"
+    monkeypatch.setattr("core.judge.judge.LEAST_SHARED", 10**6)
+    with load_judge(**FILES, batch_size=1) as judge:
+        plain = judge.judge(requests)
+    words = [[(one.state, one.description, one.justification) for one in replies] for replies in (quick, plain)]
+    assert sum(one == other for one, other in zip(*words, strict=True)) >= 0.98 * COUNT  # a tie may fall either way
+    for one, other in zip(quick, plain, strict=True):
+        assert (one.score or 0.0) == pytest.approx(other.score or 0.0, abs=0.01)
+
+
+def test_questions_that_begin_alike_are_decoded_once(requests: list[JudgeRequest]) -> None:
+    with load_judge(**FILES, batch_size=1) as judge:
+        whole = [len(judge._native.continuation(line.steps[0].text)) for line in judge._asked(requests[0]).lines]
+        decoded: list[int] = []
+        decode = judge._native.decode
+
+        def counted(parts: list[tuple[int, list[int], int]]) -> object:
+            decoded.extend(len(tokens) for _, tokens, _ in parts if len(tokens) > 1)
+            return decode(parts)
+
+        judge._native.decode = counted  # type: ignore[method-assign, assignment]
+        judge._admit([one := judge._asked(requests[0])], [0], [])
+        judge._step([one])
+    assert sum(decoded) <= len(judge._placer._trunk) + sum(whole) - 8
+
+
+def test_the_judge_writes_what_a_loop_over_the_handler_writes(requests: list[JudgeRequest]) -> None:
+    """The handler evaluates the prompt in other pieces, so a near tie between two tokens may fall the other way."""
+    asked = requests[:20]
+    with load_judge(**FILES) as judge:
+        batch = [judge._asked(one) for one in asked]
+        judge._work(deque(batch), judge.batch_size)
+    with JudgeLoop(*FILES.values(), threads=1) as loop:
+        replies = loop.judge(asked)
+    described = [
+        one.lines[0].texts["description"] == reply.description for one, reply in zip(batch, replies, strict=True)
+    ]
+    assert np.mean(described) >= 0.8
+    for index in (1, 2):
+        digits = [int(np.argmax(one.lines[index].distribution)) for one in batch]  # type: ignore[arg-type]
+        given = [int(reply.score if index == 1 else reply.reversed_score) for reply in replies]
+        assert np.mean(np.equal(digits, given)) >= 0.9 and np.abs(np.subtract(digits, given)).max() <= 1
