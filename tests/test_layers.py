@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_models
 import torch
@@ -46,7 +47,7 @@ def spec(function: str) -> str:
 
 
 def noise(width: int, height: int) -> Image.Image:
-    return Image.effect_noise((width, height), 90).convert("RGB")
+    return Image.fromarray(np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 # --- layouts --------------------------------------------------------------------------------------------------------
@@ -228,7 +229,7 @@ def test_flattened_pixels_are_refused_and_methods_that_only_ask_still_work() -> 
         attribute(found, batch)
 
 
-@pytest.mark.parametrize("function", ["in_place", "frozen", "half", "bfloat16", "tokens"])
+@pytest.mark.parametrize("function", ["in_place", "frozen", "half", "bfloat16"])
 def test_in_place_frozen_and_half_precision_models_keep_everything_and_give_a_map(function: str) -> None:
     found = load_classifier(spec(function))
     asking = [weight.requires_grad for weight in found.model.parameters()]

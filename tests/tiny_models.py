@@ -111,13 +111,13 @@ class Flat(nn.Module):
 
 
 def seeded(make: Any, *words: Any, **settings: Any) -> nn.Module:
-    """`make(...)` with random weights that are the same each time, those that begin at zero too, in eval mode."""
+    """`make(...)` with random weights that are the same each time, heads and gates of zeros too, in eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model: nn.Module = make(*words, **settings)
         with torch.no_grad():
-            for weight in model.parameters():
-                if not weight.any():
+            for name, weight in model.named_parameters():
+                if not weight.any() and not name.endswith("bias"):
                     weight.normal_(0, 0.5)
     return model.eval()
 

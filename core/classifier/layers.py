@@ -10,7 +10,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -34,7 +34,7 @@ class Layer:
     """One layer as it ran: its dotted name, the shape (1, ...) it returned, and how often it ran in one forward.
 
     `layout` says how the output lies on the picture, None where it does not; `reached` whether the logits depend on
-    more than one place of it; `inner` marks projections inside a block of a transformer.
+    more than one place of it; `inner` marks a linear projection, and one of several branches of tokens with all in it.
     """
 
     name: str
@@ -58,6 +58,36 @@ class Trace:
     layers: tuple[Layer, ...]
 
 
+@dataclass
+class _Notes:
+    """What hooks saw in one forward; `outputs` in the order of finishing, `readers` of each input by its identity."""
+
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    calls: Counter[str] = field(default_factory=Counter)
+    readers: dict[int, tuple[Any, set[str]]] = field(default_factory=dict)  # holds the input: an identity is not reused
+
+    def note(self, name: str, inputs: tuple[Any, ...], output: Any) -> Any:
+        """Keep an output; it goes on as an alias of itself, for a layer that hands on what it got is not its origin."""
+        found = first(output)
+        if not isinstance(found, Tensor) or not found.is_floating_point():
+            return None
+        if inputs:
+            self.readers.setdefault(id(inputs[0]), (inputs[0], set()))[1].add(name)
+        self.outputs.pop(name, None)
+        self.outputs[name] = found.view_as(found)
+        self.calls[name] += 1
+        return with_first(output, self.outputs[name])
+
+    def branches(self) -> set[str]:
+        """The layers that share their input with a layer that is not inside of them nor around them."""
+        found = set()
+        for _, names in self.readers.values():
+            for name in names:
+                if any(not f"{one}.".startswith(f"{name}.") and not f"{name}.".startswith(f"{one}.") for one in names):
+                    found.add(name)
+        return found
+
+
 def trace(model: nn.Module, batch: Tensor) -> Trace:
     """Run the model once on (1, C, H, W) and note what every layer returns and what the logits depend on.
 
@@ -65,66 +95,64 @@ def trace(model: nn.Module, batch: Tensor) -> Trace:
         ModelError: the model raises or returns no logits.
     """
     try:
-        logits, outputs, calls = _run(model, batch, graph=True)
+        logits, notes = _run(model, batch, graph=True)
     except ModelError:  # some models can only predict
-        logits, outputs, calls = _run(model, batch, graph=False)
-    layouts = find_layouts((tuple(output.shape) for output in outputs.values()), (batch.shape[-2], batch.shape[-1]))
-    placed = {name: layout for name, layout in zip(outputs, layouts, strict=True) if layout is not None}
-    reached = _reached(logits, outputs, placed)
+        logits, notes = _run(model, batch, graph=False)
+    shapes = [tuple(output.shape) for output in notes.outputs.values()]
+    layouts = find_layouts(shapes, (batch.shape[-2], batch.shape[-1]))
+    placed = {name: layout for name, layout in zip(notes.outputs, layouts, strict=True) if layout is not None}
+    reached = _reached(logits, notes.outputs, placed)
     if not reached and logits.requires_grad:
         with _awake(model):
-            reached = _reached(*_run(model, batch, graph=True)[:2], placed)
+            logits, awake = _run(model, batch, graph=True)
+            reached = _reached(logits, awake.outputs, placed)
     modules = dict(model.named_modules())
+    inner = {name for name in notes.branches() if notes.outputs[name].ndim == 3}
     layers = tuple(
         Layer(
             name,
-            tuple(output.shape),
-            calls[name],
+            shape,
+            notes.calls[name],
             layout=placed.get(name),
             reached=name in reached,
-            inner=_is_linear(modules[name]),
+            inner=_is_linear(modules[name]) or not inner.isdisjoint(_around(name)),
         )
-        for name, output in outputs.items()
+        for name, shape in zip(notes.outputs, shapes, strict=True)
     )
     return Trace(logits.shape[1], layers)
 
 
-def _run(model: nn.Module, batch: Tensor, *, graph: bool) -> tuple[Tensor, dict[str, Tensor], Counter[str]]:
-    """The logits, each layer's output in the order of finishing, and how often it ran."""
-    outputs: dict[str, Tensor] = {}
-    calls: Counter[str] = Counter()
+def _around(name: str) -> set[str]:
+    """A layer and all that it is inside of."""
+    parts = name.split(".")
+    return {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+
+
+def _run(model: nn.Module, batch: Tensor, *, graph: bool) -> tuple[Tensor, _Notes]:
+    """The logits, and what the layers did."""
     with torch.inference_mode(not graph), torch.set_grad_enabled(graph):
         picture = batch.detach().clone().requires_grad_(graph)
-        with _noting(model, outputs, calls), Foreign("the model failed on a first picture"):
+        with _noting(model) as notes, Foreign("the model failed on a first picture"):
             output = model(picture.clone())  # not a leaf: a model may normalise its input in place
-    return logits_of(output, batch.shape[0]), outputs, calls
+    return logits_of(output, batch.shape[0]), notes
 
 
 @contextmanager
-def _noting(model: nn.Module, outputs: dict[str, Tensor], calls: Counter[str]) -> Iterator[None]:
-    """Hooks on every layer, removed afterwards whatever happens.
-
-    Each output goes on as an alias of itself: a layer that hands on what it got is not its origin.
-    """
-    handles = []
+def _noting(model: nn.Module) -> Iterator[_Notes]:
+    """Hooks on every layer, removed afterwards whatever happens."""
+    notes, handles = _Notes(), []
 
     def hook(name: str) -> Any:
-        def note(module: nn.Module, inputs: Any, output: Any) -> Any:
-            found = first(output)
-            if not isinstance(found, Tensor) or not found.is_floating_point():
-                return None
-            outputs.pop(name, None)  # last in the order of finishing
-            outputs[name] = found.view_as(found)
-            calls[name] += 1
-            return with_first(output, outputs[name])
+        def note(module: nn.Module, inputs: tuple[Any, ...], words: dict[str, Any], output: Any) -> Any:
+            return notes.note(name, (*inputs, *words.values()), output)
 
         return note
 
     try:
         for name, module in model.named_modules():
             if name and not isinstance(module, torch.jit.ScriptModule):  # they take no hooks
-                handles.append(module.register_forward_hook(hook(name)))
-        yield
+                handles.append(module.register_forward_hook(hook(name), with_kwargs=True))
+        yield notes
     finally:
         for handle in handles:
             handle.remove()
@@ -174,8 +202,8 @@ def _is_linear(module: nn.Module) -> bool:
 def default_layer(seen: Trace) -> Layer | None:
     """The last layer with a grid on which the logits depend; None where none has a grid.
 
-    In a network of tokens that is a norm or a block, not a projection inside of one: for a class token read alone the
-    norm before the last attention. Where gradients say nothing, the last layer with a grid.
+    A branch or a projection carries only a part and is passed over: where a class token alone is read, the norm before
+    the last attention is taken and not its values. Where gradients say nothing, it is the last layer with a grid.
     """
     spatial = [layer for layer in seen.layers if layer.spatial]
     outer = [layer for layer in spatial if not layer.inner] or spatial
