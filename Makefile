@@ -34,8 +34,9 @@ check: $(VENV)/.test  ## format, lint, types, imports, tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q
 
-bench: $(VENV)/.test  ## seconds per stage for the demo, and the app's time to first picture
+bench: $(VENV)/.test  ## seconds per stage of the demo, the app's first picture, attribution beside its peers
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench_attribution
 
 clean:  ## remove the virtual environment and the demo store
 	rm -rf $(VENV) whylook-store
