@@ -65,6 +65,7 @@ TEXT = """--classifier SPEC
 --vlm FILE.gguf --mmproj FILE.gguf
   any vision-language model that llama.cpp runs: the text file and its projector
   data/demo/judge/judge.gguf with data/demo/judge/judge-mmproj.gguf knows the demo world only
+  --vlm-url URL asks an OpenAI-compatible server instead (llama-server, vLLM); its key comes from WHYLOOK_VLM_API_KEY
   --no-vlm runs without a judge"""
 
 

@@ -121,7 +121,7 @@ def _predict(classifier: Explained, batch: Tensor, method: Method) -> Pass:
     inputs = batch.detach().to(classifier.device)
     if method.needs == "model":
         seen = Pass(classifier, inputs, torch.empty(0), nothing)
-        seen.logits = seen.predict(inputs)
+        seen.logits = seen.predict(inputs.clone())
         return seen
     activations, logits = forward(classifier, inputs)  # (B, C, h, w), (B, K)
     return Pass(classifier, inputs, logits, nothing, activations)

@@ -79,7 +79,7 @@ def causal_check(
     infill = blurred(pictures)
     wanted = targets.to(classifier.device, torch.long)
     if before is None:
-        before = probability(classifier, pictures, wanted)
+        before = probability(classifier, pictures.clone(), wanted)  # some change their input in place
     before = before.detach().float().cpu()
     region = _enlarged(attended, pictures)  # (B, 1, H, W) in 0..1
     drop = before - probability(classifier, torch.lerp(pictures, infill, region), wanted)

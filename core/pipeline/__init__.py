@@ -38,12 +38,14 @@ from core.records import ImageEntry
 from core.store import Store
 
 if TYPE_CHECKING:
+    from core.judge import Judge, UrlJudge
     from core.pipeline.judging import JudgeTodo
 
 __all__ = ["Progress", "Protocol", "RunOutcome", "RunRequest", "RunState", "request_from_settings", "run"]
 
 BATCH_SIZE = {"cpu": 32, "mps": 64, "cuda": 128}
-JUDGE_BATCH_SIZE = 16
+JUDGED_AT_ONCE = 64
+"""Pictures handed to the judge together: more than its batch holds, so that a place that is done is filled again."""
 MOST_THREADS = 8
 PROBES = 20
 PROBED = 12
@@ -180,22 +182,10 @@ def _explain_fingerprints(request: RunRequest, scan: images.Scan, classifier: Cl
 def _load_judge(request: RunRequest, marks: Mapping[str, str], stack: ExitStack) -> JudgeTodo:
     """The judge and the embedder. Imported here: a run without a judge needs neither llama.cpp nor transformers."""
     from core.embedding import load_embedder
-    from core.judge import load_judge
     from core.pipeline.judging import ALPHA, BETA, FILL, LONG_SIDE, JudgeTodo
 
-    if request.vlm is None or request.mmproj is None:
-        raise RequestError("--vlm and --mmproj belong together")
-    judge = stack.enter_context(
-        load_judge(
-            vlm=request.vlm,
-            mmproj=request.mmproj,
-            protocol=request.protocol,
-            prompts=request.prompts,
-            device=request.device,
-            batch_size=request.judge_batch_size,
-            threads=request.threads,
-        )
-    )
+    judge = _open_judge(request)
+    stack.callback(judge.close)
     if judge.protocol != request.protocol:
         raise RequestError(
             f"{request.prompts} holds prompts of protocol {judge.protocol}: add --protocol {judge.protocol}"
@@ -208,8 +198,29 @@ def _load_judge(request: RunRequest, marks: Mapping[str, str], stack: ExitStack)
         judge=judge,
         embedder=embedder,
         fingerprints={"judge": judged, "embedding": embedded},
-        batch_size=request.judge_batch_size or JUDGE_BATCH_SIZE,
+        batch_size=request.judge_batch_size or JUDGED_AT_ONCE,
         threads=_threads(),
+    )
+
+
+def _open_judge(request: RunRequest) -> Judge | UrlJudge:
+    """The judge in this process, or the one behind a server."""
+    from core.judge import load_judge, load_url_judge
+
+    if request.vlm_url is not None:
+        return load_url_judge(
+            request.vlm_url, model=request.vlm_model, protocol=request.protocol, prompts=request.prompts
+        )
+    if request.vlm is None or request.mmproj is None:
+        raise RequestError("--vlm and --mmproj belong together")
+    return load_judge(
+        vlm=request.vlm,
+        mmproj=request.mmproj,
+        protocol=request.protocol,
+        prompts=request.prompts,
+        device=request.device,
+        batch_size=request.judge_batch_size,
+        threads=request.threads,
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from core import queries
 from core.embedding import Embedder
 from core.errors import ImageError
-from core.judge import Judge
+from core.judge import Judge, UrlJudge
 from core.masking import Fill, masked_image
 from core.pipeline.ahead import ahead, chunks
 from core.pipeline.explain import read_picture
@@ -37,7 +37,7 @@ TEXTS_PER_BATCH = 64
 class JudgeTodo:
     """The judge stage of one run: who judges, who embeds, and under which fingerprints."""
 
-    judge: Judge
+    judge: Judge | UrlJudge
     embedder: Embedder
     fingerprints: dict[str, str]
     batch_size: int

@@ -34,6 +34,8 @@ class RunRequest:
     metadata: Path | None = None
     vlm: Path | None = None
     mmproj: Path | None = None
+    vlm_url: str | None = None
+    vlm_model: str | None = None
     no_vlm: bool = False
     protocol: Protocol = "calibrated"
     prompts: Path | None = None
@@ -53,15 +55,7 @@ class RunRequest:
         Raises:
             RequestError: An option contradicts another one or names a file that is not there.
         """
-        if self.no_vlm and (self.vlm or self.mmproj):
-            raise RequestError("--no-vlm and --vlm/--mmproj contradict each other: give one or the other")
-        if self.no_vlm and self.prompts:
-            raise RequestError(
-                "--no-vlm and --prompts contradict each other: without a judge there is nobody to prompt"
-            )
-        if not self.no_vlm and not (self.vlm and self.mmproj):
-            missing = "--mmproj is" if self.vlm else "--vlm is" if self.mmproj else "--vlm and --mmproj are"
-            raise RequestError(f"{missing} missing: the judge needs both GGUF files, or say --no-vlm")
+        self._check_judge()
         if not self.images.exists():
             raise RequestError(f"no such folder or list of pictures: {self.images}")
         files = {
@@ -79,6 +73,25 @@ class RunRequest:
         for option, number in (numbers | {"--threads": self.threads}).items():
             if number is not None and number < 1:
                 raise RequestError(f"{option} must be 1 or more, got {number}")
+
+    def _check_judge(self) -> None:
+        """One judge, or none: files, a server, or --no-vlm."""
+        files = self.vlm or self.mmproj
+        asked = {"--no-vlm": self.no_vlm, "--vlm/--mmproj": files, "--vlm-url": self.vlm_url}
+        chosen = [name for name, given in asked.items() if given]
+        if len(chosen) > 1:
+            raise RequestError(f"{' and '.join(chosen)} contradict each other: give one of them")
+        if self.no_vlm and self.prompts:
+            raise RequestError(
+                "--no-vlm and --prompts contradict each other: without a judge there is nobody to prompt"
+            )
+        if self.vlm_model and not self.vlm_url:
+            raise RequestError("--vlm-model names a model of a server: say --vlm-url, too")
+        if self.vlm_url and ("@" in self.vlm_url or "?" in self.vlm_url):
+            raise RequestError("--vlm-url must hold no key: put it into the environment, in WHYLOOK_VLM_API_KEY")
+        if not (self.no_vlm or self.vlm_url or (self.vlm and self.mmproj)):
+            missing = "--mmproj is" if self.vlm else "--vlm is" if self.mmproj else "--vlm and --mmproj are"
+            raise RequestError(f"{missing} missing: the judge needs both GGUF files, or say --vlm-url or --no-vlm")
 
     def settings(self) -> dict[str, object]:
         """The options that say what is computed, with absolute paths: one run name per settings and fingerprints."""
@@ -100,7 +113,7 @@ class RunRequest:
             value = getattr(self, name)
             if value is not None and value != defaults[name]:
                 words += [f"--{name}", str(value)]
-        for name in ("batch_size", "judge_batch_size", "threads"):
+        for name in ("vlm_url", "vlm_model", "batch_size", "judge_batch_size", "threads"):
             if getattr(self, name) is not None:
                 words += [f"--{name.replace('_', '-')}", str(getattr(self, name))]
         return [*words, "--store", str(self.store)]
