@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,16 +35,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(end.code or 0)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
-        return command(arguments)
+        code = command(arguments)
+        sys.stdout.flush()  # here and not at exit, where a full disk could no longer be said
+        return code
     except WhylookError as error:
         print(f"whylook: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("whylook: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `whylook sql … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        if error.filename is None:  # stdout itself: what is still buffered has nowhere to go
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # `whylook sql … | head`
+            return 0
+        print(f"whylook: {error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
+        return 2
 
 
 def build_parser() -> Parser:
@@ -123,6 +129,8 @@ def _run_options(run: Parser) -> None:
     run.add_argument("--metadata", type=Path, help="CSV with a column path and whatever is known of the pictures")
     run.add_argument("--vlm", type=Path, help="the judge's GGUF file")
     run.add_argument("--mmproj", type=Path, help="the judge's projector GGUF file")
+    run.add_argument("--vlm-url", metavar="URL", help="a server in the place of the files; key: WHYLOOK_VLM_API_KEY")
+    run.add_argument("--vlm-model", metavar="NAME", help="which of the server's models")
     run.add_argument("--no-vlm", action="store_true", help="run without a judge")
     run.add_argument("--protocol", choices=("calibrated", "paper"), default="calibrated")
     run.add_argument("--prompts", type=Path, metavar="FILE", help="your edited copy of a file of core/judge/prompts")
@@ -270,8 +278,17 @@ def _runs(arguments: argparse.Namespace) -> int:
     records = store.run_records() if arguments.store.exists() else []
     if not records:
         raise RequestError(f"no runs in {arguments.store} yet: start one with whylook demo or whylook run")
-    write_table(rows_table(records, ("run", "state", "started", "finished", "counts", "settings")), arguments.format)
+    columns = ["run", "state", "started", "finished", "counts", "settings"]
+    if arguments.format == "table":
+        columns[3:] = ["pictures", "predicted", "judged", "failures", "images", "classifier", "method"]
+        records = [{**record, **record["counts"], **_short(record["settings"])} for record in records]
+    write_table(rows_table(records, columns), arguments.format)
     return 0
+
+
+def _short(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Settings for a narrow table: names without their folders."""
+    return {key: Path(str(settings[key])).name for key in ("images", "classifier", "method") if key in settings}
 
 
 def _models(arguments: argparse.Namespace) -> int:

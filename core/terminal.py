@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import pyarrow as pa
@@ -105,6 +106,8 @@ def printable(value: object) -> str:
     """One line of text without control characters: a class name must not be able to steer the terminal."""
     if value is None:
         return ""
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return "".join(letter if letter.isprintable() else "�" for letter in text.replace("\n", " "))
 

@@ -1,0 +1,234 @@
+"""The command line: help, exit codes, progress, stopping and going on, the forms a table is written in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from command_line import whylook
+from store_factory import make_store
+from tiny_world import make_folder, make_model
+
+from core.__main__ import build_parser
+from core.pipeline import Progress
+from core.store import Store
+from core.terminal import ProgressLine, duration, progress_text
+
+Capture = pytest.CaptureFixture[str]
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON = [sys.executable, "-m", "core"]
+
+
+def commands() -> list[str]:
+    actions = [action for action in build_parser()._actions if action.choices]
+    return list(actions[0].choices or ())
+
+
+@pytest.fixture
+def run_words(tmp_path: Path) -> list[str]:
+    pictures = make_folder(tmp_path / "pictures", per_class=4)
+    words = ["run", str(pictures), "--classifier", f"{make_model(tmp_path)}:tiny", "--no-vlm", "--device", "cpu"]
+    return [*words, "--store", str(tmp_path / "store")]
+
+
+# --- help and exit codes --------------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command_and_every_command_has_help(capsys: Capture) -> None:
+    top = whylook(capsys, "--help")
+    assert top.code == 0
+    for name in commands():
+        assert re.search(rf"^    {name}\s+\S", top.out, re.MULTILINE), name
+        own = whylook(capsys, name, "--help")
+        assert own.code == 0 and own.out.startswith(f"usage: whylook {name}")
+
+
+@pytest.mark.parametrize("words", [[], ["frobnicate"], ["run"], ["sql"], ["runs", "--format", "xml"]])
+def test_a_wrong_command_is_answered_in_one_line(capsys: Capture, words: list[str]) -> None:
+    answer = whylook(capsys, *words)
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert "--help" in answer.err
+
+
+def test_the_installed_command_reads_a_store_without_loading_a_model_library(tmp_path: Path) -> None:
+    make_store(tmp_path / "store", rows=6)
+    command = [*PYTHON, "sql", "SELECT count(*) AS n FROM samples", "--store", str(tmp_path / "store")]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *command[1:], "--format", "csv"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout) == (0, "n\n6\n"), done.stderr
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "duckdb" in loaded and not loaded & {"torch", "transformers", "llama_cpp", "streamlit"}
+
+
+# --- a run ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_says_what_it_does_and_what_it_did(run_words: list[str], capsys: Capture) -> None:
+    answer = whylook(capsys, *run_words)
+    assert answer.code == 0
+    lines = answer.err.splitlines()
+    assert lines[:2] == ["reading the folder …", "loading models …"]
+    assert re.fullmatch(r"pictures +12 of 12 · [\d.,]+ pictures/s", lines[3])
+    assert re.search(
+        r"^run r-[0-9a-f]+ done: pictures 12 · predicted 12 · attributed 12 · failures 0$", answer.out, re.M
+    )
+    assert "seconds per stage: " in answer.out
+    again = whylook(capsys, *run_words)
+    assert again.code == 0 and again.out.split(":")[0] == answer.out.split(":")[0]
+
+
+def test_progress_shows_stage_rate_and_time_left() -> None:
+    text = progress_text(Progress("pictures", 320, 600, 41.23, 6.8))
+    assert re.fullmatch(r"pictures +█+░+ +320 of 600 · 41.2 pictures/s · 7 s left", text)
+    assert [duration(value) for value in (6.6, 200, 7500)] == ["7 s", "3 min 20 s", "2 h 5 min"]
+
+
+def test_a_log_gets_a_line_now_and_then_and_a_terminal_one_line_that_redraws() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    log, terminal = io.StringIO(), Terminal()
+    for stream in (log, terminal):
+        line = ProgressLine(stream)
+        for done in range(0, 601, 10):
+            line(Progress("pictures", done, 600, 100.0, (600 - done) / 100))
+        line.close()
+    assert log.getvalue().splitlines() == [
+        "pictures  0 of 600 · 100 pictures/s · 6 s left",
+        "pictures  600 of 600 · 100 pictures/s",
+    ]
+    assert terminal.getvalue().count("\n") == 1 and terminal.getvalue().count("\r") == 61
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_says_how_to_go_on_and_that_command_finishes_it(tmp_path: Path, number: signal.Signals) -> None:
+    pictures = make_folder(tmp_path / "some pictures", per_class=60)
+    words = ["run", str(pictures), "--classifier", f"{make_model(tmp_path)}:tiny", "--no-vlm", "--device", "cpu"]
+    words += ["--batch-size", "2", "--store", str(tmp_path / "store")]
+    process = subprocess.Popen([*PYTHON, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    store = Store(tmp_path / "store")
+    while not (progress := store.progress() or {}).get("done"):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err
+    assert " interrupted: pictures " in out
+    last = err.splitlines()[-1]
+    assert last.startswith("stopped; everything finished is kept. To go on: whylook run ")
+    kept = store.reader().execute("SELECT count(prediction) FROM samples").fetchall()[0][0]
+    assert int(progress["done"]) <= kept < 180
+    command = shlex.split(last.partition("To go on: ")[2])
+    resumed = subprocess.run([*PYTHON, *command[1:]], capture_output=True, text=True, cwd=ROOT)
+    assert resumed.returncode == 0
+    assert f"pictures  {kept} of 180" in resumed.stderr
+    assert " done: pictures 180 · predicted 180" in resumed.stdout
+    assert out.split()[1] == resumed.stdout.split()[1]  # one run
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("filled") / "store"
+    return folder, make_store(folder, rows=24)[1]
+
+
+def test_a_query_can_be_written_as_table_csv_json_and_parquet(filled: tuple[Path, str], tmp_path: Path) -> None:
+    query = "SELECT label, count(*) AS n, max(night) AS night FROM samples GROUP BY label ORDER BY label"
+    outs = {}
+    for form in ("table", "csv", "json", "parquet"):
+        words = [*PYTHON, "sql", query, "--store", str(filled[0]), "--format", form]
+        done = subprocess.run(words, capture_output=True, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        outs[form] = done.stdout
+    assert outs["table"].decode().splitlines()[0].split() == ["label", "n", "night"]
+    labels = ["camel", "cow", "horse"]
+    assert [row["label"] for row in csv.DictReader(io.StringIO(outs["csv"].decode()))] == labels
+    assert [(row["label"], row["n"]) for row in json.loads(outs["json"])] == [(label, 8) for label in labels]
+    assert pq.read_table(io.BytesIO(outs["parquet"])).column("n").to_pylist() == [8, 8, 8]
+
+
+def test_rows_that_were_left_out_are_said(filled: tuple[Path, str], capsys: Capture) -> None:
+    answer = whylook(
+        capsys, "sql", "SELECT path FROM samples", "--max-rows", 5, "--format", "csv", "--store", filled[0]
+    )
+    assert answer.code == 0 and answer.out.count("\n") == 6
+    assert answer.err == "whylook: only the first 5 rows are shown (--max-rows)\n"
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("DROP TABLE images", "SELECT"),
+        ("SELECT nothing FROM samples", "nothing"),
+        ("SELEC 1", "line 1"),
+        ("", "no query yet"),
+        ("SELECT * FROM read_csv('/etc/passwd')", "read_csv"),
+    ],
+)
+def test_sql_that_is_refused_is_answered_in_one_line(
+    filled: tuple[Path, str], capsys: Capture, query: str, words: str
+) -> None:
+    answer = whylook(capsys, "sql", query, "--store", filled[0])
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert words.lower() in answer.err.lower()
+
+
+def test_search_finds_words_in_the_explanations(filled: tuple[Path, str], capsys: Capture) -> None:
+    answer = whylook(capsys, "search", "meadow ground", "--store", filled[0], "--limit", 3, "--format", "json")
+    rows = json.loads(answer.out)
+    assert answer.code == 0 and 1 <= len(rows) <= 3
+    assert all("ground" in row["description"] for row in rows)
+
+
+def test_runs_are_listed_with_their_state_and_what_they_explained(filled: tuple[Path, str], capsys: Capture) -> None:
+    answer = whylook(capsys, "runs", "--store", filled[0])
+    names, _, row = answer.out.splitlines()
+    assert answer.code == 0 and names.split()[:4] == ["run", "state", "started", "pictures"]
+    assert re.match(rf"{filled[1]}  done   \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d +24 ", row)
+    rows = json.loads(whylook(capsys, "runs", "--store", filled[0], "--format", "json").out)
+    assert (rows[0]["run"], rows[0]["state"]) == (filled[1], "done")
+
+
+def test_a_summary_is_written_as_markdown_and_as_a_page(
+    filled: tuple[Path, str], tmp_path: Path, capsys: Capture
+) -> None:
+    shown = whylook(capsys, "summary", "--store", filled[0])
+    assert shown.code == 0 and shown.out.startswith(f"# What run {filled[1]} shows")
+    for name, start in (("a.md", "# What"), ("a.html", "<!doctype html>")):
+        answer = whylook(capsys, "summary", "--store", filled[0], "--out", tmp_path / name)
+        assert (answer.code, answer.out) == (0, f"written: {tmp_path / name}\n")
+        assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)
+
+
+def test_a_reader_that_stops_reading_or_a_full_pipe_is_no_traceback(filled: tuple[Path, str]) -> None:
+    query = shlex.join(
+        [*PYTHON, "sql", "SELECT * FROM samples, range(150)", "--store", str(filled[0]), "--format", "csv"]
+    )
+    full = "whylook: the output: No space left on device\n"
+    for ending, code, said in (("| head -1", 0, ""), ("> /dev/full", 2, full)):
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", f"{query} {ending}"], capture_output=True, text=True, cwd=ROOT
+        )
+        assert (done.returncode, done.stderr) == (code, said)
+
+
+def test_models_lists_every_form_and_method(capsys: Capture) -> None:
+    answer = whylook(capsys, "models")
+    assert answer.code == 0
+    for word in ("torchvision:NAME", "FILE.py:FUNCTION", "gradcam", "layercam", "--no-vlm"):
+        assert word in answer.out
