@@ -129,9 +129,15 @@ def overview(records: list[Run]) -> None:
 
 
 def _state(run: Run) -> str:
-    """The state in words; a run that says `running` while nothing writes was killed."""
-    if run.get("state") == "running" and not _launch.busy():
-        return "interrupted"
+    """The state in words; a run that says `running` while nothing writes was killed.
+
+    One whose process still works is running: its record says `done` a moment before all is published.
+    """
+    busy = _launch.busy()
+    if busy and (store().progress() or {}).get("run") == run["run"]:
+        return STATES["running"]
+    if run.get("state") == "running" and not busy:
+        return STATES["interrupted"]
     return STATES.get(str(run.get("state")), str(run.get("state")))
 
 

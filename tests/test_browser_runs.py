@@ -20,7 +20,7 @@ SLOW = """
 class Slow(Tiny):
     def forward(self, batch):
         import time
-        time.sleep(0.4)
+        time.sleep(0.2)
         return super().forward(batch)
 
 
@@ -33,7 +33,7 @@ def slow():
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Pictures for several batches, one of them broken, and a file with a classifier that takes its time."""
     folder = tmp_path_factory.mktemp("world")
-    make_folder(folder / "pictures", per_class=150)
+    make_folder(folder / "pictures", per_class=80)
     (folder / "pictures" / "red" / "broken.png").write_bytes(b"no picture")
     (folder / "model.py").write_text(MODEL + SLOW)
     return folder / "pictures", folder / "model.py"
