@@ -65,11 +65,11 @@ class Attribution:
     attention_border: float | None = None
     attention_x: float | None = None
     attention_y: float | None = None
-    attention_islands: int | None = None
-    attention_agreement: float | None = None
     causal_drop: float | None = None
     causal_drop_random: float | None = None
     causal_keep: float | None = None
+    attention_islands: int | None = None
+    attention_agreement: float | None = None
 
 
 @dataclass(frozen=True)

@@ -44,15 +44,16 @@ def score_histogram(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
     colours = [kind.colour for kind in CELLS]
     chart = alt.Chart(pd.DataFrame(data)).mark_bar(stroke=None)
     return chart.encode(
-        x=alt.X("low:Q", bin="binned", title="judge score", axis=_axis(format="d", values=[0, 1, 2, 3, 4, 5])),
+        x=alt.X("low:Q", bin="binned", title="judge score", axis=axis(format="d", values=[0, 1, 2, 3, 4, 5])),
         x2="high:Q",
-        y=alt.Y("pictures:Q", title="pictures", axis=_axis(tickMinStep=1)),
+        y=alt.Y("pictures:Q", title="pictures", axis=axis(tickMinStep=1)),
         color=alt.Color("cell:N", scale=alt.Scale(domain=words, range=colours), legend=None),
         tooltip=["cell:N", alt.Tooltip("low:Q", title="from"), alt.Tooltip("high:Q", title="to"), "pictures:Q"],
     ).properties(height=260)
 
 
-def _axis(**options: Any) -> alt.Axis:
+def axis(**options: Any) -> alt.Axis:
+    """An axis that can be read from the back row, in the ink of the theme."""
     ink = _ink()
     return alt.Axis(
         labelFontSize=15, titleFontSize=15, labelColor=ink, titleColor=ink, **{"labelLimit": 220, **options}
@@ -64,7 +65,7 @@ def probabilities(top: Sequence[tuple[str, float]], *, label: str | None) -> alt
     data = pd.DataFrame([{"class": name, "probability": float(p), "is_label": name == label} for name, p in top])
     order = [name for name, _ in top]
     base = alt.Chart(data).encode(
-        y=alt.Y("class:N", sort=order, title=None, axis=_axis(ticks=False, domain=False, labelLimit=130))
+        y=alt.Y("class:N", sort=order, title=None, axis=axis(ticks=False, domain=False, labelLimit=130))
     )
     bars = base.mark_bar(cornerRadius=3).encode(
         x=alt.X("probability:Q", scale=alt.Scale(domain=[0, 1.35]), axis=None),
@@ -82,8 +83,8 @@ def drops(rows: Sequence[tuple[str, float]]) -> alt.LayerChart:
         [{"hidden": name, "points": 100 * value, "first": i == 0} for i, (name, value) in enumerate(rows)]
     )
     order = [name for name, _ in rows]
-    axis = _axis(ticks=False, domain=False)
-    base = alt.Chart(data).encode(y=alt.Y("hidden:N", sort=order, title=None, axis=axis))
+    bare = axis(ticks=False, domain=False)
+    base = alt.Chart(data).encode(y=alt.Y("hidden:N", sort=order, title=None, axis=bare))
     least = min(0.0, float(data["points"].min()))
     bars = base.mark_bar(cornerRadius=3).encode(
         x=alt.X("points:Q", scale=alt.Scale(domain=[least, 135]), axis=None),
@@ -100,8 +101,8 @@ def distribution(shares: Sequence[float]) -> alt.Chart:
         alt.Chart(data)
         .mark_bar(cornerRadius=3, color=accent())
         .encode(
-            x=alt.X("score:O", title="score", axis=_axis(labelAngle=0)),
-            y=alt.Y("probability:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=_axis(format=".0%", tickCount=3)),
+            x=alt.X("score:O", title="score", axis=axis(labelAngle=0)),
+            y=alt.Y("probability:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=axis(format=".0%", tickCount=3)),
             tooltip=["score:O", alt.Tooltip("probability:Q", format=".1%")],
         )
         .properties(height=190)
@@ -121,8 +122,8 @@ def scores_inside_and_rest(inside: np.ndarray, rest: np.ndarray) -> alt.Chart:
         alt.Chart(pd.DataFrame(data))
         .mark_line(point=alt.OverlayMarkDef(size=60), strokeWidth=3)
         .encode(
-            x=alt.X("score:Q", title="judge score", scale=alt.Scale(domain=[0, 5]), axis=_axis(tickCount=6)),
-            y=alt.Y("share:Q", title="share of pictures", axis=_axis(format=".0%", tickCount=4)),
+            x=alt.X("score:Q", title="judge score", scale=alt.Scale(domain=[0, 5]), axis=axis(tickCount=6)),
+            y=alt.Y("share:Q", title="share of pictures", axis=axis(format=".0%", tickCount=4)),
             color=colour,
             tooltip=["group:N", alt.Tooltip("share:Q", format=".1%")],
         )
@@ -133,9 +134,9 @@ def scores_inside_and_rest(inside: np.ndarray, rest: np.ndarray) -> alt.Chart:
 def groups(rows: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
     """Accuracy per value of a column with its interval: rows of value, rate, low, high, n."""
     data = pd.DataFrame([{**row, "value": f"{row['value']} · n {row['n']:,}"} for row in rows])
-    base = alt.Chart(data).encode(y=alt.Y("value:N", sort=list(data["value"]), title=None, axis=_axis(ticks=False)))
+    base = alt.Chart(data).encode(y=alt.Y("value:N", sort=list(data["value"]), title=None, axis=axis(ticks=False)))
     bars = base.mark_bar(color=accent(), opacity=0.8, cornerRadius=3).encode(
-        x=alt.X("rate:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=_axis(format=".0%", tickCount=6)),
+        x=alt.X("rate:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=axis(format=".0%", tickCount=6)),
         tooltip=["value:N", "n:Q", alt.Tooltip("rate:Q", format=".1%", title="accuracy")],
     )
     rules = base.mark_rule(color=_ink(), strokeWidth=2).encode(x="low:Q", x2="high:Q")

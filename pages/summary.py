@@ -16,6 +16,7 @@ from pages._confusion import confusion_rows, known_counts, shown_classes
 from pages._frame import Run, empty, guarded, open_page
 from pages._pictures import heat_picture, scale_picture, views
 from pages._shared import findings, read, report, sql, store, store_folder
+from pages._trust import trust
 from pages._view import draw, go, target
 from pages._words import CELLS, NOT_JUDGED, cell_condition, file_name, literal, pictures_text, plain, slice_sql
 
@@ -49,6 +50,7 @@ def main() -> None:
     classes(name)
     if counts.judged:
         scores(name)
+    trust(name)
 
 
 def headline(counts: Any, matrix: list[dict[str, Any]]) -> None:
