@@ -221,20 +221,3 @@ def test_working_ahead_keeps_the_order_and_the_bound() -> None:
 
 def test_chunks_lose_nothing() -> None:
     assert list(chunks(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
-
-
-CIFAR = Path(__file__).parents[2] / "shared" / "data" / "cifar10"
-needs_cifar = pytest.mark.skipif(not CIFAR.is_dir(), reason="needs ../shared/data/cifar10")
-
-
-@needs_cifar
-@pytest.mark.slow
-def test_resnet20_on_cifar10_is_right_1627_times_of_2000_both_ways(tmp_path: Path) -> None:
-    options = {"images": CIFAR / "test", "no_vlm": True, "store": tmp_path / "store", "batch_size": 64}
-    first = go(RunRequest(classifier=f"{CIFAR / 'cifar_resnet.py'}:resnet20", **options))
-    spec = f"{CIFAR / 'cifar_resnet.py'}:resnet20_without_weights"
-    second = go(RunRequest(classifier=spec, weights=CIFAR / "resnet20-12fca82f.th", **options))
-    con = Store(tmp_path / "store").reader()
-    for outcome in (first, second):
-        counts = queries.run_counts(con, outcome.run)
-        assert (counts.labelled, counts.correct, counts.failures) == (2000, 1627, 0)
