@@ -23,6 +23,7 @@ from data.demo import judge_pictures as pictures
 from data.demo.train_judge import SEED
 from data.demo.world import ANIMALS
 
+NAMED = "object named where a quarter or more of it is seen"
 NATURAL = ("classifier", "object", "inverted", "full")
 
 
@@ -86,7 +87,7 @@ def measure(shown: Sequence[Shown], judgements: Sequence[Judgement]) -> list[Qua
     valid = [judged.state != "failed" for judged in judgements]
     return [
         Quality("valid replies", float(np.mean(valid)), len(valid), 1.0, at_least),
-        Quality("object named where a quarter or more of it is seen", float(np.mean(named)), len(named), 0.9, at_least),
+        Quality(NAMED, float(np.mean(named)), len(named), 0.9, at_least),
         Quality(
             "Spearman of expected score with soft Dice, right name",
             float(table.corr().iloc[0, 1]),

@@ -230,9 +230,9 @@ def main() -> None:
     """Parse the command line, draw scenes, train both stages, export."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--pictures", type=int, default=16_000, help="scenes drawn; each is masked anew every time")
-    parser.add_argument("--vision-minutes", type=float, default=25)
-    parser.add_argument("--text-minutes", type=float, default=80)
+    parser.add_argument("--pictures", type=int, default=14_000, help="scenes drawn; each is masked anew every time")
+    parser.add_argument("--vision-minutes", type=float, default=16)
+    parser.add_argument("--text-minutes", type=float, default=84)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--resume", action="store_true", help="go on from DIR/checkpoint.pt")
     args = parser.parse_args()
