@@ -21,6 +21,16 @@ HABITATS = ("meadow", "desert", "snow")
 PRINTS = {stage: f"{stage}-1" for stage in ("images", "classifier", "attribution", "judge", "embedding")}
 
 
+def prediction(image_id: str, name: str = "cow") -> Prediction:
+    """A sure answer of two classes."""
+    return Prediction(image_id, name, 0.9, 0.8, 0.9, np.array([0.9, 0.1], dtype=np.float32))
+
+
+def image(image_id: str, **metadata: object) -> dict[str, object]:
+    """A row of table `images` labelled cow."""
+    return {"image_id": image_id, "path": f"cow/{image_id}.png", "label": "cow", "metadata": metadata}
+
+
 def thumbnail(generator: np.random.Generator) -> bytes:
     """A small real WebP of random blocks, 224 x 224."""
     blocks = generator.integers(0, 256, (7, 7, 3), dtype=np.uint8)

@@ -1,0 +1,178 @@
+"""What the store does with a full disk, a kill, a newer version and damaged files: nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from store_factory import image, make_store, prediction
+
+from core import queries
+from core.errors import StoreError
+from core.store import STORE_VERSION, Store
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_what_a_killed_writer_left_half_done_is_swept_away(tmp_path: Path) -> None:
+    store, _ = make_store(tmp_path, rows=6)
+    (tmp_path / ".building-1.duckdb").write_bytes(b"half")
+    (tmp_path / ".building-1.duckdb.tmp").mkdir()
+    (tmp_path / "shards" / "images" / ".part-000009.parquet.1.tmp").write_bytes(b"half")
+    with store.open_for_writing():
+        assert store.publish().damaged == ()
+    assert not list(tmp_path.glob(".building-*")) and not list(tmp_path.glob("shards/*/.*"))
+
+
+def test_a_store_of_a_newer_version_is_refused_and_untouched(tmp_path: Path) -> None:
+    with Store(tmp_path / "store").open_for_writing():
+        pass
+    (tmp_path / "store" / "store.json").write_text(json.dumps({"version": STORE_VERSION + 1}))
+    before = sorted(path.name for path in (tmp_path / "store").iterdir())
+    with pytest.raises(StoreError, match="newer whylook"):
+        Store(tmp_path / "store")
+    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == before
+
+
+@pytest.mark.parametrize("damage", ["truncated", "zero", "rubbish"])
+def test_a_damaged_shard_is_reported_and_its_pictures_are_done_again(tmp_path: Path, damage: str) -> None:
+    store = Store(tmp_path)
+    with store.open_for_writing():
+        run = store.begin_run({}, {"images": "i", "classifier": "c"}, class_names=["cow", "camel"])
+        store.write("images", [image(name) for name in "xyz"], fingerprint="i")
+        bad = store.write("predictions", [prediction("x")], fingerprint="c")
+        store.write("predictions", [prediction("y")], fingerprint="c")
+        assert bad is not None
+        data = bad.read_bytes()
+        bad.write_bytes({"truncated": data[: len(data) // 2], "zero": b"", "rubbish": os.urandom(2000)}[damage])
+        assert store.done("classifier", "c") == {"y"}
+        publication = store.publish()
+        assert publication.rows["predictions"] == 1
+        assert [text.partition(":")[0] for text in publication.damaged] == [f"predictions/{bad.name}"]
+        assert [row["stage"] for row in queries.failures(store.reader(), run)] == ["store"]
+        store.write("predictions", [prediction("x")], fingerprint="c")
+        assert store.publish().rows["predictions"] == 2
+        bad.write_bytes(data)  # restored from a backup
+        assert store.publish().damaged == ()
+
+
+def test_a_damaged_generation_is_made_again_from_the_shards(tmp_path: Path) -> None:
+    store, _ = make_store(tmp_path, rows=12)
+    store.current_path().write_bytes(b"not a database" * 1000)
+    fresh = Store(tmp_path)
+    with pytest.raises(StoreError, match="cannot open"):
+        fresh.reader()
+    with fresh.open_for_writing():
+        assert fresh.publish().rows["images"] == 12
+    assert fresh.reader().execute("SELECT count(*) FROM samples").fetchone() == (12,)
+
+
+def test_a_writer_killed_at_any_moment_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
+    script = (
+        "import sys, itertools; sys.path[:0] = [sys.argv[1]]\n"
+        "from pathlib import Path\nfrom core.store import Store\n"
+        "with Store(Path(sys.argv[2])).open_for_writing() as store:\n"
+        "    store.begin_run({}, {'images': 'i'})\n"
+        "    for n in itertools.count(int(sys.argv[3])):\n"
+        "        store.write('images', [{'image_id': str(n), 'path': str(n)}], fingerprint='i')\n"
+        "        print(n, flush=True)\n"
+        "        if n % 7 == 0: store.publish()\n"
+    )
+    acknowledged: set[str] = set()
+    for attempt in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(ROOT), str(tmp_path), str(attempt * 1000)], stdout=subprocess.PIPE
+        )
+        assert process.stdout
+        process.stdout.readline()
+        time.sleep(0.15 + 0.1 * attempt)
+        process.send_signal(signal.SIGKILL)
+        acknowledged |= {str(attempt * 1000)} | set(process.stdout.read().decode().splitlines(keepends=False)[:-1])
+        process.wait()
+    with Store(tmp_path).open_for_writing() as store:
+        assert acknowledged <= store.done("images", "i")
+        rows = store.publish().rows["images"]
+        assert rows == len(store.done("images", "i"))
+    assert not list(tmp_path.glob(".building-*")) and not list(tmp_path.glob("shards/*/.*.tmp"))
+
+
+FULL_DISK = """
+import os, resource, sys
+sys.path[:0] = [sys.argv[1]]
+from pathlib import Path
+from core.errors import StoreError
+from core.store import Store
+store = Store(Path(sys.argv[2]))
+with store.open_for_writing():
+    store.begin_run({}, {"images": "i"})
+    store.write("images", [{"image_id": "a", "path": "a"}], fingerprint="i")
+    store.publish()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    large = [{"image_id": "b", "path": "b", "thumbnail": os.urandom(200_000)}]
+    for act in (lambda: store.write("images", large, fingerprint="i"), store.publish):
+        try:
+            act()
+        except StoreError as error:
+            print("StoreError", str(error).splitlines()[0])
+"""
+
+
+def test_when_no_more_can_be_written_it_is_a_store_error_and_the_old_generation_stays(tmp_path: Path) -> None:
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(ROOT), str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 and all(line.startswith("StoreError cannot") for line in lines), done.stdout + done.stderr
+    assert not list(tmp_path.glob("shards/*/.*.tmp")) and not list(tmp_path.glob(".building-*"))
+    with Store(tmp_path).open_for_writing() as store:
+        assert store.done("images", "i") == {"a"}
+        assert store.publish().damaged == ()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 3 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_is_a_store_error_and_after_freeing_space_it_goes_on(small_disk: Path) -> None:
+    filler = small_disk / "filler"
+    with Store(small_disk / "store").open_for_writing() as store:
+        store.begin_run({}, {"images": "i"})
+        store.write("images", [image("a")], fingerprint="i")
+        with filler.open("wb", buffering=0) as handle, pytest.raises(OSError):
+            while True:
+                assert handle.write(bytes(512))
+        for act in (store.publish, lambda: store.write("images", [image("b")], fingerprint="i")):
+            with pytest.raises(StoreError, match="cannot (publish|write)"):
+                act()
+        filler.unlink()
+        store.write("images", [image("b")], fingerprint="i")
+        assert store.publish().rows["images"] == 2
+
+
+def test_what_else_lies_broken_in_the_folder_is_a_store_error(tmp_path: Path) -> None:
+    store, _ = make_store(tmp_path, rows=6)
+    (tmp_path / "saved.json").write_text("[1")
+    with pytest.raises(StoreError, match="cannot read what was saved"):
+        store.slices()
+    (tmp_path / "run-progress.json").write_text("{")
+    with pytest.raises(StoreError, match="cannot read"):
+        store.progress()
+    (tmp_path / "CURRENT").write_text("../../etc/passwd")
+    with pytest.raises(StoreError, match="does not name a generation"):
+        Store(tmp_path).reader()
