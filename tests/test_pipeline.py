@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -187,6 +188,20 @@ def test_a_run_can_be_asked_for_again_from_its_settings(request_: RunRequest) ->
     assert go(again).run == first.run
     with pytest.raises(RequestError, match="not started by whylook run"):
         request_from_settings({}, store=request_.store)
+
+
+def test_memory_does_not_grow_with_the_folder(request_: RunRequest, tmp_path: Path) -> None:
+    """What stays per picture is its entry in the listing: a few kilobytes, however large the picture is."""
+    pictures = make_folder(tmp_path / "many", per_class=400)
+    resident: dict[int, int] = {}
+
+    def look(news: Progress) -> None:
+        resident[news.done] = psutil.Process().memory_info().rss
+
+    request = RunRequest(**{**vars(request_), "images": pictures, "batch_size": 20})
+    assert run(request, progress=look, stop=lambda: False).counts["predicted"] == 1200
+    grown = resident[1180] - resident[400]
+    assert grown < 780 * 30_000, f"{grown:,} bytes over 780 pictures"
 
 
 def test_working_ahead_keeps_the_order_and_the_bound() -> None:

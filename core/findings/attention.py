@@ -54,9 +54,9 @@ def wrong_reasons(frame: Frame) -> list[Finding]:
         if not stands or value.n < LEAST_PICTURES or value.value <= rest.value:
             continue
         sentence = (
-            f"Of the pictures rightly called {quoted(name)}, {format_rate(value)} are right for the wrong reason "
-            f"(judge score below {HIGH_SCORE}), against {format_rate(rest)} of the other classes: "
-            f"a shortcut is suspected."
+            f"Of the pictures rightly called {quoted(name)}, the judge scores {format_rate(value)} below {HIGH_SCORE}, "
+            f"as right for the wrong reason, against {format_rate(rest)} of the other classes: a shortcut, or a judge "
+            f"that is harsh on this class."
         )
         sql = frame.select(f"prediction = {literal(name)}", "cell = 'correct_low'")
         n = int((own & low).sum())

@@ -144,7 +144,7 @@ def wrong_labels(frame: Frame) -> list[Finding]:
     )
     seen = frame.masks(["NOT correct AND cell = 'wrong_high' AND " + condition])[0]
     if seen.any():
-        sentence += f" In {int(seen.sum()):,} of them the judge says that it looked at the right thing."
+        sentence += f" In {int(seen.sum()):,} of the {count:,} the judge says that it looked at the right thing."
     return [
         Finding("wrong_label", 0, sentence, value, None, frame.select("NOT correct", condition), count, 0.25 * count)
     ]

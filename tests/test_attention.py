@@ -1,0 +1,165 @@
+"""Attention statistics of maps whose answer is known, and the causal check of models whose cause is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.attribution import causal_check, statistics
+from core.errors import RequestError
+
+
+@dataclass
+class Given:
+    """What the causal check asks of a classifier."""
+
+    model: nn.Module
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def pictures(count: int = 4, seed: int = 1) -> Tensor:
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+# --- attention statistics -------------------------------------------------------------------------------------------
+
+
+def test_statistics_of_a_map_in_one_corner() -> None:
+    map_ = np.zeros((4, 8), np.float32)
+    map_[0, 7] = 1
+    assert statistics(map_) == pytest.approx(
+        {
+            "attention_area": 1 / 32,
+            "attention_entropy": 0.0,
+            "attention_border": 1.0,
+            "attention_x": 7.5 / 8,
+            "attention_y": 0.5 / 4,
+            "attention_islands": 1,
+        }
+    )
+
+
+def test_statistics_of_a_map_that_is_the_same_everywhere() -> None:
+    assert statistics(np.full((5, 5), 0.7)) == pytest.approx(
+        {
+            "attention_area": 1.0,
+            "attention_entropy": 1.0,
+            "attention_border": 16 / 25,
+            "attention_x": 0.5,
+            "attention_y": 0.5,
+            "attention_islands": 1,
+        }
+    )
+
+
+def test_attention_area_counts_cells_from_the_masks_edge_on() -> None:
+    assert statistics(np.array([[1.0, 0.4], [0.39, 0.0]]))["attention_area"] == 0.5
+
+
+def test_an_empty_map_has_no_statistics() -> None:
+    for map_ in (np.zeros((3, 3)), np.full((3, 3), np.nan)):
+        assert set(statistics(map_).values()) == {None}
+    with pytest.raises(ValueError, match="shape"):
+        statistics(np.zeros(3))
+
+
+# --- the causal check -----------------------------------------------------------------------------------------------
+
+
+class Corner(nn.Module):
+    """Says class 1 where the top left quarter has fine texture, whatever the rest shows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        quarter = x[:, :, : x.shape[2] // 2, : x.shape[3] // 2]
+        texture = quarter.var(dim=(1, 2, 3))
+        return torch.stack([torch.full_like(texture, 2.0), 8 * texture], dim=1)
+
+
+def corner_map(row: int, column: int) -> Tensor:
+    map_ = torch.zeros(8, 8)
+    map_[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 1.0
+    return map_
+
+
+def test_removing_what_the_model_uses_costs_more_than_removing_a_random_region() -> None:
+    batch, targets = pictures(8), torch.ones(8, dtype=torch.long)
+    maps = torch.stack([corner_map(0, 0)] * 8)
+    for effect in causal_check(Given(Corner()), batch, maps, targets, draws=8):
+        assert effect.causal_drop is not None
+        assert effect.causal_drop_random is not None
+        assert effect.causal_keep is not None
+        assert effect.causal_drop > 0.8
+        assert effect.causal_drop > effect.causal_drop_random + 0.2
+        assert effect.causal_keep > 0.9
+
+
+def test_a_map_elsewhere_is_shown_not_to_be_causal() -> None:
+    (effect,) = causal_check(Given(Corner()), pictures(1), corner_map(1, 1)[None], torch.tensor([1]))
+    assert effect.causal_drop == pytest.approx(0, abs=0.02)
+    assert effect.causal_keep is not None
+    assert effect.causal_keep < 0.3
+
+
+def test_a_picture_without_a_map_has_no_effect_to_report() -> None:
+    maps = torch.stack([torch.zeros(8, 8), corner_map(0, 0)])
+    empty, full = causal_check(Given(Corner()), pictures(2), maps, torch.tensor([1, 1]))
+    assert (empty.causal_drop, empty.causal_drop_random, empty.causal_keep) == (None, None, None)
+    assert full.causal_drop is not None
+
+
+def test_random_regions_depend_on_the_map_and_the_seed_and_not_on_the_batch() -> None:
+    batch, targets = pictures(3), torch.tensor([1, 1, 1])
+    maps = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    together = causal_check(Given(Corner()), batch, maps, targets, seed=5)
+    for index in range(3):
+        (alone,) = causal_check(Given(Corner()), batch[index : index + 1], maps[index : index + 1], targets[:1], seed=5)
+        assert vars(alone) == pytest.approx(vars(together[index]), abs=1e-6)
+    other = causal_check(Given(Corner()), batch, maps, targets, seed=6)
+    assert other[0].causal_drop_random != together[0].causal_drop_random
+
+
+def test_probabilities_that_are_known_save_a_forward() -> None:
+    class Counting(Corner):
+        forwards = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.forwards += 1
+            return super().forward(x)
+
+    model, batch, maps, targets = Counting(), pictures(1), corner_map(0, 0)[None], torch.tensor([1])
+    plain = causal_check(Given(model), batch, maps, targets, draws=3)
+    assert model.forwards == 6
+    before = model(batch).softmax(1)[:, 1]
+    model.forwards = 0
+    assert causal_check(Given(model), batch, maps, targets, draws=3, before=before) == plain
+    assert model.forwards == 5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (33, 50)])
+def test_pictures_of_any_size_can_be_checked(size: tuple[int, int]) -> None:
+    class Mean(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean((2, 3))
+
+    maps = torch.rand(2, 3, 3)
+    maps[:, 1, 1] = 1
+    for effect in causal_check(Given(Mean()), torch.rand(2, 3, *size), maps, torch.tensor([0, 1])):
+        assert effect.causal_drop is not None
+
+
+def test_the_causal_check_refuses_what_does_not_fit() -> None:
+    with pytest.raises(RequestError, match="draws"):
+        causal_check(Given(Corner()), pictures(1), corner_map(0, 0)[None], torch.tensor([1]), draws=0)
+    with pytest.raises(RequestError, match="do not fit"):
+        causal_check(Given(Corner()), pictures(2), corner_map(0, 0)[None], torch.tensor([1, 1]))
+
+
+def test_islands_are_attended_regions_that_do_not_touch() -> None:
+    map_ = np.zeros((5, 5))
+    map_[0, 0] = map_[1, 1] = map_[4, 4] = map_[0, 4] = 1  # two touch by a corner
+    map_[2, 4] = 0.39
+    assert statistics(map_)["attention_islands"] == 3
