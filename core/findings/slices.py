@@ -129,7 +129,8 @@ def context_shortcuts(frame: Frame) -> list[Finding]:
     """Metadata values that pull other classes towards one answer: the model may read the context, not the object.
 
     An association, so a suspicion only: reported where other classes are given that answer more often inside the
-    context, where that does not hang on one look-alike class, and where the class itself is recognised no less often.
+    context, where that is neither one look-alike class nor a context in which every answer is worse, and where the
+    class itself is recognised no less often.
     """
     metadata = metadata_conditions(frame)
     found: list[tuple[float, Finding]] = []
@@ -143,7 +144,7 @@ def context_shortcuts(frame: Frame) -> list[Finding]:
         ]
     hits = {name: frame.is_value("prediction", name) for name in candidates}
     for name, items in candidates.items():
-        kept = [item for item in confirmed(items, hits[name], frame.half) if _pulls_several(frame, item, hits[name])]
+        kept = [item for item in confirmed(items, hits[name], frame.half) if _pulls(frame, item, hits[name])]
         for item in distinct(kept, hits[name]):
             found.append((excess(item, hits[name]), _shortcut(frame, item, hits[name])))
     found.sort(key=lambda pair: -pair[0])
@@ -159,13 +160,15 @@ def _recognised_there(frame: Frame, name: str, item: Condition) -> bool:
     return float(frame.correct[inside].mean()) >= float(frame.correct[outside].mean())
 
 
-def _pulls_several(frame: Frame, item: Candidate, hits: Mask) -> bool:
-    """Whether the excess remains without the class that gives most of it: else the two merely look alike."""
+def _pulls(frame: Frame, item: Candidate, hits: Mask) -> bool:
+    """Whether the excess remains without the class that gives most of it, and among the mistakes alone.
+
+    Else two classes merely look alike, or the context merely makes every mistake commoner.
+    """
     labels = frame.columns["label"]
     commonest = Counter(labels[item.inside & hits]).most_common(1)[0][0]
-    others = np.asarray(labels != commonest, dtype=bool)
-    rest = Candidate(item.conditions, item.inside & others, tuple(side & others for side in item.outside))
-    return excess_p(rest, hits, np.ones_like(others)) < PROPOSE_P
+    several = np.asarray(labels != commonest, dtype=bool)
+    return all(excess_p(item, hits, part) < PROPOSE_P for part in (several, frame.wrong))
 
 
 def _shortcut(frame: Frame, item: Candidate, hits: Mask) -> Finding:
