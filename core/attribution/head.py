@@ -51,7 +51,7 @@ class Explained(Protocol):
 
 
 @contextmanager
-def _unfused() -> Iterator[None]:
+def unfused() -> Iterator[None]:
     """PyTorch's transformer layers run layer by layer: without gradients they would pass over the layers inside."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -109,7 +109,7 @@ def forward(classifier: Explained, batch: Tensor) -> tuple[Tensor, Tensor]:
             torch.inference_mode(False),
             torch.enable_grad(),
             quiet(classifier.model),
-            _unfused(),
+            unfused(),
             Foreign("the model failed"),
         ):
             output = classifier.model(batch.detach().clone().to(classifier.device))  # some change their input in place

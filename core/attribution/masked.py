@@ -106,7 +106,7 @@ def _ablated(seen: Pass, index: int, channels: Tensor, *, copies: int) -> Tensor
     handle = model.get_submodule(seen.classifier.layer).register_forward_hook(ablate)
     try:
         with quiet(model), torch.no_grad(), Foreign("the model failed with a channel set to zero"):
-            output = model(seen.batch[index : index + 1].expand(copies, -1, -1, -1))
+            output = model(seen.batch[index : index + 1].repeat(copies, 1, 1, 1))
     finally:
         handle.remove()
     return logits_of(output, len(channels)).float()

@@ -5,7 +5,6 @@ Knows: the model, the batch, the class of interest, the target layer. Does not k
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -80,13 +79,9 @@ class Pass:
             m.register_forward_hook(measure) for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)
         ]
         try:
-            self.predict(self.batch[:1])
+            self.predict(self.batch[:1].clone())
         finally:
             for handle in handles:
                 handle.remove()
         each = max(largest, self.batch[:1].numel() * 4)
         return max(1, min(256, BUDGET // (3 * each)))  # a layer's input, its output and one residual live at a time
-
-    def each_picture(self, weigh: Callable[[int], Tensor]) -> Tensor:
-        """`weigh(i)` of every picture i, stacked."""
-        return torch.stack([weigh(index) for index in range(self.batch.shape[0])])

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.attribution.head import quiet
+from core.attribution.head import quiet, unfused
 from core.attribution.passes import Pass
 from core.errors import RequestError
 from core.foreign import Foreign, logits_of
@@ -41,14 +41,13 @@ def _written_out() -> Iterator[list[Tensor]]:
         kept.append(weights)
         return weights @ value
 
-    fused, fast = F.scaled_dot_product_attention, torch.backends.mha.get_fastpath_enabled()
+    fused = F.scaled_dot_product_attention
     F.scaled_dot_product_attention = attention
-    torch.backends.mha.set_fastpath_enabled(False)  # PyTorch's fused encoder layer shows no weights
     try:
-        yield kept
+        with unfused():  # PyTorch's fused encoder layer shows no weights
+            yield kept
     finally:
         F.scaled_dot_product_attention = fused
-        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _watched(seen: Pass, *, slopes: bool) -> tuple[list[Tensor], list[Tensor]]:

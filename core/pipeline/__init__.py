@@ -13,14 +13,12 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from PIL import Image
-
 from core import images
 from core.attribution import METHODS
 from core.classifier import Classifier, Precision, load_classifier, set_precision, stack_by_shape
 from core.errors import ImageError, RequestError, StoreError, WhylookError
 from core.pipeline.choosing import choose_method, choose_precision
-from core.pipeline.explain import CAUSAL_DRAWS, CAUSAL_SEED, Todo, explain, read_picture
+from core.pipeline.explain import CAUSAL_DRAWS, CAUSAL_SEED, PROBES, Todo, explain, first_picture, read_picture
 from core.pipeline.journal import Journal
 from core.pipeline.request import (
     VERSIONS,
@@ -47,7 +45,6 @@ BATCH_SIZE = {"cpu": 32, "mps": 64, "cuda": 128}
 JUDGED_AT_ONCE = 64
 """Pictures handed to the judge together: more than its batch holds, so that a place that is done is filled again."""
 MOST_THREADS = 8
-PROBES = 20
 PROBED = 12
 """Pictures on which `auto` compares."""
 EXPLAIN_STAGES = ("images", "classifier", "attribution")
@@ -125,7 +122,7 @@ def _load(
         device=request.device,
         layer=request.layer,
         needs_layer=request.method not in METHODS or METHODS[request.method].needs != "model",
-        probe=_first_picture(scan.entries),
+        probe=first_picture(scan.entries),
     )
     if "auto" in (request.method, request.precision):
         request, classifier = _choose(request, classifier, scan.entries, progress)
@@ -134,14 +131,6 @@ def _load(
     judging = None if request.no_vlm else _load_judge(request, marks, stack)
     seconds["loading models"] = time.monotonic() - began
     return _Loaded(request, scan, classifier, {**marks, **(judging.fingerprints if judging else {})}, judging)
-
-
-def _first_picture(entries: Sequence[ImageEntry]) -> Image.Image | None:
-    """A picture that can be decoded, among the first few: the classifier's target layer is chosen at its size."""
-    for entry in entries[:PROBES]:
-        with suppress(ImageError):
-            return read_picture(entry)
-    return None
 
 
 def _choose(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -27,6 +27,8 @@ from core.records import Attribution, Failure, ImageEntry, Prediction
 MODEL_ERRORS = (ModelError, torch.OutOfMemoryError)
 """What the stages raise when a user's model or transform fails: recorded for the picture, never a traceback."""
 
+PROBES = 20
+"""Pictures among which one that can be read is looked for."""
 CAUSAL_DRAWS = 3
 CAUSAL_SEED = 20
 
@@ -175,6 +177,14 @@ def read_picture(entry: ImageEntry) -> Image.Image:
     return images.decode(entry.path)
 
 
+def first_picture(entries: Sequence[ImageEntry]) -> Image.Image | None:
+    """A picture that can be decoded, among the first few: the classifier's target layer is chosen at its size."""
+    for entry in entries[:PROBES]:
+        with suppress(ImageError):
+            return read_picture(entry)
+    return None
+
+
 def classify_and_attribute(
     group: Sequence[Prepared], batch: torch.Tensor, classifier: Classifier, todo: Todo, *, journal: Journal
 ) -> Results:
@@ -184,7 +194,7 @@ def classify_and_attribute(
     """
     try:
         with journal.timed("classifier and map"):
-            labels = _label_indices(group, classifier.class_names)
+            labels = label_indices([item.entry for item in group], classifier.class_names)
             answer = attribute(classifier, batch, method=todo.method, question=todo.question, labels=labels)
     except MODEL_ERRORS as error:
         if len(group) == 1:
@@ -210,10 +220,10 @@ def classify_and_attribute(
     return results
 
 
-def _label_indices(group: Sequence[Prepared], class_names: Sequence[str]) -> torch.Tensor:
+def label_indices(entries: Sequence[ImageEntry], class_names: Sequence[str]) -> torch.Tensor:
     """Class index (B,) of each picture's label, -1 where it has none that the classifier knows."""
     places = {name: index for index, name in enumerate(class_names)}
-    return torch.tensor([places.get(item.entry.label or "", -1) for item in group])
+    return torch.tensor([places.get(entry.label or "", -1) for entry in entries])
 
 
 def _attributions(

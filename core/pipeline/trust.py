@@ -20,7 +20,7 @@ from core.attribution import METHODS, attribute
 from core.attribution.faithfulness import edges, energy_inside, faithfulness, pointing_game, randomisation
 from core.classifier import Classifier, Precision, load_classifier, set_precision, stack_by_shape
 from core.errors import ImageError, RequestError
-from core.pipeline.explain import read_picture
+from core.pipeline.explain import first_picture, label_indices, read_picture
 from core.pipeline.request import Progress, RunRequest, prediction_fingerprint, request_from_settings
 from core.records import ImageEntry
 from core.store import Store
@@ -60,14 +60,15 @@ def check_faithfulness(
         raise RequestError(f"a sample needs two pictures or more, got {sample}")
     record = next(one for one in queries.runs(store.reader()) if one["run"] == run)
     request = request_from_settings(record["settings"], store=store.folder)
+    scan = images.scan(request.images, metadata=request.metadata)
     classifier = load_classifier(
-        request.classifier, weights=request.weights, classes=request.classes, labels=_labels(request), device=device,
-        layer=request.layer, needs_layer=METHODS[request.method].needs != "model",
+        request.classifier, weights=request.weights, classes=request.classes, labels=scan.labels, device=device,
+        layer=request.layer, probe=first_picture(scan.entries), needs_layer=METHODS[request.method].needs != "model",
     )  # fmt: skip
     if prediction_fingerprint(classifier.fingerprint, request.precision) != record["fingerprints"]["classifier"]:
         raise RequestError(f"the classifier {request.classifier} is not the one of run {run} any more; run it again")
     set_precision(classifier.model, cast(Precision, request.precision), classifier.device)
-    entries = _sample(request, store, run, sample)
+    entries = _sample(scan, store, run, sample)
     objects = _object_masks(masks) if masks else {}
     rows: list[dict[str, Any]] = []
     for some, batch in _batches(entries, classifier):
@@ -79,11 +80,7 @@ def check_faithfulness(
     return len(rows)
 
 
-def _labels(request: RunRequest) -> tuple[str, ...]:
-    return tuple(images.scan(request.images, metadata=request.metadata).labels)
-
-
-def _sample(request: RunRequest, store: Store, run: str, count: int) -> list[ImageEntry]:
+def _sample(scan: images.Scan, store: Store, run: str, count: int) -> list[ImageEntry]:
     """The first pictures, in the order of their hashes, that have a map."""
     mapped = queries.fetch_rows(
         store.reader(),
@@ -91,10 +88,9 @@ def _sample(request: RunRequest, store: Store, run: str, count: int) -> list[Ima
         [run, count],
     )
     wanted = {row["image_id"] for row in mapped}
-    scan = images.scan(request.images, metadata=request.metadata)
     found = [entry for entry in scan.entries if entry.image_id in wanted]
     if len(found) < 2:
-        raise RequestError(f"run {run} has too few pictures with a map, or they are not in {request.images} any more")
+        raise RequestError(f"run {run} has too few pictures with a map, or they are not where they were")
     return found
 
 
@@ -120,8 +116,7 @@ def _measure(
     objects: Mapping[str, NDArray[np.bool_]],
 ) -> list[dict[str, Any]]:
     """Rows of table `faithfulness` for pictures of one size."""
-    places = {name: index for index, name in enumerate(classifier.class_names)}
-    labels = torch.tensor([places.get(entry.label or "", -1) for entry in entries])
+    labels = label_indices(entries, classifier.class_names)
 
     def explained(model: torch.nn.Module, pictures: Tensor) -> Tensor:
         changed = dataclasses.replace(classifier, model=model)
