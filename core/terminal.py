@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import RequestError
+from core.stages import BESIDE, shares
 from core.statistics import format_number
 
 if TYPE_CHECKING:  # the pipeline brings torch along, which a table needs not wait for
@@ -81,6 +82,8 @@ def progress_text(news: Progress, *, bar: bool = True) -> str:
         parts.append(f"{format_number(news.rate)} pictures/s")
     if news.seconds_left is not None and news.done < news.total:
         parts.append(f"{duration(news.seconds_left)} left")
+    if news.limit and news.done:
+        parts.append(f"slowest: {news.limit}")
     if news.message:
         parts.append(news.message)
     drawing = f"{'█' * filled}{'░' * (BAR_WIDTH - filled)}  " if bar else ""
@@ -98,8 +101,10 @@ def duration(seconds: float) -> str:
 
 
 def seconds_per_stage(seconds: Mapping[str, float]) -> str:
-    """One line: what took how long."""
-    return "seconds per stage: " + " · ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items())
+    """One line: what took how long, slowest first."""
+    told = [f"{stage} {spent:.1f} ({100 * share:.0f}%)" for stage, spent, share in shares(seconds)]
+    beside = [f"{stage} {seconds[stage]:.1f} in threads beside them" for stage in BESIDE if stage in seconds]
+    return "seconds per stage: " + " · ".join(told + beside)
 
 
 def printable(value: object) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from pages._words import CELLS
+from pages._words import CELLS, duration
 
 GREY = "#8A8F98"
 
@@ -92,6 +92,24 @@ def drops(rows: Sequence[tuple[str, float]]) -> alt.LayerChart:
     )
     text = base.transform_calculate(at="max(datum.points, 0)").mark_text(align="left", dx=5, fontSize=14, color=_ink())
     return (bars + text.encode(x="at:Q", text=alt.Text("points:Q", format=".0f"))).properties(height=alt.Step(34))
+
+
+def stage_seconds(rows: Sequence[tuple[str, float, float]]) -> alt.LayerChart:
+    """Rows of (stage, seconds, share), the first of which limits: bars, its own in the accent colour."""
+    data = pd.DataFrame(
+        [
+            {"stage": stage, "seconds": spent, "words": f"{duration(spent)} · {100 * share:.0f}%", "first": i == 0}
+            for i, (stage, spent, share) in enumerate(rows)
+        ]
+    )
+    order = [stage for stage, _, _ in rows]
+    base = alt.Chart(data).encode(y=alt.Y("stage:N", sort=order, title=None, axis=axis(ticks=False, domain=False)))
+    bars = base.mark_bar(cornerRadius=3).encode(
+        x=alt.X("seconds:Q", scale=alt.Scale(domain=[0, 1.3 * rows[0][1]]), axis=None),
+        color=alt.condition("datum.first", alt.value(accent()), alt.value(GREY)),
+    )
+    text = base.mark_text(align="left", dx=5, fontSize=14, color=_ink()).encode(x="seconds:Q", text="words:N")
+    return (bars + text).properties(height=alt.Step(30))
 
 
 def distribution(shares: Sequence[float]) -> alt.Chart:

@@ -12,7 +12,8 @@ import pandas as pd
 import streamlit as st
 
 from core.errors import RequestError, WhylookError
-from pages import _launch
+from core.stages import BESIDE, limiting, shares
+from pages import _charts, _launch
 from pages._frame import Run, current_run, frame, guarded, run_title, when
 from pages._run_form import ask
 from pages._shared import read, store, store_folder
@@ -83,6 +84,8 @@ def _bar(progress: dict[str, Any]) -> None:
         facts.append(f"{progress['rate']:.3g} pictures/s")
     if progress.get("seconds_left") is not None:
         facts.append(f"{duration(progress['seconds_left'])} left")
+    if progress.get("limit") and done:
+        facts.append(f"slowest: {plain(progress['limit'])}")
     st.progress(min(1.0, done / total) if total else 0.0, text=" · ".join(facts))
 
 
@@ -166,6 +169,7 @@ def details(run: Run) -> None:
         for column, (name, n) in zip(st.columns(len(facts)), facts, strict=True):
             column.metric(name, f"{n:,}")
         failures(run["run"])
+    stages(run.get("seconds") or {})
     settings(run)
 
 
@@ -190,6 +194,17 @@ def failures(name: str) -> None:
         "CSV", data.to_csv(index=False), file_name((name, "failures"), ".csv"), "text/csv", icon=":material/download:",
         on_click="ignore",
     )  # fmt: skip
+
+
+def stages(seconds: dict[str, float]) -> None:
+    """What all attempts spent their time on, slowest first, and what ran beside it in threads."""
+    if not limiting(seconds):
+        return
+    with st.expander(f"Where the time went: {limiting(seconds)}", icon=":material/timer:"):
+        st.altair_chart(_charts.stage_seconds(shares(seconds)), width="stretch", key="stages")
+        for stage in BESIDE:
+            if seconds.get(stage):
+                st.caption(f"{stage} took {duration(seconds[stage])} in threads while the stages above computed")
 
 
 def settings(run: Run) -> None:

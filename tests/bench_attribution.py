@@ -3,12 +3,14 @@
     python -m tests.bench_attribution [--models resnet50,vit_b_16,...] [--batch 32] [--rounds 5]
 
 Knows: torchvision's models, the peers. Does not know: stores. Each round runs every contestant once, in a new order;
-figures are medians of the rounds as ratios to plain inference in fp32, with the smallest and the largest ratio.
+figures are medians of the rounds as ratios to a base of the same round, with the smallest and the largest ratio. The
+base is plain inference in fp32; for the methods that only need forwards it is the peer.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import random
 import resource
 import statistics
@@ -16,6 +18,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -122,12 +126,55 @@ def contestants(name: str) -> dict[str, Contestant]:
     return found
 
 
-def throughput(name: str, *, size: int, rounds: int) -> None:
-    """Print the table of one model."""
+def forward_only() -> dict[str, dict[str, Contestant]]:
+    """By method, the peer first; every one asks ResNet-18 about the same masked copies, 32 at a time or as it likes."""
+    from captum.attr import Occlusion
+    from pytorch_grad_cam import AblationCAM, ScoreCAM
+    from torchcam.methods import ScoreCAM as TorchScoreCAM
+
+    classifier = load_classifier("torchvision:resnet18", device="cpu")
+    model, layer = classifier.model, classifier.model.get_submodule(classifier.layer)
+
+    def grad_cam(method: type) -> Contestant:
+        def run(batch: Tensor) -> object:
+            with redirect_stderr(io.StringIO()), method(model=model, target_layers=[layer]) as cam:  # its progress bar
+                cam.batch_size = 32
+                return cam(input_tensor=batch, targets=None)
+
+        return run
+
+    def torch_score_cam(batch: Tensor) -> object:
+        with torch.no_grad(), TorchScoreCAM(model, classifier.layer, batch_size=32) as cam:
+            scores = model(batch)
+            return cam(scores.argmax(1).tolist(), scores)
+
+    def captum_occlusion(batch: Tensor) -> object:
+        target, side = model(batch).argmax(1), batch.shape[-1] // 8
+        windows, colour = (3, side, side), batch.mean(dim=(2, 3), keepdim=True)
+        return Occlusion(model).attribute(
+            batch, windows, strides=(3, side // 2, side // 2), target=target, baselines=colour.expand_as(batch),
+            perturbations_per_eval=32,
+        )  # fmt: skip
+
+    def ours(method: str) -> dict[str, Contestant]:
+        plain: Contestant = lambda batch: attribute(classifier, batch, method=method)  # noqa: E731
+        found = {"whylook": plain, "whylook channels-last": in_precision(plain, classifier, "channels-last")}
+        return found | (
+            {"whylook bf16": in_precision(plain, classifier, "bf16")} if computes_bf16(torch.device("cpu")) else {}
+        )
+
+    return {
+        "scorecam": {"pytorch-grad-cam": grad_cam(ScoreCAM), "torch-cam": torch_score_cam, **ours("scorecam")},
+        "ablationcam": {"pytorch-grad-cam": grad_cam(AblationCAM), **ours("ablationcam")},
+        "occlusion": {"captum": captum_occlusion, **ours("occlusion")},
+    }
+
+
+def throughput(title: str, found: dict[str, Contestant], *, size: int, rounds: int) -> None:
+    """Print one table: every contestant beside the first."""
     torch.manual_seed(0)
     batch = torch.rand(size, 3, 224, 224)
     taken: dict[str, list[float]] = {}
-    found = contestants(name)
     for contestant in found.values():  # warm up
         contestant(batch[:2])
     shuffled = random.Random(0)
@@ -137,12 +184,24 @@ def throughput(name: str, *, size: int, rounds: int) -> None:
             own = found[label](batch)
             seconds = own if isinstance(own, float) else time.perf_counter() - began
             taken.setdefault(label, []).append(seconds)
-    base = taken["inference"]
-    print(f"\n{name}, 224 x 224, batch {size}, n {rounds}; pictures a second, ratio to inference (smallest to largest)")
+    first = next(iter(found))
+    base = taken[first]
+    print(f"\n{title}, 224 x 224, batch {size}, n {rounds}; pictures a second, ratio to {first} (smallest to largest)")
     for label in found:
         ratios = [one / other for one, other in zip(base, taken[label], strict=True)]
         rate = size / statistics.median(taken[label])
         print(f"  {label:24}{rate:8.1f}   {statistics.median(ratios):5.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+def peak_of_this_process() -> float:
+    """Gigabytes resident at most since this program started.
+
+    Linux hands `ru_maxrss` of the parent on to a child, which would show the bench's own peak for every contestant.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return next(int(line.split()[1]) for line in status.open() if line.startswith("VmHWM")) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def peak(name: str, label: str, *, size: int) -> float:
@@ -158,6 +217,7 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parts", default="speed,forwards,memory")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     names = arguments.models.split(",")
@@ -165,15 +225,25 @@ def main() -> None:
         contestant = contestants(names[0])[arguments.peak]
         for _ in range(3):
             contestant(torch.rand(arguments.batch, 3, 224, 224))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+        print(peak_of_this_process())
         return
-    for name in names:
-        assert hasattr(models, name)
-        throughput(name, size=arguments.batch, rounds=arguments.rounds)
+    if "speed" in arguments.parts:
+        for name in names:
+            assert hasattr(models, name)
+            throughput(name, contestants(name), size=arguments.batch, rounds=arguments.rounds)
+    if "forwards" in arguments.parts:
+        for method, found in forward_only().items():
+            throughput(f"{method}, resnet18", found, size=2, rounds=arguments.rounds)
+    if "memory" in arguments.parts:
+        peaks(names[0], size=arguments.batch)
+
+
+def peaks(name: str, *, size: int) -> None:
+    """Print what each contestant takes in a process of its own."""
     labels = ("inference", "whylook", "torch-cam 0.5", "captum 0.9", "pytorch-grad-cam 1.5.7")
-    print(f"\npeak memory, {names[0]}, batch {arguments.batch}, a process each")
-    for label in labels if names[0] in CNN else labels[:2]:
-        print(f"  {label:24}{peak(names[0], label, size=arguments.batch):6.2f} GB")
+    print(f"\npeak memory, {name}, batch {size}, a process each")
+    for label in labels if name in CNN else labels[:2]:
+        print(f"  {label:24}{peak(name, label, size=size):6.2f} GB")
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def test_a_run_says_what_it_does_and_what_it_did(run_words: list[str], capsys: C
     assert answer.code == 0
     lines = answer.err.splitlines()
     assert lines[:2] == ["reading the folder …", "loading models …"]
-    assert re.fullmatch(r"pictures +12 of 12 · [\d.,]+ pictures/s", lines[3])
+    assert re.fullmatch(r"pictures +12 of 12 · [\d.,]+ pictures/s · slowest: [a-z ]+ \d+%", lines[3])
     assert re.search(
         r"^run r-[0-9a-f]+ done: pictures 12 · predicted 12 · attributed 12 · failures 0$", answer.out, re.M
     )
@@ -89,8 +89,8 @@ def test_a_run_says_what_it_does_and_what_it_did(run_words: list[str], capsys: C
 
 
 def test_progress_shows_stage_rate_and_time_left() -> None:
-    text = progress_text(Progress("pictures", 320, 600, 41.23, 6.8))
-    assert re.fullmatch(r"pictures +█+░+ +320 of 600 · 41.2 pictures/s · 7 s left", text)
+    text = progress_text(Progress("pictures", 320, 600, 41.23, 6.8, "judge 71%"))
+    assert re.fullmatch(r"pictures +█+░+ +320 of 600 · 41.2 pictures/s · 7 s left · slowest: judge 71%", text)
     assert [duration(value) for value in (6.6, 200, 7500)] == ["7 s", "3 min 20 s", "2 h 5 min"]
 
 

@@ -1,3 +1,4 @@
+import re
 import threading
 import time
 from collections import Counter
@@ -126,6 +127,7 @@ def test_progress_says_stage_rate_and_time_left_and_reaches_the_store(request_: 
     assert [news.stage for news in seen][:2] == ["reading the folder", "loading models"]
     middle = next(news for news in seen if news.stage == "pictures" and 0 < news.done < 24)
     assert middle.rate and middle.seconds_left
+    assert re.fullmatch(r"[a-z ]+ \d+%", middle.limit), middle.limit
     last = Store(request_.store).progress()
     assert last is not None and (last["done"], last["total"], last["alive"]) == (24, 24, False)
 

@@ -118,5 +118,5 @@ def thumbnail(image: Image.Image, *, side: int = 224) -> bytes:
     small = image.convert("RGB") if image.mode != "RGB" else image.copy()
     small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=WEBP_QUALITY, method=3)
+    small.save(buffer, "WEBP", quality=WEBP_QUALITY, method=2)
     return buffer.getvalue()

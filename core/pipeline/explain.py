@@ -6,9 +6,10 @@ Knows: the order of the stages and what a failure of one picture means. Does not
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -61,6 +62,8 @@ class Prepared:
     row: dict[str, object] | None = None
     tensor: torch.Tensor | None = None
     failure: Failure | None = None
+    seconds: float = 0.0
+    """What decoding, thumbnail and preprocessing took, in a thread."""
 
 
 @dataclass
@@ -104,10 +107,11 @@ def explain(
     with closing(prepared):
         batches = chunks(prepared, todo.batch_size)
         while not stop():
-            with journal.timed("images"):
+            with journal.timed("waiting for pictures"):
                 batch = next(batches, None)
             if batch is None:
                 return True
+            journal.beside("decoding", sum(item.seconds for item in batch))
             proven = _explain_batch(batch, classifier, todo, journal=journal, proven=proven)
             done += len(batch)
             journal.report(done, len(entries))
@@ -139,6 +143,13 @@ def _explain_batch(
 
 def prepare(entry: ImageEntry, classifier: Classifier, *, model: bool) -> Prepared:
     """Decode one picture; called in threads, so the full-size picture is dropped before this returns."""
+    began = time.monotonic()
+    prepared = _prepare(entry, classifier, model=model)
+    return replace(prepared, seconds=time.monotonic() - began)
+
+
+def _prepare(entry: ImageEntry, classifier: Classifier, *, model: bool) -> Prepared:
+    """The row and the input of one picture, or its failure."""
     try:
         picture = read_picture(entry)
     except ImageError as error:

@@ -6,11 +6,12 @@ Knows: the store's write side and the clock. Does not know: what a stage compute
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from core.pipeline.request import Progress
 from core.records import Failure
+from core.stages import limiting
 from core.store import Store
 
 PUBLISH_SECONDS = 20.0
@@ -36,6 +37,7 @@ class Journal:
         self._publication_seconds = 0.0
         self._dirty = True
         self._stage, self._start, self._began = "", 0, time.monotonic()
+        self._before: dict[str, float] = dict(seconds)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -46,9 +48,14 @@ class Journal:
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - began
 
+    def beside(self, stage: str, seconds: float) -> None:
+        """Add seconds that threads spent on one of `core.stages.BESIDE`."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
     def begin(self, stage: str, *, done: int, total: int) -> None:
         """A stage starts with `done` pictures left over from earlier attempts."""
         self._stage, self._start, self._began = stage, done, time.monotonic()
+        self._before = dict(self.seconds)
         self.report(done, total)
 
     def report(self, done: int, total: int, *, message: str = "") -> None:
@@ -57,11 +64,16 @@ class Journal:
         worked = done - self._start
         rate = worked / spent if worked > 0 and spent > 0 else None
         left = (total - done) / rate if rate else None
-        news = Progress(self._stage, done, total, rate, left, message)
+        news = Progress(self._stage, done, total, rate, left, message, self.limit(since=self._before))
         self.store.report_progress(
-            run=self.run, stage=news.stage, done=done, total=total, rate=rate, seconds_left=left, message=message
-        )
+            run=self.run, stage=news.stage, done=done, total=total, rate=rate, seconds_left=left, message=message,
+            limit=news.limit,
+        )  # fmt: skip
         self._progress(news)
+
+    def limit(self, *, since: Mapping[str, float]) -> str:
+        """Where most of the time went since the clocks showed `since`; empty when nothing was timed."""
+        return limiting({stage: seconds - since.get(stage, 0.0) for stage, seconds in self.seconds.items()})
 
     def write(self, table: str, rows: Sequence[object], *, fingerprint: str) -> None:
         """One shard, on disk when this returns. No rows, no shard."""

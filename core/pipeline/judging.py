@@ -80,7 +80,7 @@ def judge_pictures(
     with closing(requests):
         batches = chunks(requests, todo.batch_size)
         while not stop():
-            with journal.timed("masking"):
+            with journal.timed("waiting for masked pictures"):
                 batch = next(batches, None)
             if batch is None:
                 journal.report(len(entries), len(entries))

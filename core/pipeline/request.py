@@ -147,6 +147,8 @@ class Progress:
     rate: float | None = None
     seconds_left: float | None = None
     message: str = ""
+    limit: str = ""
+    """The stage that limits now, with its share of the time."""
 
 
 @dataclass(frozen=True)

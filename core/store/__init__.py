@@ -230,10 +230,11 @@ class Store:
         counts: Mapping[str, int],
         *,
         judge_note: str | None = None,
+        seconds: Mapping[str, float] | None = None,
     ) -> None:
-        """Notes how a run ended; the next publish() shows it."""
+        """Notes how a run ended and the seconds its stages took; the next publish() shows it."""
         self._needs_lock()
-        runs.finish(self.folder, run, state, counts, judge_note=judge_note)
+        runs.finish(self.folder, run, state, counts, judge_note=judge_note, seconds=seconds or {})
 
     def report_progress(
         self,
@@ -245,11 +246,12 @@ class Store:
         rate: float | None = None,
         seconds_left: float | None = None,
         message: str = "",
+        limit: str = "",
     ) -> None:
         """Says how far a run is, for whoever watches (`rate` in pictures per second)."""
         self._needs_lock()
         report = {"run": run, "stage": stage, "done": done, "total": total, "rate": rate, "seconds_left": seconds_left}
-        report |= {"message": message, "pid": os.getpid(), "updated": time.time()}
+        report |= {"message": message, "limit": limit, "pid": os.getpid(), "updated": time.time()}
         write_atomically(self.folder / "run-progress.json", json.dumps(report).encode("utf-8", "replace"))
 
     def publish(self) -> Publication:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from core.errors import StoreError
 from core.store.shards import SCHEMAS, shard_paths
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 _AT_ONCE = 200
 """Shards loaded in one transaction: bounds the memory that a large store needs."""
 _SCHEMA = Path(__file__).parent.parent / "schema.sql"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,13 +55,24 @@ def begin(
     return run
 
 
-def finish(folder: Path, run: str, state: str, counts: Mapping[str, int], *, judge_note: str | None) -> None:
-    """Notes how a run ended; a StoreError when there is no such run."""
+def finish(
+    folder: Path,
+    run: str,
+    state: str,
+    counts: Mapping[str, int],
+    *,
+    judge_note: str | None,
+    seconds: Mapping[str, float],
+) -> None:
+    """Notes how a run ended and adds what took how long this time; a StoreError when there is no such run."""
     record = read_record(folder, run)
     if not record:
         raise StoreError(f"there is no run {run} in {folder}")
     note = judge_note or record["judge_note"]
-    _write_record(folder, {**record, "state": state, "finished": now(), "counts": dict(counts), "judge_note": note})
+    spent = Counter(record.get("seconds", {}))
+    spent.update(seconds)
+    end = {"state": state, "finished": now(), "counts": dict(counts), "judge_note": note, "seconds": dict(spent)}
+    _write_record(folder, {**record, **end})
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -84,6 +96,7 @@ def as_row(record: Mapping[str, Any]) -> dict[str, Any]:
         row[f"{stage}_fingerprint"] = record["fingerprints"].get(stage)
     row["settings"] = json.dumps(record["settings"], ensure_ascii=False)
     row["counts"] = json.dumps(record["counts"])
+    row["seconds"] = json.dumps(record.get("seconds", {}))
     return row
 
 
