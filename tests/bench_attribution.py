@@ -1,4 +1,4 @@
-"""Grad-CAM with prediction against the libraries people use, side by side in one process; memory in a process each.
+"""Grad-CAM with prediction against the libraries people use, side by side in one process, then a process each.
 
     python -m tests.bench_attribution [--models resnet50,vit_b_16,...] [--batch 32] [--rounds 5]
 
@@ -27,6 +27,7 @@ from torchvision import models
 
 from core.attribution import attribute
 from core.classifier import Classifier, computes_bf16, load_classifier, set_precision
+from core.memory import keep_freed_memory
 
 MODELS = ("resnet50", "vit_b_16", "swin_t", "convnext_tiny", "efficientnet_b0")
 CNN = ("resnet50", "convnext_tiny", "efficientnet_b0")
@@ -204,11 +205,49 @@ def peak_of_this_process() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
-def peak(name: str, label: str, *, size: int) -> float:
-    """Gigabytes that a process of its own takes at most for three batches."""
-    words = [sys.executable, "-m", "tests.bench_attribution", "--peak", label, "--models", name, "--batch", str(size)]
-    answer = subprocess.run(words, check=True, capture_output=True, text=True)
-    return float(answer.stdout.split()[-1])
+def as_it_comes(name: str, label: str, *, size: int) -> None:
+    """Print what a contestant takes in this process: seconds of the median batch, and gigabytes at most."""
+    contestant = contestants(name)[label]
+    batch = torch.rand(size, 3, 224, 224)
+    contestant(batch)
+    taken = []
+    for _ in range(4):
+        began = time.perf_counter()
+        own = contestant(batch)
+        taken.append(own if isinstance(own, float) else time.perf_counter() - began)
+    print(statistics.median(taken), peak_of_this_process())
+
+
+def _in_a_process(name: str, label: str, *, size: int) -> tuple[float, float]:
+    """What `as_it_comes` finds in a new process; ours keeps freed memory before PyTorch is there, as `whylook run` does."""
+    keep = "from core.memory import keep_freed_memory; keep_freed_memory(); " if label.startswith("whylook") else ""
+    program = f"{keep}from tests.bench_attribution import as_it_comes; as_it_comes({name!r}, {label!r}, size={size})"
+    answer = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    seconds, gigabytes = map(float, answer.stdout.split()[-2:])
+    return seconds, gigabytes
+
+
+def alone(name: str, *, size: int, rounds: int) -> None:
+    """Print what each contestant takes in a process of its own, as its users have it.
+
+    Ours keeps freed memory, as `whylook run` does; the others run as they are. Interleaved, medians.
+    """
+    labels = ["inference", "whylook", "torch-cam 0.5", "captum 0.9", "pytorch-grad-cam 1.5.7"]
+    labels = labels if name in CNN else labels[:2]
+    if computes_bf16(torch.device("cpu")):
+        labels.insert(2, "whylook bf16")
+    figures: dict[str, list[tuple[float, float]]] = {label: [] for label in labels}
+    for _ in range(rounds):
+        for label in labels:
+            figures[label].append(_in_a_process(name, label, size=size))
+    base = [seconds for seconds, _ in figures["inference"]]
+    print(f"\n{name}, batch {size}, a process each as its users have it, n {rounds}; ratio to inference; peak memory")
+    for label, found in figures.items():
+        ratios = [one / seconds for one, (seconds, _) in zip(base, found, strict=True)]
+        rate = size / statistics.median(seconds for seconds, _ in found)
+        most = statistics.median(gigabytes for _, gigabytes in found)
+        spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"  {label:24}{rate:8.1f}   {statistics.median(ratios):5.2f} {spread}   {most:5.2f} GB")
 
 
 def main() -> None:
@@ -217,16 +256,10 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--parts", default="speed,forwards,memory")
-    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    parser.add_argument("--parts", default="speed,forwards,alone")
     arguments = parser.parse_args()
     names = arguments.models.split(",")
-    if arguments.peak:
-        contestant = contestants(names[0])[arguments.peak]
-        for _ in range(3):
-            contestant(torch.rand(arguments.batch, 3, 224, 224))
-        print(peak_of_this_process())
-        return
+    keep_freed_memory()  # for every contestant that shares a process with ours
     if "speed" in arguments.parts:
         for name in names:
             assert hasattr(models, name)
@@ -234,16 +267,8 @@ def main() -> None:
     if "forwards" in arguments.parts:
         for method, found in forward_only().items():
             throughput(f"{method}, resnet18", found, size=2, rounds=arguments.rounds)
-    if "memory" in arguments.parts:
-        peaks(names[0], size=arguments.batch)
-
-
-def peaks(name: str, *, size: int) -> None:
-    """Print what each contestant takes in a process of its own."""
-    labels = ("inference", "whylook", "torch-cam 0.5", "captum 0.9", "pytorch-grad-cam 1.5.7")
-    print(f"\npeak memory, {name}, batch {size}, a process each")
-    for label in labels if name in CNN else labels[:2]:
-        print(f"  {label:24}{peak(name, label, size=size):6.2f} GB")
+    if "alone" in arguments.parts:
+        alone(names[0], size=arguments.batch, rounds=min(3, arguments.rounds))
 
 
 if __name__ == "__main__":

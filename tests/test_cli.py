@@ -89,7 +89,7 @@ def test_a_run_says_what_it_does_and_what_it_did(run_words: list[str], capsys: C
 
 
 def test_progress_shows_stage_rate_and_time_left() -> None:
-    text = progress_text(Progress("pictures", 320, 600, 41.23, 6.8, "judge 71%"))
+    text = progress_text(Progress("pictures", 320, 600, 41.23, 6.8, limit="judge 71%"))
     assert re.fullmatch(r"pictures +█+░+ +320 of 600 · 41.2 pictures/s · 7 s left · slowest: judge 71%", text)
     assert [duration(value) for value in (6.6, 200, 7500)] == ["7 s", "3 min 20 s", "2 h 5 min"]
 

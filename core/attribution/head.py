@@ -7,7 +7,7 @@ Knows: hooks, autograd. Does not know: methods, maps, pictures as files. What it
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -62,6 +62,32 @@ def unfused() -> Iterator[None]:
 
 
 @contextmanager
+def in_sequence_order(model: nn.Module) -> Iterator[None]:
+    """Attention that will be differentiated gets its tokens laid out as it works on them: (L, B, C) in memory.
+
+    `nn.MultiheadAttention` takes them as (B, L, C) and transposes; on such a view its projection becomes a batch of L
+    small products, each with a copy of the weights. The values are the same.
+    """
+
+    def relay(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        if torch.backends.mha.get_fastpath_enabled() and not first(inputs).requires_grad:
+            return inputs  # the fused attention takes them as they are
+        laid: dict[int, Any] = {}
+        for value in inputs:
+            if isinstance(value, Tensor) and value.dim() == 3:
+                laid[id(value)] = value.transpose(0, 1).contiguous().transpose(0, 1)
+        return tuple(laid.get(id(value), value) for value in inputs)  # query, key and value may be one and stay one
+
+    attentions = [module for module in model.modules() if isinstance(module, nn.MultiheadAttention)]
+    handles = [one.register_forward_pre_hook(relay) for one in attentions if one.batch_first]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
     """The model in eval mode with no parameter asking for a gradient; both as before afterwards."""
     training = [module for module in model.modules() if module.training]
@@ -109,7 +135,8 @@ def forward(classifier: Explained, batch: Tensor) -> tuple[Tensor, Tensor]:
             torch.inference_mode(False),
             torch.enable_grad(),
             quiet(classifier.model),
-            unfused(),
+            unfused() if _fused_around(classifier) else nullcontext(),
+            in_sequence_order(classifier.model),
             Foreign("the model failed"),
         ):
             output = classifier.model(batch.detach().clone().to(classifier.device))  # some change their input in place
@@ -129,6 +156,14 @@ def _target(classifier: Explained) -> nn.Module:
         return classifier.model.get_submodule(classifier.layer)
     except AttributeError as error:
         raise ModelError(f"the model has no layer {classifier.layer!r}") from error
+
+
+def _fused_around(classifier: Explained) -> bool:
+    """Whether the target layer lies within one that PyTorch computes as a whole, past the layers inside."""
+    fused = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
+    parts = classifier.layer.split(".")[:-1]
+    around = (".".join(parts[: n + 1]) for n in range(len(parts)))
+    return any(isinstance(classifier.model.get_submodule(name), fused) for name in around)
 
 
 def gradient(scores: Tensor, activations: Tensor, *, layer: str) -> Tensor:

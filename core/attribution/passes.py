@@ -17,8 +17,8 @@ from core.attribution.interest import Interest
 from core.errors import RequestError
 from core.foreign import Foreign, logits_of
 
-BUDGET = 512 * 2**20
-"""Bytes that the intermediate results of masked copies of a picture may take at a time."""
+BUDGET = {"cpu": 128 * 2**20, "cuda": 2**31, "mps": 512 * 2**20}
+"""Bytes, by device, that the intermediate results of masked copies of a picture may take at a time."""
 
 
 @dataclass
@@ -84,4 +84,5 @@ class Pass:
             for handle in handles:
                 handle.remove()
         each = max(largest, self.batch[:1].numel() * 4)
-        return max(1, min(256, BUDGET // (3 * each)))  # a layer's input, its output and one residual live at a time
+        budget = BUDGET.get(self.batch.device.type, BUDGET["cpu"])
+        return max(1, min(256, budget // (3 * each)))  # a layer's input, its output and one residual live at a time

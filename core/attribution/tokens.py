@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.attribution.head import quiet, unfused
+from core.attribution.head import in_sequence_order, quiet, unfused
 from core.attribution.passes import Pass
 from core.errors import RequestError
 from core.foreign import Foreign, logits_of
@@ -63,6 +63,7 @@ def _watched(seen: Pass, *, slopes: bool) -> tuple[list[Tensor], list[Tensor]]:
             torch.inference_mode(False),
             torch.set_grad_enabled(slopes),
             quiet(model),
+            in_sequence_order(model),
             Foreign("the model failed"),
         ):
             stack.enter_context(context)
