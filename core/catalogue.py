@@ -16,6 +16,9 @@ METHODS = (
 PRECISIONS = ("fp32", "channels-last", "bf16")
 QUESTIONS = ("predicted", "label", "runner-up", "contrast")
 """Names that core.attribution knows (a test compares them), without the seconds it takes to load torch."""
+FILLS = ("black", "grey", "blur")
+VIEWS = ("masked", "side-by-side")
+"""Names of core.records.Fill and View."""
 
 TEXT = """--classifier SPEC
   torchvision:NAME      a torchvision model; with --weights its state dict, without them untrained

@@ -5,17 +5,16 @@ Knows: arithmetic on pixels. Does not know: models, files, judges. Maps are kept
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageFilter
+
+from core.records import Fill
 
 ALPHA = 25.0
 """Steepness of the mask's edge (arXiv 2508.20227)."""
 BETA = 0.4
 """Map value at which the mask is one half (arXiv 2508.20227)."""
-Fill = Literal["black", "grey", "blur"]
 GREY = 128.0
 
 # The scale "inferno" of matplotlib (CC0), 33 points; linear between them it is within 2 of 255 of the original.

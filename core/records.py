@@ -17,6 +17,12 @@ State = Literal["ok", "abstained", "failed"]
 CELLS: tuple[str, ...] = ("correct_high", "correct_low", "wrong_high", "wrong_low")
 HIGH_SCORE = 2.5
 """Score from which attention counts as high (arXiv 2508.20227, section on dataset-level analysis)."""
+ATTENDED = 0.4
+"""Map value from which a cell counts as attended (the mask's edge, arXiv 2508.20227)."""
+Fill = Literal["black", "grey", "blur"]
+"""What stands in the place of what the classifier did not attend to."""
+View = Literal["masked", "side-by-side"]
+"""What the judge is shown: the masked picture alone, or the whole picture on its left."""
 
 
 @dataclass(frozen=True)
@@ -96,3 +102,5 @@ class Judgement:
     score_entropy: float | None = None
     distribution: tuple[float, ...] | None = None
     seconds: float | None = None
+    rubric_shift: float | None = None
+    """Expected score under the rubric from 5 to 0 less that under the rubric from 0 to 5; None where one is asked."""

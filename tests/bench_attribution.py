@@ -219,7 +219,7 @@ def as_it_comes(name: str, label: str, *, size: int) -> None:
 
 
 def _in_a_process(name: str, label: str, *, size: int) -> tuple[float, float]:
-    """What `as_it_comes` finds in a new process; ours keeps freed memory before PyTorch is there, as `whylook run` does."""
+    """What `as_it_comes` finds in a new process; ours keeps freed memory from the start, as `whylook run` does."""
     keep = "from core.memory import keep_freed_memory; keep_freed_memory(); " if label.startswith("whylook") else ""
     program = f"{keep}from tests.bench_attribution import as_it_comes; as_it_comes({name!r}, {label!r}, size={size})"
     answer = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Tiny random-weight GGUF pairs of the families people use, as real to llama.cpp as the published ones.
+"""Random-weight GGUF pairs of the families people use, as real to llama.cpp as the published ones; tiny or larger.
 
 Knows: the keys and tensors llama.cpp asks of each architecture. Does not know: whylook's judge code.
 
@@ -12,16 +12,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import gguf
+import gguf.quants
 import numpy as np
 from numpy.typing import NDArray
 
 from core.judge.prompts import load_prompts
 from data.demo.judge_model import train_tokenizer
 
-WIDTH, LAYERS, HEADS, KV_HEADS, FEED = 64, 2, 4, 2, 96
-VISION, VISION_LAYERS, VISION_FEED, PATCH = 32, 2, 64, 8
+F32, F16, Q8_0 = (gguf.GGMLQuantizationType[name] for name in ("F32", "F16", "Q8_0"))
+FILE_TYPES = {F32: gguf.LlamaFileType.ALL_F32, F16: gguf.LlamaFileType.MOSTLY_F16, Q8_0: gguf.LlamaFileType.MOSTLY_Q8_0}
 WORDS = ("a", "e", "i", "o", "n", "s", "t", "r", " the", " is", " p", " s")
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -40,6 +42,29 @@ GEMMA = (
     "{{ bos_token }}{% for message in messages %}<start_of_turn>{{ message.role }}\n{{ message.content | trim }}"
     "<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
+
+
+@dataclass(frozen=True)
+class Size:
+    """Widths and depths of text model and vision tower; the vocabulary is filled up to at least `tokens`."""
+
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    kv_heads: int = 2
+    feed: int = 96
+    vision: int = 32
+    vision_layers: int = 2
+    vision_heads: int = 2
+    vision_feed: int = 64
+    patch: int = 8
+    tokens: int = 0
+
+
+TINY = Size()
+LARGE = Size(width=1024, layers=12, heads=16, kv_heads=8, feed=2816, vision=768, vision_layers=12, vision_heads=12,
+             vision_feed=3072, patch=14, tokens=32_000)  # fmt: skip
+"""About 300 M parameters: what a user's smallest judge has."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +108,29 @@ FAMILIES = {
 
 
 class _Writer:
-    """A GGUF file with random tensors."""
+    """A GGUF file with random tensors; matrices in `kind`, the rest in F32."""
 
-    def __init__(self, path: Path, architecture: str, seed: int) -> None:
+    def __init__(self, path: Path, architecture: str, seed: int, size: Size, kind: gguf.GGMLQuantizationType) -> None:
         self.file, self.random = gguf.GGUFWriter(path, architecture), np.random.default_rng(seed)
-        self.file.add_file_type(gguf.LlamaFileType.ALL_F32)
+        self.size, self._kind = size, kind
+        self.file.add_file_type(FILE_TYPES[kind])
+
+    def tensor(self, name: str, values: NDArray[np.float32]) -> None:
+        """A matrix, stored in the file's kind."""
+        if self._kind == F32:
+            self.file.add_tensor(name, values)
+        else:
+            self.file.add_tensor(name, gguf.quants.quantize(values, self._kind), raw_dtype=self._kind)
 
     def matrix(self, name: str, *shape: int, gain: float = 1.0) -> None:
         """Random weights (out, in, ...), scaled so that the output is about as large as the input."""
-        values = self.random.normal(0, gain / np.sqrt(np.prod(shape[1:])), shape)
+        values = self.random.normal(0, gain / np.sqrt(np.prod(shape[1:])), shape).astype(np.float32)
         if name.startswith("blk.") and ("attn_output" in name or "ffn_down" in name):
             values[0] = 0  # what a layer adds leaves the constant direction alone
-        self.file.add_tensor(name, values.astype(np.float32))
+        if "patch_embd" in name or "position_embd" in name:  # llama.cpp wants these in F32 or F16
+            self.file.add_tensor(name, values)
+        else:
+            self.tensor(name, values)
 
     def linear(self, name: str, out: int, inside: int, *, gain: float = 1.0) -> None:
         self.matrix(f"{name}.weight", out, inside, gain=gain)
@@ -113,27 +149,34 @@ class _Writer:
 
 
 def write_pair(
-    folder: Path, family: str, *, seed: int = 0, context: int = 4096, **changes: str | tuple[str, ...]
+    folder: Path,
+    family: str,
+    *,
+    seed: int = 0,
+    context: int = 4096,
+    size: Size = TINY,
+    kind: gguf.GGMLQuantizationType = F32,
+    **changes: Any,
 ) -> tuple[Path, Path]:
     """Write a pair of the family, `changes` made to its fields; returns the text model's and the projector's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    built = replace(FAMILIES[family], **changes)  # type: ignore[arg-type]
+    built = replace(FAMILIES[family], **changes)
     text, projector = folder / f"{family}.gguf", folder / f"mmproj-{family}.gguf"
-    _text_model(text, built, seed=seed, context=context)
-    _projector(projector, built, seed=seed + 1)
+    _text_model(_Writer(text, built.architecture, seed, size, kind), built, context=context)
+    _projector(_Writer(projector, "clip", seed + 1, size, kind), built)
     return text, projector
 
 
-def _text_model(path: Path, family: Family, *, seed: int, context: int) -> None:
-    writer, name = _Writer(path, family.architecture, seed), family.architecture
-    file, head = writer.file, WIDTH // HEADS
+def _text_model(writer: _Writer, family: Family, *, context: int) -> None:
+    name, size = family.architecture, writer.size
+    file, head = writer.file, size.width // size.heads
     file.add_name(f"random {name}")
     file.add_context_length(context)
-    file.add_embedding_length(WIDTH)
-    file.add_block_count(LAYERS)
-    file.add_feed_forward_length(FEED)
-    file.add_head_count(HEADS)
-    file.add_head_count_kv(KV_HEADS)
+    file.add_embedding_length(size.width)
+    file.add_block_count(size.layers)
+    file.add_feed_forward_length(size.feed)
+    file.add_head_count(size.heads)
+    file.add_head_count_kv(size.kv_heads)
     file.add_key_length(head)
     file.add_value_length(head)
     file.add_rope_dimension_count(head)
@@ -146,44 +189,46 @@ def _text_model(path: Path, family: Family, *, seed: int, context: int) -> None:
         file.add_sliding_window(128)
         file.add_rope_freq_base_swa(10000.0)
     file.add_chat_template(family.template)
-    tokens = _sentencepiece(file, family) if family.sentencepiece else _byte_pairs(file, family)
-    embedding = writer.random.normal(0, 1, (len(tokens), WIDTH))
+    tokens = _sentencepiece(file, family) if family.sentencepiece else _byte_pairs(file, family, fill=size.tokens)
+    embedding = writer.random.normal(0, 1, (len(tokens), size.width)).astype(np.float32)
     embedding[:, 0] = 12.0  # the constant direction
-    file.add_tensor("token_embd.weight", (embedding / (8 if name == "gemma3" else 1)).astype(np.float32))
-    file.add_tensor("output.weight", _head(tokens, writer.random))
-    writer.norm("output_norm", WIDTH)
-    for layer in range(LAYERS):
+    writer.tensor("token_embd.weight", embedding / np.float32(8 if name == "gemma3" else 1))
+    writer.tensor("output.weight", _head(tokens, writer))
+    writer.norm("output_norm", size.width)
+    for layer in range(size.layers):
         _layer(writer, f"blk.{layer}.", name)
     writer.close()
 
 
-def _head(tokens: Sequence[str], random: np.random.Generator) -> NDArray[np.float32]:
+def _head(tokens: Sequence[str], writer: _Writer) -> NDArray[np.float32]:
     """Output weights that make digits, quotation mark and a few short words likely, whatever was read."""
-    values = random.normal(0, 0.15, (len(tokens), WIDTH))
+    width = writer.size.width
+    values = writer.random.normal(0, 1.2 / np.sqrt(width), (len(tokens), width)).astype(np.float32)
     likely = {'"': 5.15, **dict.fromkeys("012345", 5.0), **dict.fromkeys(WORDS, 4.9)}
     values[:, 0] = [likely.get(token.replace("Ġ", " ").replace("▁", " "), 0.0) for token in tokens]
-    return values.astype(np.float32)
+    return values
 
 
 def _layer(writer: _Writer, name: str, architecture: str) -> None:
-    head = WIDTH // HEADS
-    for part, size in (("attn_q", HEADS * head), ("attn_k", KV_HEADS * head), ("attn_v", KV_HEADS * head)):
+    size = writer.size
+    width, head = size.width, size.width // size.heads
+    for part, heads in (("attn_q", size.heads), ("attn_k", size.kv_heads), ("attn_v", size.kv_heads)):
         if architecture in ("qwen2", "qwen2vl"):
-            writer.linear(name + part, size, WIDTH, gain=2.0)
+            writer.linear(name + part, heads * head, width, gain=2.0)
         else:
-            writer.matrix(f"{name}{part}.weight", size, WIDTH, gain=2.0)
-    writer.matrix(f"{name}attn_output.weight", WIDTH, HEADS * head, gain=6.0)
-    writer.matrix(f"{name}ffn_gate.weight", FEED, WIDTH)
-    writer.matrix(f"{name}ffn_up.weight", FEED, WIDTH)
-    writer.matrix(f"{name}ffn_down.weight", WIDTH, FEED)
-    writer.norm(name + "attn_norm", WIDTH)
-    writer.norm(name + "ffn_norm", WIDTH)
+            writer.matrix(f"{name}{part}.weight", heads * head, width, gain=2.0)
+    writer.matrix(f"{name}attn_output.weight", width, size.heads * head, gain=6.0)
+    writer.matrix(f"{name}ffn_gate.weight", size.feed, width)
+    writer.matrix(f"{name}ffn_up.weight", size.feed, width)
+    writer.matrix(f"{name}ffn_down.weight", width, size.feed)
+    writer.norm(name + "attn_norm", width)
+    writer.norm(name + "ffn_norm", width)
     if architecture in ("qwen3vl", "gemma3"):
         writer.norm(name + "attn_q_norm", head, gain=2.0)
         writer.norm(name + "attn_k_norm", head, gain=2.0)
     if architecture == "gemma3":
-        writer.norm(name + "post_attention_norm", WIDTH)
-        writer.norm(name + "post_ffw_norm", WIDTH)
+        writer.norm(name + "post_attention_norm", width)
+        writer.norm(name + "post_ffw_norm", width)
 
 
 def _texts() -> list[str]:
@@ -191,11 +236,12 @@ def _texts() -> list[str]:
     return [text for one in prompts for text in (one.instructions, *one.questions.values(), *one.rubric)]
 
 
-def _byte_pairs(file: gguf.GGUFWriter, family: Family) -> list[str]:
-    """A byte-level BPE vocabulary with the family's special tokens behind it."""
+def _byte_pairs(file: gguf.GGUFWriter, family: Family, *, fill: int) -> list[str]:
+    """A byte-level BPE vocabulary with the family's special tokens behind it, and as many unused ones as it takes."""
     model = json.loads(train_tokenizer(_texts() * 5).to_str())["model"]
     ordinary = sorted(model["vocab"], key=model["vocab"].__getitem__)
     tokens = [*ordinary, *family.special, "Ċ" * 2]
+    tokens += [f"<unused{number}>" for number in range(fill - len(tokens))]
     merges = [" ".join(pair) if isinstance(pair, list) else pair for pair in model["merges"]]
     kinds = [gguf.TokenType.CONTROL if token in family.special or token in ordinary[:3] else gguf.TokenType.NORMAL
              for token in tokens]  # fmt: skip
@@ -237,40 +283,41 @@ def _vocabulary(file: gguf.GGUFWriter, model: str, tokens: Sequence[str], kinds:
     file.add_token_types(list(kinds))
 
 
-def _projector(path: Path, family: Family, *, seed: int) -> None:
-    writer, kind = _Writer(path, "clip", seed), family.projector
-    file, merged, patches = writer.file, VISION * family.merge**2, (family.side // PATCH) ** 2
+def _projector(writer: _Writer, family: Family) -> None:
+    kind, size = family.projector, writer.size
+    file, vision, patches = writer.file, size.vision, (family.side // size.patch) ** 2
+    merged = vision * family.merge**2
     file.add_name(f"random {kind}")
     file.add_bool("clip.has_vision_encoder", True)
     file.add_string("clip.projector_type", kind)
     file.add_bool("clip.use_gelu", True)
     file.add_vision_image_size(family.side)
-    file.add_vision_patch_size(PATCH)
-    file.add_vision_embedding_length(VISION)
-    file.add_vision_feed_forward_length(VISION_FEED)
-    file.add_vision_projection_dim(WIDTH)
-    file.add_vision_head_count(2)
-    file.add_vision_block_count(VISION_LAYERS)
+    file.add_vision_patch_size(size.patch)
+    file.add_vision_embedding_length(vision)
+    file.add_vision_feed_forward_length(size.vision_feed)
+    file.add_vision_projection_dim(size.width)
+    file.add_vision_head_count(size.vision_heads)
+    file.add_vision_block_count(size.vision_layers)
     file.add_vision_attention_layernorm_eps(1e-5)
     file.add_vision_image_mean([0.5] * 3)
     file.add_vision_image_std([0.5] * 3)
     file.add_uint32("clip.vision.projector.scale_factor", family.merge)
     for key, value in EXTRA.get(kind, {}).items():
         file.add_uint32(f"clip.vision.{key}", value)
-    writer.matrix("v.patch_embd.weight", VISION, 3, PATCH, PATCH, gain=3.0)
+    writer.matrix("v.patch_embd.weight", vision, 3, size.patch, size.patch, gain=3.0)
     if kind.startswith("qwen"):
-        writer.matrix("v.patch_embd.weight.1", VISION, 3, PATCH, PATCH, gain=3.0)
+        writer.matrix("v.patch_embd.weight.1", vision, 3, size.patch, size.patch, gain=3.0)
     if kind == "qwen3vl_merger":
-        writer.file.add_tensor("v.patch_embd.bias", np.zeros(VISION, np.float32))
+        writer.file.add_tensor("v.patch_embd.bias", np.zeros(vision, np.float32))
     if kind in ("mlp", "internvl"):
-        writer.file.add_tensor("v.class_embd", writer.random.normal(0, 1, VISION).astype(np.float32))
+        writer.file.add_tensor("v.class_embd", writer.random.normal(0, 1, vision).astype(np.float32))
         patches += 1
     if kind != "qwen2.5vl_merger":
-        writer.matrix("v.position_embd.weight", patches, VISION, gain=2.0)
-    for layer in range(VISION_LAYERS):
+        writer.matrix("v.position_embd.weight", patches, vision, gain=2.0)
+    for layer in range(size.vision_layers):
         _vision_layer(writer, f"v.blk.{layer}.", kind)
     if kind not in ("mlp", "internvl"):
-        writer.norm("v.post_ln", VISION, bias=kind != "qwen2.5vl_merger")
+        writer.norm("v.post_ln", vision, bias=kind != "qwen2.5vl_merger")
     HEADS_OF_PROJECTORS[kind](writer, merged)
     writer.close()
 
@@ -285,44 +332,46 @@ EXTRA: Mapping[str, Mapping[str, int]] = {
 
 def _vision_layer(writer: _Writer, name: str, kind: str) -> None:
     if kind == "qwen3vl_merger":
-        writer.linear(name + "attn_qkv", 3 * VISION, VISION)
+        writer.linear(name + "attn_qkv", 3 * writer.size.vision, writer.size.vision)
     else:
         for part in ("attn_q", "attn_k", "attn_v"):
-            writer.linear(name + part, VISION, VISION)
-    writer.linear(name + "attn_out", VISION, VISION)
-    writer.linear(name + "ffn_up", VISION_FEED, VISION)
-    writer.linear(name + "ffn_down", VISION, VISION_FEED)
+            writer.linear(name + part, writer.size.vision, writer.size.vision)
+    writer.linear(name + "attn_out", writer.size.vision, writer.size.vision)
+    writer.linear(name + "ffn_up", writer.size.vision_feed, writer.size.vision)
+    writer.linear(name + "ffn_down", writer.size.vision, writer.size.vision_feed)
     if kind == "qwen2.5vl_merger":
-        writer.linear(name + "ffn_gate", VISION_FEED, VISION)
+        writer.linear(name + "ffn_gate", writer.size.vision_feed, writer.size.vision)
     for part in ("ln1", "ln2"):
-        writer.norm(name + part, VISION, bias=kind != "qwen2.5vl_merger")
+        writer.norm(name + part, writer.size.vision, bias=kind != "qwen2.5vl_merger")
 
 
 def _mlp(writer: _Writer, merged: int) -> None:
     writer.linear("mm.0", merged, merged)
-    writer.linear("mm.2", WIDTH, merged, gain=2.0)
+    writer.linear("mm.2", writer.size.width, merged, gain=2.0)
 
 
 def _deepstack(writer: _Writer, merged: int) -> None:
     _mlp(writer, merged)
     writer.norm("v.deepstack.0.norm", merged, bias=True)
     writer.linear("v.deepstack.0.fc1", merged, merged)
-    writer.linear("v.deepstack.0.fc2", WIDTH, merged)
+    writer.linear("v.deepstack.0.fc2", writer.size.width, merged)
 
 
 def _shuffled(writer: _Writer, merged: int) -> None:
-    writer.matrix("mm.model.fc.weight", WIDTH, merged, gain=2.0)
+    writer.matrix("mm.model.fc.weight", writer.size.width, merged, gain=2.0)
 
 
 def _pooled(writer: _Writer, _: int) -> None:
-    writer.matrix("mm.input_projection.weight", VISION, WIDTH, gain=2.0)  # transposed, as llama.cpp wants it
-    writer.norm("mm.soft_emb_norm", VISION)
+    writer.matrix(
+        "mm.input_projection.weight", writer.size.vision, writer.size.width, gain=2.0
+    )  # transposed, as llama.cpp wants it
+    writer.norm("mm.soft_emb_norm", writer.size.vision)
 
 
 def _internvl(writer: _Writer, merged: int) -> None:
     writer.norm("mm.model.mlp.0", merged, bias=True)
-    writer.linear("mm.model.mlp.1", WIDTH, merged)
-    writer.linear("mm.model.mlp.3", WIDTH, WIDTH, gain=2.0)
+    writer.linear("mm.model.mlp.1", writer.size.width, merged)
+    writer.linear("mm.model.mlp.3", writer.size.width, writer.size.width, gain=2.0)
 
 
 HEADS_OF_PROJECTORS = {

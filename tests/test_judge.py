@@ -72,7 +72,7 @@ def test_a_reply_does_not_depend_on_the_order_of_the_pictures(
 def test_a_reply_does_not_depend_on_the_batch_size(
     size: int, requests: list[JudgeRequest], judgements: list[Judgement]
 ) -> None:
-    with load_judge(**FILES, batch_size=size) as other:
+    with load_judge(**FILES, batch_size=size, workers=1) as other:
         assert other.batch_size == size
         assert all(same(*pair) for pair in zip(judgements, other.judge(requests), strict=True))
 
@@ -140,7 +140,7 @@ def test_a_judge_that_has_learned_nothing_gives_no_number(tmp_path: Path, reques
 
 
 def test_a_judge_that_is_too_slow_fails_picture_by_picture_and_works_afterwards(requests: list[JudgeRequest]) -> None:
-    with load_judge(**FILES, timeout=1e-6) as slow:
+    with load_judge(**FILES, timeout=1e-6, workers=1) as slow:
         replies = slow.judge(requests[:3])
         assert [(one.state, one.reason) for one in replies] == [("failed", "the judge timed out")] * 3
         slow._timeout = 300.0

@@ -62,11 +62,11 @@ def replies(judge: Judge, requests: list[JudgeRequest]) -> list[tuple[list[objec
 def test_every_family_judges_whatever_the_order_and_the_batch_size(
     family: str, pair: Pair, requests: list[JudgeRequest]
 ) -> None:
-    with load_judge(**pair(family), batch_size=len(requests)) as judge:
+    with load_judge(**pair(family), workers=1, batch_size=len(requests)) as judge:
         assert [one.image_id for one in judge.judge(requests)] == [one.image_id for one in requests]
         expected = replies(judge, requests)
         turned = replies(judge, requests[::-1])[::-1]
-    with load_judge(**pair(family), batch_size=2) as judge:
+    with load_judge(**pair(family), workers=1, batch_size=2) as judge:
         others = [turned, replies(judge, requests)]
     for other in others:
         for (words, scores), (other_words, other_scores) in zip(expected, other, strict=True):
@@ -81,7 +81,7 @@ def test_every_family_judges_whatever_the_order_and_the_batch_size(
 def test_no_picture_reaches_the_reply_to_another(family: str, pair: Pair, requests: list[JudgeRequest]) -> None:
     """The first picture beside bright, dark and noisy neighbours, in places that others have used before."""
     blank = [JudgeRequest("x", np.full((64, 64, 3), value, np.uint8), "dog") for value in (0, 255)]
-    with load_judge(**pair(family), batch_size=3) as judge:
+    with load_judge(**pair(family), workers=1, batch_size=3) as judge:
         alone = replies(judge, requests[:1])[0]
         beside = [replies(judge, [*others, requests[0]])[-1] for others in (blank, blank[::-1], requests[1:4])]
     for words, scores in beside:
@@ -90,13 +90,13 @@ def test_no_picture_reaches_the_reply_to_another(family: str, pair: Pair, reques
 
 
 def test_an_image_under_m_rope_takes_fewer_positions_than_tokens(pair: Pair) -> None:
-    with load_judge(**pair("qwen3-vl"), batch_size=1) as judge:
+    with load_judge(**pair("qwen3-vl"), workers=1, batch_size=1) as judge:
         extent = judge._placer.extent
     assert extent.image == (448 // 16) ** 2 and extent.tokens - extent.positions == extent.image - 448 // 16
 
 
 def test_the_tiles_of_a_picture_are_all_counted(pair: Pair) -> None:
-    with load_judge(**pair("smolvlm"), batch_size=1) as judge:
+    with load_judge(**pair("smolvlm"), workers=1, batch_size=1) as judge:
         tiled = judge._placer._measure(64).tokens
         assert judge._placer.extent.image == 4 and tiled > 5 * 4
 
@@ -130,7 +130,7 @@ def test_a_context_too_small_for_a_picture_is_refused_with_the_numbers(tmp_path:
 @pytest.mark.parametrize("template", ["{{ messages[0].content }}<|im_start|>assistant\n<think>\n", None])
 def test_thinking_is_switched_off(template: str | None, tmp_path: Path) -> None:
     text, projector = write_pair(tmp_path, "qwen3-vl", **({"template": template} if template else {}))
-    with load_judge(vlm=text, mmproj=projector, batch_size=1) as judge:
+    with load_judge(vlm=text, mmproj=projector, workers=1, batch_size=1) as judge:
         assert judge._template.split("Look.", "What?")[1].endswith("<think>\n\n</think>\n\n")
 
 

@@ -29,11 +29,11 @@ def requests() -> list[JudgeRequest]:
 def test_shared_beginnings_and_refilled_places_change_no_reply(
     requests: list[JudgeRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with load_judge(**FILES) as judge:
+    with load_judge(**FILES, workers=1) as judge:
         quick = judge.judge(requests)
         assert judge.batch_size < COUNT, "no place was refilled"
     monkeypatch.setattr("core.judge.judge.LEAST_SHARED", 10**6)
-    with load_judge(**FILES, batch_size=1) as judge:
+    with load_judge(**FILES, batch_size=1, workers=1) as judge:
         plain = judge.judge(requests)
     words = [[(one.state, one.description, one.justification) for one in replies] for replies in (quick, plain)]
     assert sum(one == other for one, other in zip(*words, strict=True)) >= 0.98 * COUNT  # a tie may fall either way
@@ -42,7 +42,7 @@ def test_shared_beginnings_and_refilled_places_change_no_reply(
 
 
 def test_questions_that_begin_alike_are_decoded_once(requests: list[JudgeRequest]) -> None:
-    with load_judge(**FILES, batch_size=1) as judge:
+    with load_judge(**FILES, batch_size=1, workers=1) as judge:
         whole = [len(judge._native.continuation(line.steps[0].text)) for line in judge._asked(requests[0]).lines]
         decoded: list[int] = []
         decode = judge._native.decode
@@ -60,7 +60,7 @@ def test_questions_that_begin_alike_are_decoded_once(requests: list[JudgeRequest
 def test_the_judge_writes_what_a_loop_over_the_handler_writes(requests: list[JudgeRequest]) -> None:
     """The handler evaluates the prompt in other pieces, so a near tie between two tokens may fall the other way."""
     asked = requests[:20]
-    with load_judge(**FILES) as judge:
+    with load_judge(**FILES, workers=1) as judge:
         batch = [judge._asked(one) for one in asked]
         judge._work(deque(batch), judge.batch_size)
     with JudgeLoop(*FILES.values(), threads=1) as loop:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.attribution.attention import ATTENDED, rank_correlation, statistics
+from core.attribution.attention import rank_correlation, statistics
 from core.attribution.cam import gradcam, layercam
 from core.attribution.causal import CausalEffect, causal_check
 from core.attribution.head import Explained, forward
@@ -20,6 +20,7 @@ from core.attribution.interest import QUESTIONS, Interest, Question, interest
 from core.attribution.methods import METHODS, Method
 from core.attribution.passes import Pass
 from core.errors import RequestError
+from core.records import ATTENDED
 
 __all__ = [
     "ATTENDED",

@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.ndimage import label
 from scipy.stats import rankdata
 
-ATTENDED = 0.4
-"""Map value from which a cell counts as attended (the mask's edge, arXiv 2508.20227)."""
+from core.records import ATTENDED
 
 
 def statistics(map_: ArrayLike) -> dict[str, float | None]:

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.attribution.attention import ATTENDED
 from core.attribution.head import Explained, quiet
 from core.errors import RequestError
 from core.foreign import Foreign, logits_of
+from core.records import ATTENDED
 
 BLUR = 0.1
 """Standard deviation of the in-fill's Gaussian, as a share of the picture's shorter side."""

@@ -50,8 +50,11 @@ class Line:
     failure: str | None = None
 
 
-def lines(prompts: Prompts, template: ChatTemplate, prediction: str) -> list[Line]:
-    """The questions a protocol asks of one picture, as lines that share everything up to the picture."""
+def lines(prompts: Prompts, template: ChatTemplate, prediction: str, *, words: bool = True) -> list[Line]:
+    """The questions a protocol asks of one picture, as lines that share everything up to the picture.
+
+    Without `words` only what decides the score is asked: the score is the same, and costs less.
+    """
 
     def asked(name: str, *, reverse: bool = False) -> str:
         return template.split(prompts.instructions, prompts.question(name, prediction=prediction, reverse=reverse))[1]
@@ -62,12 +65,14 @@ def lines(prompts: Prompts, template: ChatTemplate, prediction: str) -> list[Lin
             Step("force", text=forms.AFTER_DESCRIPTION), Step("text", "justification"),
             Step("force", text=forms.AFTER_JUSTIFICATION), Step("score"),
         ])]  # fmt: skip
-    return [
-        Line([Step("force", text=asked("describe") + forms.DESCRIPTION), Step("text", "description")]),
-        Line([Step("force", text=asked("score") + forms.SCORE), Step("score"),
-              Step("force", text=forms.JUSTIFICATION), Step("text", "justification")]),
-        Line([Step("force", text=asked("score", reverse=True) + forms.SCORE), Step("score")]),
-    ]  # fmt: skip
+    scores = [
+        Line([Step("force", text=asked("score", reverse=reverse) + forms.SCORE), Step("score")])
+        for reverse in (False, True)
+    ]
+    if not words:
+        return scores
+    scores[0].steps += [Step("force", text=forms.JUSTIFICATION), Step("text", "justification")]
+    return [Line([Step("force", text=asked("describe") + forms.DESCRIPTION), Step("text", "description")]), *scores]
 
 
 def read_score(logits: NDArray[np.float32], digits: Sequence[int]) -> tuple[NDArray[np.float64], float]:
@@ -97,6 +102,7 @@ class Reading:
     description: str | None
     justification: str | None
     distribution: tuple[float, ...] | None
+    rubric_shift: float | None = None
 
 
 def read(asked: Sequence[Line], prompts: Prompts) -> Reading:
@@ -124,7 +130,8 @@ def read(asked: Sequence[Line], prompts: Prompts) -> Reading:
         digit = int(np.argmax(each[0]))
         return Reading("ok", None, description, justification, tuple(float(value == digit) for value in range(6)))
     mean = np.mean(each, axis=0)
-    return Reading("ok", None, description, justification, tuple(float(p) for p in mean))
+    shift = means[1] - means[0]
+    return Reading("ok", None, description, justification, tuple(float(p) for p in mean), shift)
 
 
 def judgement(request: JudgeRequest, asked: Sequence[Line], prompts: Prompts, *, seconds: float) -> Judgement:
@@ -136,5 +143,5 @@ def judgement(request: JudgeRequest, asked: Sequence[Line], prompts: Prompts, *,
         score, entropy = float(p @ np.arange(6)), max(0.0, float(-(p[p > 0] * np.log(p[p > 0])).sum()))
     return Judgement(
         request.image_id, reading.state, reading.reason, reading.description, reading.justification, score, entropy,
-        reading.distribution, seconds,
+        reading.distribution, seconds, reading.rubric_shift,
     )  # fmt: skip

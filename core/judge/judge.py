@@ -9,7 +9,6 @@ there, all branches advance by one llama.cpp call per token, and a finished pict
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -25,56 +24,22 @@ from numpy.typing import NDArray
 
 from core.errors import JudgeError, RequestError
 from core.judge.asking import MAX_TEXT_TOKENS, Line, Step, judgement, lines, read_score
-from core.judge.native import Native
+from core.judge.native import Native, cells
 from core.judge.placing import Placer
-from core.judge.prompts import MARKER, ChatTemplate, Prompts, Protocol, load_prompts
+from core.judge.prompts import MARKER, ChatTemplate, Prompts
 from core.records import Judgement, JudgeRequest
 
 VERSION = 1
 """Raised when the same files and prompts would give other results."""
-MAX_SIDE = 448
 MAX_BATCH = 16
 MEMORY_SHARE = 0.25
 """Share of the free memory that the judge's context may take."""
+SPARE = 64
+"""Cells a sequence has beyond what the longest question takes: class names differ in length."""
 LEAST_SHARED = 8
 """Tokens two questions must have in common to be worth decoding once."""
 REFILL_SHARE = 4
 """One in so many places must be free before waiting pictures get in: pictures encoded together cost less."""
-
-
-def load_judge(
-    *,
-    vlm: Path,
-    mmproj: Path,
-    protocol: Protocol = "calibrated",
-    prompts: Path | None = None,
-    device: str = "auto",
-    batch_size: int | None = None,
-    threads: int | None = None,
-    timeout: float = 300.0,
-) -> Judge:
-    """Load a GGUF vision-language model.
-
-    Args:
-        vlm: the text model's GGUF file.
-        mmproj: its projector's GGUF file.
-        protocol: `calibrated`, or `paper` (arXiv 2508.20227).
-        prompts: a user's own prompt file instead of the protocol's.
-        device: `cpu`, or `auto`, `cuda`, `mps` to offload where this build of llama.cpp can.
-        batch_size: pictures judged side by side; None takes what the memory allows, at most 16.
-        threads: CPU threads; None takes all cores.
-        timeout: seconds after which a picture's reply counts as failed, times the pictures of a batch.
-
-    Raises:
-        RequestError: a file is missing, truncated, no GGUF, or the two do not belong together.
-    """
-    texts = load_prompts(prompts or protocol)
-    native = Native(vlm, mmproj, gpu=device != "cpu", threads=threads or os.cpu_count() or 1)
-    try:
-        return Judge(native, texts, vlm=vlm, mmproj=mmproj, batch_size=batch_size, timeout=timeout)
-    except BaseException:
-        native.close()
-        raise
 
 
 @dataclass
@@ -83,6 +48,7 @@ class _Asked:
 
     request: JudgeRequest
     lines: list[Line]
+    words: bool = True
     slot: int = -1
 
     @property
@@ -95,8 +61,9 @@ class Judge:
     """A loaded judge. Use it as a context manager, or call `close`."""
 
     def __init__(
-        self, native: Native, prompts: Prompts, *, vlm: Path, mmproj: Path, batch_size: int | None, timeout: float
-    ) -> None:
+        self, native: Native, prompts: Prompts, *, vlm: Path, mmproj: Path, max_side: int, batch_size: int | None,
+        timeout: float, memory_share: float = MEMORY_SHARE,
+    ) -> None:  # fmt: skip
         self._native, self._prompts, self._timeout = native, prompts, timeout
         self.protocol = prompts.protocol
         self.name = native.metadata("general.name") or vlm.stem
@@ -109,10 +76,10 @@ class Judge:
         bos, eos = (_token_text(native, index) for index in special)
         self._template = ChatTemplate(source, bos, eos)
         before = self._template.split(prompts.instructions, "")[0] + MARKER
-        self._placer = Placer(native, before, max_side=MAX_SIDE)
+        self._placer = Placer(native, before, max_side=max_side)
         self._digits = [self._digit(digit) for digit in range(6)]
         self.fingerprint = _fingerprint(vlm, mmproj, prompts)
-        self.batch_size = self._open(batch_size)
+        self.batch_size = self._open(batch_size, memory_share)
         self._written: dict[int, bytes] = {}
         """Bytes of every token written so far."""
 
@@ -122,7 +89,7 @@ class Judge:
             raise RequestError(f"{self._native.text} has no single token for the digit {digit}; use another judge")
         return tokens[0]
 
-    def _open(self, batch_size: int | None) -> int:
+    def _open(self, batch_size: int | None, memory_share: float) -> int:
         """Size the context by the largest picture, and the batch by the memory there is."""
         native, picture = self._native, self._placer.extent
         questions = [
@@ -135,23 +102,25 @@ class Judge:
                 f"{native.text} has a context of {native.trained_context} tokens; a picture with its question takes up "
                 f"to {longest}: use a judge with a larger context or shorter prompts"
             )
-        each = picture.tokens + sum(questions) + 64 * len(questions)
-        room = int(MEMORY_SHARE * psutil.virtual_memory().available // max(native.bytes_per_token * each, 1))
+        most = picture.tokens + max(questions) + SPARE
+        each = native.bytes_per_token * cells(most) * len(questions)
+        room = int(memory_share * psutil.virtual_memory().available // max(each, 1))
         size = batch_size or max(1, min(MAX_BATCH, room))
-        native.open_context(tokens=size * each + 512, sequences=1 + size * len(questions), image_tokens=picture.image)
+        native.open_context(longest=most, sequences=1 + size * len(questions), image_tokens=picture.image)
         return size
 
-    def judge(self, requests: Sequence[JudgeRequest]) -> list[Judgement]:
+    def judge(self, requests: Sequence[JudgeRequest], *, words: bool = True) -> list[Judgement]:
         """Judge masked pictures.
 
         Args:
             requests: masked pictures with the class names predicted for them; any number.
+            words: False asks for the score alone, which is the same and comes sooner.
 
         Returns:
             One judgement per request, in the same order; a picture that goes wrong is `failed` with its reason.
         """
         start = time.perf_counter()
-        asked = {index: self._asked(one) for index, one in enumerate(requests) if not one.abstain_reason}
+        asked = {index: self._asked(one, words=words) for index, one in enumerate(requests) if not one.abstain_reason}
         self._work(deque(asked.values()), self.batch_size)
         seconds = (time.perf_counter() - start) / max(len(asked), 1)
         return [
@@ -161,8 +130,8 @@ class Judge:
             for index, request in enumerate(requests)
         ]
 
-    def _asked(self, request: JudgeRequest) -> _Asked:
-        return _Asked(request, lines(self._prompts, self._template, request.prediction))
+    def _asked(self, request: JudgeRequest, *, words: bool = True) -> _Asked:
+        return _Asked(request, lines(self._prompts, self._template, request.prediction, words=words), words)
 
     def _work(self, waiting: deque[_Asked], size: int) -> None:
         """Ask until none waits, `size` pictures side by side; a slot is given to the next picture when it is free."""
@@ -185,7 +154,7 @@ class Judge:
         for one in new:
             one.slot = slots.pop(0)
             for offset, line in enumerate(one.lines):
-                line.sequence = 1 + one.slot * len(one.lines) + offset
+                line.sequence = 1 + offset * self.batch_size + one.slot  # like ones beside each other: one step for all
         ends = self._placer.place([(one.lines[0].sequence, one.request.masked) for one in new])
         for one, end in zip(new, ends, strict=True):
             for line in one.lines:
@@ -222,7 +191,7 @@ class Judge:
                 one.lines[0].failure = reason
             return
         for one in active:
-            one.lines = self._asked(one.request).lines
+            one.lines = self._asked(one.request, words=one.words).lines
             self._work(deque([one]), 1)
 
     def _step(self, active: Sequence[_Asked]) -> None:

@@ -20,7 +20,10 @@ from numpy.typing import NDArray
 from core.errors import JudgeError, RequestError
 from core.judge.prompts import MARKER
 
-N_BATCH = 512
+N_BATCH = 2048
+"""Tokens handed to llama.cpp at a time."""
+N_UBATCH = 512
+"""Tokens it computes at a time."""
 _log_lines: list[str] = []
 
 
@@ -85,6 +88,11 @@ def why() -> str:
     """What llama.cpp logged last as an error, as the end of a sentence."""
     lines = [line for line in _log_lines if "error" in line.lower() or "fail" in line.lower()]
     return f": {' '.join(lines[-1].split())}" if lines else ""
+
+
+def cells(tokens: int) -> int:
+    """Cells that llama.cpp sets aside for a sequence of so many tokens."""
+    return -(-tokens // 256) * 256
 
 
 class Native:
@@ -156,11 +164,11 @@ class Native:
         key, value = (int(self.metadata(f"{{arch}}.attention.{name}_length") or usual) for name in ("key", "value"))
         return int(2 * layers * max(llama.llama_model_n_head_kv(self.model), 1) * (key + value))
 
-    def open_context(self, *, tokens: int, sequences: int, image_tokens: int) -> None:
-        """Make the decoding context: `tokens` cells shared by `sequences` sequences.
+    def open_context(self, *, longest: int, sequences: int, image_tokens: int) -> None:
+        """Make the decoding context. Every sequence has cells of its own: none looks at another's, nor pays for them.
 
         Args:
-            tokens: cells of the KV cache.
+            longest: cells of the KV cache for each sequence; see `cells`.
             sequences: how many sequences there may be.
             image_tokens: tokens of the largest image, which some models must see in one piece.
 
@@ -168,15 +176,16 @@ class Native:
             RequestError: there is not enough memory for it.
         """
         parameters = llama.llama_context_default_params()
-        parameters.n_ctx, parameters.n_seq_max = tokens, sequences
-        parameters.n_batch = parameters.n_ubatch = max(N_BATCH, image_tokens)
+        parameters.n_ctx, parameters.n_seq_max = cells(longest) * sequences, sequences
+        parameters.n_batch, parameters.n_ubatch = max(N_BATCH, image_tokens), max(N_UBATCH, image_tokens)
         parameters.n_threads = parameters.n_threads_batch = self._threads
-        parameters.kv_unified, parameters.no_perf = True, True
+        parameters.kv_unified, parameters.no_perf = False, True
         self._abort = llama.ggml_abort_callback(lambda _: time.monotonic() > self._deadline)
         parameters.abort_callback = self._abort
         self.context = llama.llama_init_from_model(self.model, parameters)
         if not self.context:
-            raise RequestError(f"no memory for a judge context of {tokens} tokens{why()}; lower the judge's batch size")
+            size = f"{sequences} x {cells(longest)} tokens"
+            raise RequestError(f"no memory for a judge context of {size}{why()}; lower the judge's batch size")
         self._memory = llama.llama_get_memory(self.context)
         self._batch = _Batch(N_BATCH)
 
@@ -219,7 +228,7 @@ class Native:
         return bool(llama.llama_vocab_is_eog(self.vocabulary, token))
 
     def branch(self, source: int, target: int) -> None:
-        """Let sequence `target` share everything `source` holds."""
+        """Let sequence `target` begin with a copy of everything `source` holds."""
         llama.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
     def free(self, sequence: int) -> None:
@@ -254,6 +263,27 @@ class Native:
                 read.append(values if len(rows) <= N_BATCH else values.copy())
         return read[0] if len(read) == 1 else np.concatenate(read)
 
+    def decode_embeddings(self, parts: Sequence[tuple[int, NDArray[np.float32], int]]) -> None:
+        """Decode embeddings of several sequences together, for models that read a picture as they read text.
+
+        Args:
+            parts: (sequence, embeddings (n, width), position of the first) triples.
+
+        Raises:
+            JudgeError: llama.cpp refused (context full) or the deadline passed.
+        """
+        most = max(1, N_BATCH // max(len(values) for _, values, _ in parts))
+        for start in range(0, len(parts), most):
+            some = parts[start : start + most]
+            rows = [
+                (0, sequence, position + offset, False)
+                for sequence, values, position in some
+                for offset in range(len(values))
+            ]
+            values = np.ascontiguousarray(np.concatenate([one for _, one, _ in some]), dtype=np.float32)
+            if llama.llama_decode(self.context, self._batch.fill(rows, embeddings=values)) != 0:
+                raise JudgeError("the judge timed out" if self.late else "the judge's context is full")
+
     def close(self) -> None:
         """Free everything, context first."""
         if self.context:
@@ -274,7 +304,7 @@ class _Batch:
         self._token, self._position, self._sequence = (np.zeros(size, np.int32) for _ in range(3))
         self._ones, self._logits = np.ones(size, np.int32), np.zeros(size, np.int8)
         self._sequences = self._sequence.ctypes.data + 4 * np.arange(size, dtype=np.uint64)  # one pointer per token
-        self._native = llama.llama_batch()
+        self._native: Any = llama.llama_batch()
         columns: dict[str, tuple[Any, Any]] = {
             "token": (self._token, ctypes.c_int32),
             "pos": (self._position, ctypes.c_int32),
@@ -285,10 +315,17 @@ class _Batch:
         for name, (array, kind) in columns.items():
             setattr(self._native, name, array.ctypes.data_as(ctypes.POINTER(kind)))
 
-    def fill(self, rows: Sequence[tuple[int, int, int, bool]]) -> Any:
-        """The batch that holds (token, sequence, position, logits wanted) rows."""
+    def fill(self, rows: Sequence[tuple[int, int, int, bool]], *, embeddings: NDArray[np.float32] | None = None) -> Any:
+        """The batch that holds (token, sequence, position, logits wanted) rows; `embeddings` in the place of tokens.
+
+        Embeddings must live until the batch is decoded.
+        """
         count = len(rows)
         columns = np.array(rows, np.int32).T  # (4, count)
         self._token[:count], self._sequence[:count], self._position[:count], self._logits[:count] = columns
         self._native.n_tokens = count
+        floats, whole = ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_int32)
+        given = embeddings is not None
+        self._native.embd = embeddings.ctypes.data_as(floats) if embeddings is not None else floats()
+        self._native.token = whole() if given else self._token.ctypes.data_as(whole)
         return self._native

@@ -132,15 +132,25 @@ class Placer:
             self._native.branch(TRUNK, sequence)
 
     def _place_next(self, waiting: Sequence[_Placing], embedded: Mapping[int, NDArray[np.float32]]) -> None:
-        """Decode the next piece of every picture: texts of all of them together, image chunks one by one."""
+        """Decode the next piece of every picture, of all of them together where the model can."""
         texts = [one for one in waiting if one.pieces and one.pieces[0].tokens]
         images = [one for one in waiting if one.pieces and one.pieces[0].image]
         if texts:
             self._native.decode([(one.sequence, one.pieces[0].tokens, one.position) for one in texts])
+        plain = [(one.sequence, embedded[image], one.position) for one in images
+                 if self._reads_like_text(image := one.pieces[0].image)]  # fmt: skip
+        if plain:
+            self._native.decode_embeddings(plain)
         for one in images:
-            self._decode_image(one, embedded[one.pieces[0].image])
+            if not self._reads_like_text(one.pieces[0].image):
+                self._decode_image(one, embedded[one.pieces[0].image])
         for one in (*texts, *images):
             one.position += one.pieces.popleft().n_positions
+
+    def _reads_like_text(self, image: Any) -> bool:
+        """Whether a picture's embeddings take plain positions and are attended to causally, as tokens are."""
+        mtmd_context = self._native.mtmd
+        return not (mtmd.mtmd_decode_use_mrope(mtmd_context) or mtmd.mtmd_decode_use_non_causal(mtmd_context, image))
 
     def _encode(self, images: Sequence[Any]) -> dict[int, NDArray[np.float32]]:
         """Image embeddings by chunk, as many encoded at once as the projector takes."""
@@ -157,7 +167,7 @@ class Placer:
                 if not taken or mtmd.mtmd_batch_encode(batch) != 0:
                     raise JudgeError("the picture could not be encoded" + why())
                 for image in taken:
-                    size = (mtmd.mtmd_input_chunk_get_n_tokens(image) * width,)
+                    size = (mtmd.mtmd_input_chunk_get_n_tokens(image), width)
                     values = mtmd.mtmd_batch_get_output_embd(batch, image)
                     results[image] = np.ctypeslib.as_array(values, shape=size).copy()
             finally:

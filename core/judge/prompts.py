@@ -15,15 +15,17 @@ import json
 import tomllib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from jinja2 import TemplateError, nodes
+from jinja2 import Template, TemplateError, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from core.errors import RequestError
+from core.records import Fill, View
 
 Protocol = Literal["calibrated", "paper"]
 FOLDER = Path(__file__).parent / "prompts"
@@ -35,6 +37,8 @@ JUSTIFICATION = ',"justification":"'
 AFTER_DESCRIPTION = ',"justification":"'
 AFTER_JUSTIFICATION = ',"score":'
 THOUGHTS = ("think", "thinking", "thought", "reasoning")
+FILLED = {"black": "black", "grey": "grey", "blur": "blurred"}
+"""How the instructions say what stands in the place of what was not attended to."""
 NO_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 """Some templates ask for today's date; a judge must read the same text every day."""
 FIELDS = {"calibrated": ("instructions", "describe", "score"), "paper": ("instructions", "explain")}
@@ -42,7 +46,10 @@ FIELDS = {"calibrated": ("instructions", "describe", "score"), "paper": ("instru
 
 @dataclass(frozen=True)
 class Prompts:
-    """One protocol's texts. `questions` are asked after the picture, each with {prediction} and {rubric} to fill in."""
+    """One protocol's texts. `questions` are asked after the picture, each with {prediction} and {rubric} to fill in.
+
+    `instructions` stand before the picture and already say how it is masked and laid out.
+    """
 
     protocol: Protocol
     instructions: str
@@ -66,8 +73,13 @@ def plain(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text.replace(MARKER, " ")).split())
 
 
-def load_prompts(source: Protocol | Path) -> Prompts:
+def load_prompts(source: Protocol | Path, *, fill: Fill = "black", view: View = "masked") -> Prompts:
     """Read a protocol's prompts, ours by name or a user's file.
+
+    Args:
+        source: the protocol's name, or a file.
+        fill: what stands in the place of what was not attended to: {fill} in the instructions.
+        view: `side-by-side` takes the file's field of that name in the place of `instructions`.
 
     Raises:
         RequestError: the file is missing, is no TOML or lacks a field; the message names it.
@@ -80,7 +92,8 @@ def load_prompts(source: Protocol | Path) -> Prompts:
     protocol = data.get("protocol")
     if protocol not in FIELDS:
         raise RequestError(f"prompt file {path}: protocol must be one of {', '.join(FIELDS)}, not {protocol!r}")
-    missing = [name for name in (*FIELDS[protocol], "rubric") if not data.get(name)]
+    instructions = "side-by-side" if view == "side-by-side" else "instructions"
+    missing = [name for name in (*FIELDS[protocol], instructions, "rubric") if not data.get(name)]
     if missing:
         raise RequestError(
             f"prompt file {path} lacks {', '.join(missing)}; copy {FOLDER / protocol}.toml and edit that"
@@ -90,7 +103,8 @@ def load_prompts(source: Protocol | Path) -> Prompts:
             f"prompt file {path}: rubric needs six lines, for the scores 0 to 5, and has {len(data['rubric'])}"
         )
     questions = {name: data[name] for name in FIELDS[protocol] if name != "instructions"}
-    return Prompts(protocol, data["instructions"], questions, tuple(data["rubric"]))
+    before = data[instructions].replace("{fill}", FILLED[fill])
+    return Prompts(protocol, before, questions, tuple(data["rubric"]))
 
 
 @dataclass(frozen=True)
@@ -125,15 +139,21 @@ class ChatTemplate:
         )
 
     def _render(self, content: str | list[dict[str, str]]) -> str:
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
-        )
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = lambda form: NO_DATE.strftime(form)
-        return environment.from_string(self.source).render(
+        return _compiled(self.source).render(
             messages=[{"role": "user", "content": content}], add_generation_prompt=True, enable_thinking=False,
             bos_token=self.bos, eos_token=self.eos,
         )  # fmt: skip
+
+
+@cache
+def _compiled(source: str) -> Template:
+    """A template, compiled once: it is rendered for every question."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
+    )
+    environment.globals["raise_exception"] = _refuse
+    environment.globals["strftime_now"] = lambda form: NO_DATE.strftime(form)
+    return environment.from_string(source)
 
 
 class _Generation(Extension):

@@ -30,7 +30,7 @@ from core.errors import JudgeError, RequestError
 from core.judge.asking import MAX_TEXT_TOKENS, Line, judgement
 from core.judge.client import KEY_VARIABLE, PASSING, Client, RefusedError
 from core.judge.prompts import Prompts, Protocol, load_prompts
-from core.records import Judgement, JudgeRequest
+from core.records import Fill, Judgement, JudgeRequest, View
 
 VERSION = 1
 """Raised when the same server and prompts would give other results."""
@@ -70,14 +70,16 @@ class Question:
         return 'root ::= "{" ' + ' "," '.join(fields) + ' "}"\n' + TEXT_RULE
 
 
-def questions(prompts: Prompts, prediction: str) -> list[Question]:
-    """What a protocol asks of one picture: each question is a request of its own."""
+def questions(prompts: Prompts, prediction: str, *, words: bool = True) -> list[Question]:
+    """What a protocol asks of one picture: each question is a request of its own; see `asking.lines`."""
 
     def ask(name: str, *fields: str, reverse: bool = False) -> Question:
         return Question(prompts.question(name, prediction=prediction, reverse=reverse), fields)
 
     if prompts.protocol == "paper":
         return [ask("explain", "description", "justification", "score")]
+    if not words:
+        return [ask("score", "score"), ask("score", "score", reverse=True)]
     return [
         ask("describe", "description"),
         ask("score", "score", "justification"),
@@ -124,6 +126,8 @@ def load_url_judge(
     model: str | None = None,
     protocol: Protocol = "calibrated",
     prompts: Path | None = None,
+    fill: Fill = "black",
+    view: View = "masked",
     concurrency: int = 8,
     timeout: float = 300.0,
 ) -> UrlJudge:
@@ -134,13 +138,15 @@ def load_url_judge(
         model: the name the server gives the model; needed when it serves several.
         protocol: `calibrated`, or `paper` (arXiv 2508.20227).
         prompts: a user's own prompt file instead of the protocol's.
+        fill: how the pictures to come are masked; the prompt says so.
+        view: whether they come beside the whole picture; the prompt says so.
         concurrency: requests under way at once.
         timeout: seconds one attempt at a request may take.
 
     Raises:
         RequestError: no such server, no such model, no right to use it, or it takes no pictures.
     """
-    texts = load_prompts(prompts or protocol)
+    texts = load_prompts(prompts or protocol, fill=fill, view=view)
     client = Client(url, timeout=timeout, retries=RETRIES, pause=PAUSE)
     try:
         served = _served(client, model)
@@ -205,7 +211,7 @@ class UrlJudge:
             raise refusal or JudgeError("it answers nothing")
         return accepted
 
-    def judge(self, requests: Sequence[JudgeRequest]) -> list[Judgement]:
+    def judge(self, requests: Sequence[JudgeRequest], *, words: bool = True) -> list[Judgement]:
         """Judge masked pictures; see `Judge.judge`."""
         start = time.perf_counter()
         asked = [request for request in requests if not request.abstain_reason]
@@ -213,7 +219,7 @@ class UrlJudge:
         replies = [
             [
                 self._pool.submit(self._reply, picture.result(), one)
-                for one in questions(self._prompts, request.prediction)
+                for one in questions(self._prompts, request.prediction, words=words)
             ]
             for request, picture in zip(asked, pictures, strict=True)
         ]

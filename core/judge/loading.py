@@ -1,0 +1,78 @@
+"""Loads a judge: one for a model of real size, several side by side for a small one.
+
+Knows: files, threads, how big is small. Does not know: batches, replies.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import llama_cpp as llama
+
+from core.judge.judge import MEMORY_SHARE, Judge
+from core.judge.native import Native
+from core.judge.prompts import Protocol, load_prompts
+from core.judge.several import SeveralJudges
+from core.records import Fill, View
+
+MAX_SIDE = 448
+"""Longest side of a masked picture in pixels; two stand side by side."""
+SMALL = 64 * 2**20
+"""Bytes of a text model below which threads of one context wait for each other longer than they compute."""
+
+
+def load_judge(
+    *,
+    vlm: Path,
+    mmproj: Path,
+    protocol: Protocol = "calibrated",
+    prompts: Path | None = None,
+    fill: Fill = "black",
+    view: View = "masked",
+    device: str = "auto",
+    batch_size: int | None = None,
+    threads: int | None = None,
+    workers: int | None = None,
+    timeout: float = 300.0,
+) -> Judge | SeveralJudges:
+    """Load a GGUF vision-language model.
+
+    Args:
+        vlm: the text model's GGUF file.
+        mmproj: its projector's GGUF file.
+        protocol: `calibrated`, or `paper` (arXiv 2508.20227).
+        prompts: a user's own prompt file instead of the protocol's.
+        fill: how the pictures to come are masked; the prompt says so.
+        view: whether they come beside the whole picture; the prompt says so.
+        device: `cpu`, or `auto`, `cuda`, `mps` to offload where this build of llama.cpp can.
+        batch_size: pictures judged side by side, by all copies together; None takes what the memory allows, at most 16
+            each.
+        threads: CPU threads; None takes all cores.
+        workers: copies of the model that share pictures and threads; None takes a copy per thread where the model is
+            small and computes on the CPU, else one.
+        timeout: seconds after which a picture's reply counts as failed, times the pictures of a batch.
+
+    Raises:
+        RequestError: a file is missing, truncated, no GGUF, or the two do not belong together.
+    """
+    texts = load_prompts(prompts or protocol, fill=fill, view=view)
+    threads = threads or os.cpu_count() or 1
+    gpu = device != "cpu" and bool(llama.llama_supports_gpu_offload())
+    if workers is None:
+        workers = threads if not gpu and vlm.is_file() and vlm.stat().st_size < SMALL else 1
+    workers = min(workers, batch_size or workers)
+    side = 2 * MAX_SIDE if view == "side-by-side" else MAX_SIDE
+    with ExitStack() as undo:
+        judges = []
+        for _ in range(workers):
+            native = Native(vlm, mmproj, gpu=gpu, threads=max(1, threads // workers))
+            undo.callback(native.close)
+            judge = Judge(
+                native, texts, vlm=vlm, mmproj=mmproj, max_side=side, timeout=timeout,
+                batch_size=batch_size and -(-batch_size // workers), memory_share=MEMORY_SHARE / workers,
+            )  # fmt: skip
+            judges.append(judge)
+        undo.pop_all()
+    return judges[0] if len(judges) == 1 else SeveralJudges(judges)

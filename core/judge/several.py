@@ -1,0 +1,54 @@
+"""Several copies of one small judge, each on a core of its own, that share the pictures between them.
+
+Knows: how pictures are dealt out. Does not know: llama.cpp, prompts. Threads of one llama.cpp context meet after every
+operation. Where a model is so small that an operation takes microseconds they mostly wait, and when another program
+takes a core for a moment, all of them do. Copies meet nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import TracebackType
+
+from core.judge.judge import Judge
+from core.records import Judgement, JudgeRequest
+
+
+class SeveralJudges:
+    """Judges of the same files and prompts behind the interface of one."""
+
+    def __init__(self, judges: Sequence[Judge]) -> None:
+        self._judges = tuple(judges)
+        self._pool = ThreadPoolExecutor(len(self._judges), thread_name_prefix="judge")
+        first = self._judges[0]
+        self.protocol, self.name, self.knows, self.fingerprint = (
+            first.protocol, first.name, first.knows, first.fingerprint
+        )  # fmt: skip
+        self.batch_size = sum(one.batch_size for one in self._judges)
+
+    def judge(self, requests: Sequence[JudgeRequest], *, words: bool = True) -> list[Judgement]:
+        """Judge masked pictures; see `Judge.judge`. Each gets every so manieth picture, whatever the others do."""
+        count = len(self._judges)
+        parts = [requests[place::count] for place in range(count)]
+        pairs = zip(self._judges, parts, strict=True)
+        working = [self._pool.submit(one.judge, part, words=words) for one, part in pairs]
+        judged: list[Judgement] = [Judgement("", "failed", None)] * len(requests)
+        for place, part in enumerate(working):
+            judged[place::count] = part.result()
+        return [replace(one, seconds=one.seconds / count) if one.seconds is not None else one for one in judged]
+
+    def close(self) -> None:
+        """Free every copy."""
+        self._pool.shutdown()
+        for one in self._judges:
+            one.close()
+
+    def __enter__(self) -> SeveralJudges:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
