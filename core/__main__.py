@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from core.catalogue import METHODS, PRECISIONS, QUESTIONS
+from core.catalogue import FILLS, METHODS, PRECISIONS, QUESTIONS, VIEWS
 from core.errors import RequestError, WhylookError
+from core.memory import keep_freed_memory
 
 DEMO = Path(__file__).resolve().parent.parent / "data" / "demo"
 
@@ -93,6 +94,13 @@ def build_parser() -> Parser:
     trust.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     _format(trust)
 
+    card = _command(commands, "judge-card", _judge_card, "can this judge be trusted: its report card, on your pictures")
+    card.add_argument("--run", help="name of a run (default: the newest)")
+    card.add_argument("--sample", type=int, default=40, help="pictures it is tried on (default 40)")
+    card.add_argument("--high", type=_high, metavar="SCORE", help="from which score on attention is high: a number, "
+                      "paper (2.5), or calibrated (parts true maps from controls best)")  # fmt: skip
+    _format(card)
+
     _format(_command(commands, "runs", _runs, "the runs in a store"))
     models = _command(
         commands, "models", _models, "what can be given as --classifier, --method, --vlm and --layer", store=False
@@ -134,6 +142,10 @@ def _run_options(run: Parser) -> None:
     run.add_argument("--no-vlm", action="store_true", help="run without a judge")
     run.add_argument("--protocol", choices=("calibrated", "paper"), default="calibrated")
     run.add_argument("--prompts", type=Path, metavar="FILE", help="your edited copy of a file of core/judge/prompts")
+    run.add_argument("--fill", choices=FILLS, default="black", help="what hides the unattended part from the judge")
+    run.add_argument("--view", choices=VIEWS, default="masked", help="masked picture alone, or beside the whole one")
+    run.add_argument("--judge-budget", type=int, metavar="N", help="judge N pictures: wrong ones first, then a sample")
+    run.add_argument("--card-sample", type=int, metavar="N", default=40, help="pictures for the judge's report card")
     run.add_argument("--method", choices=(*METHODS, "auto"), default="gradcam", help="see whylook models")
     run.add_argument("--question", choices=QUESTIONS, default="predicted", help="the class a map explains")
     run.add_argument("--layer", help="dotted name of the target layer (default: the last one with a spatial map)")
@@ -148,6 +160,7 @@ def _run_options(run: Parser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    keep_freed_memory()
     from core.pipeline import RunRequest
 
     options = {key: value for key, value in vars(arguments).items() if key != "command"}
@@ -155,6 +168,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    keep_freed_memory()
     from core.pipeline import RunRequest
     from core.serve import serve
 
@@ -250,6 +264,7 @@ def _summary(arguments: argparse.Namespace) -> int:
 
 
 def _faithfulness(arguments: argparse.Namespace) -> int:
+    keep_freed_memory()
     from core import queries
     from core.pipeline.trust import check_faithfulness
     from core.store import Store
@@ -267,6 +282,44 @@ def _faithfulness(arguments: argparse.Namespace) -> int:
     found = queries.trust(store.reader(), run)
     assert found is not None  # just measured
     write_table(rows_table(found.rows(), ("measure", "value", "control", "better", "meaning")), arguments.format)
+    return 0
+
+
+def _high(text: str) -> float | str:
+    """What `--high` takes."""
+    if text in ("paper", "calibrated"):
+        return text
+    value = float(text)
+    if not 0 <= value <= 5:
+        raise argparse.ArgumentTypeError(f"a score lies between 0 and 5, got {text}")
+    return value
+
+
+def _judge_card(arguments: argparse.Namespace) -> int:
+    from core import queries
+    from core.pipeline.carding import card_of_run, set_high
+    from core.store import Store
+    from core.terminal import ProgressLine, rows_table, write_table
+
+    if arguments.sample < 2:
+        raise RequestError(f"a sample needs two pictures or more, got {arguments.sample}")
+    store = _existing(Store(arguments.store))
+    run = _chosen_run(queries.runs(store.reader()), arguments.run)["run"]
+    line = ProgressLine()
+    try:
+        card_of_run(store, run, sample=arguments.sample, progress=line)
+    finally:
+        line.close()
+    if arguments.high is not None:
+        set_high(store, run, arguments.high)
+    card = queries.judge_card(store.reader(), run)
+    assert card is not None  # just made
+    write_table(rows_table(card.rows(), ("measure", "value", "bar", "passes", "meaning")), arguments.format)
+    high = _chosen_run(queries.runs(store.reader()), run)["high_score"]
+    said = [card.sentence, f"Attention is high from a score of {high:g} on."]
+    if card.threshold is not None:
+        said.append(card.threshold.sentence)
+    print("\n".join(said), file=sys.stderr if arguments.format != "table" else sys.stdout)
     return 0
 
 

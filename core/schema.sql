@@ -12,7 +12,7 @@ CREATE TABLE runs (
     run VARCHAR PRIMARY KEY, started TIMESTAMP, finished TIMESTAMP, state VARCHAR, settings JSON,
     images_fingerprint VARCHAR, classifier_fingerprint VARCHAR, attribution_fingerprint VARCHAR,
     judge_fingerprint VARCHAR, embedding_fingerprint VARCHAR,
-    class_names VARCHAR[], counts JSON, seconds JSON, judge_note VARCHAR, version VARCHAR, attempt INTEGER
+    class_names VARCHAR[], counts JSON, seconds JSON, judge_note VARCHAR, high_score DOUBLE, version VARCHAR, attempt INTEGER
 );
 CREATE TABLE images (
     fingerprint VARCHAR, image_id VARCHAR, path VARCHAR, paths VARCHAR[], label VARCHAR,
@@ -32,7 +32,11 @@ CREATE TABLE attributions (
 );
 CREATE TABLE judgements (
     fingerprint VARCHAR, image_id VARCHAR, state VARCHAR, reason VARCHAR, description VARCHAR, justification VARCHAR,
-    score FLOAT, score_entropy FLOAT, distribution FLOAT[6], seconds FLOAT, weight DOUBLE
+    score FLOAT, score_entropy FLOAT, distribution FLOAT[6], seconds FLOAT, rubric_shift FLOAT
+);
+CREATE TABLE judge_card (
+    fingerprint VARCHAR, image_id VARCHAR, control VARCHAR, told VARCHAR, state VARCHAR, reason VARCHAR,
+    score FLOAT, rubric_shift FLOAT, seconds FLOAT
 );
 CREATE TABLE embeddings (fingerprint VARCHAR, image_id VARCHAR, vector FLOAT[384]);
 CREATE TABLE faithfulness (
@@ -59,12 +63,19 @@ WHERE length(trim(concat_ws(' ', description, justification))) > 0;
 -- section: samples
 -- Kept as rows, not joined at each read: pages and user SQL scan one table. label_probability is taken from the
 -- distribution, because predictions outlive a change of labels; probabilities and thumbnails stay in their own tables.
+-- weight: how many pictures a judged one stands for. Of a run with a budget, wrong predictions and the others are two
+-- groups of which uniform samples are judged, so it is (size of the group) / (judged of it); else it is 1.
 DROP VIEW IF EXISTS samples;
 CREATE OR REPLACE TABLE sample_rows AS
 WITH joined AS (
     SELECT r.run, i.image_id, i.path, i.label, p.prediction, p.prediction = i.label AS correct, p.confidence, p.margin,
            coalesce(p.probabilities[list_position(r.class_names, i.label)], p.label_probability) AS label_probability,
-           j.score, j.score_entropy, j.state AS judge_state, j.description, j.justification, j.weight,
+           j.score, j.score_entropy, j.state AS judge_state, j.description, j.justification,
+           CASE WHEN j.state IS NULL THEN NULL
+                WHEN json_extract(r.settings, '$.judge_budget') IS NULL THEN 1.0
+                ELSE count(p.prediction) OVER (PARTITION BY r.run, p.prediction <> i.label IS TRUE)
+                     / count(j.state) OVER (PARTITION BY r.run, p.prediction <> i.label IS TRUE) END AS weight,
+           coalesce(r.high_score, 2.5) AS high_score,
            a.attention_area, a.attention_entropy, a.attention_border, a.attention_x, a.attention_y,
            a.attention_islands, a.attention_agreement,
            a.causal_drop, a.causal_drop_random, m.* EXCLUDE (fingerprint, image_id)
@@ -77,13 +88,14 @@ WITH joined AS (
 )
 SELECT run, image_id, path, label, prediction, correct, confidence, margin, label_probability,
        CASE WHEN judge_state = 'ok' AND score IS NOT NULL AND correct IS NOT NULL THEN
-           CASE WHEN correct THEN 'correct' ELSE 'wrong' END || CASE WHEN score >= 2.5 THEN '_high' ELSE '_low' END
+           CASE WHEN correct THEN 'correct' ELSE 'wrong' END
+           || CASE WHEN score >= high_score THEN '_high' ELSE '_low' END
        END AS cell,
        score, score_entropy, judge_state, description, justification, weight,
        attention_area, attention_entropy, attention_border, attention_x, attention_y,
        attention_islands, attention_agreement, causal_drop, causal_drop_random,
        joined.* EXCLUDE (run, image_id, path, label, prediction, correct, confidence, margin, label_probability,
-                         score, score_entropy, judge_state, description, justification, weight,
+                         score, score_entropy, judge_state, description, justification, weight, high_score,
                          attention_area, attention_entropy, attention_border, attention_x, attention_y,
                          attention_islands, attention_agreement,
                          causal_drop, causal_drop_random)

@@ -102,6 +102,32 @@ def _bootstrap_means(
     return np.concatenate(parts)
 
 
+def auroc(positive: ArrayLike, negative: ArrayLike, *, draws: int = 1000, seed: int = 0) -> Interval:
+    """Chance that a true score is above a control's, ties counting half, with a bootstrap interval over pictures.
+
+    AUROC = mean over pairs of [p > q] + [p = q] / 2 (Mann & Whitney 1947; Hanley & McNeil 1982, Radiology 143:29).
+
+    Args:
+        positive: Shape (n,), the true score of each picture; NaN where there is none.
+        negative: Shape (n, k), scores of the k controls made of the same picture; NaN where there is none.
+        draws: Bootstrap resamples of the pictures, each with all its scores.
+        seed: Seed of the resampling.
+    """
+    true, control = np.asarray(positive, dtype=np.float64), np.asarray(negative, dtype=np.float64)
+    known = np.isfinite(true)[:, None, None] & np.isfinite(control)[None]  # (n, n, k)
+    order = np.sign(true[:, None, None] - control[None], where=known, out=np.zeros(known.shape))
+    wins = np.where(known, (order + 1) / 2, 0.0).sum(axis=2)  # (n, n)
+    pairs = known.sum(axis=2).astype(np.float64)
+    if pairs.sum() == 0:
+        return UNKNOWN
+    chosen = np.random.default_rng(seed).multinomial(true.size, np.full(true.size, 1 / true.size), size=draws)
+    totals = np.einsum("dn,nm,dm->d", chosen, pairs, chosen, optimize=True)
+    drawn = np.einsum("dn,nm,dm->d", chosen, wins, chosen, optimize=True)[totals > 0] / totals[totals > 0]
+    value = float(wins.sum() / pairs.sum())
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Interval(value, float(min(low, value)), float(max(high, value)), int(np.isfinite(true).sum()))
+
+
 def weighted_rate(hits: ArrayLike, weights: ArrayLike | None = None, *, seed: int = 0) -> Interval:
     """Rate of true values: Wilson when every weight is alike, else the weighted bootstrap."""
     flags = np.asarray(hits, dtype=bool).reshape(-1)

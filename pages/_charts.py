@@ -34,12 +34,12 @@ def _ink() -> str:
 
 def score_histogram(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
     """Judge scores 0 to 5, right above wrong, in the colours of the cells."""
-    data = []
-    for row in rows:
-        high = (row["low"] + row["high"]) / 2 >= 2.5
-        for name, n in (("correct", row["correct"]), ("wrong", row["wrong"])):
-            kind = CELLS[(0 if high else 1) if name == "correct" else (2 if high else 3)]
-            data.append({"low": row["low"], "high": row["high"], "pictures": int(n), "cell": kind.words})
+    data = [
+        {"low": row["low"], "high": row["high"], "pictures": int(row[kind.name]), "cell": kind.words}
+        for row in rows
+        for kind in CELLS
+        if kind.name is not None
+    ]
     words = [kind.words for kind in CELLS]
     colours = [kind.colour for kind in CELLS]
     chart = alt.Chart(pd.DataFrame(data)).mark_bar(stroke=None)

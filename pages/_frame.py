@@ -29,6 +29,7 @@ h1 { padding-top: 0; } hr { margin: 0.6rem 0 1rem; }
 </style>"""
 """Layout only, no data: less empty border, bigger words for the back row."""
 
+CARD = {"good": "passed", "care": "with care", "fail": "failed"}
 log = logging.getLogger("whylook.app")
 Run = dict[str, Any]
 
@@ -143,6 +144,8 @@ def _status(run: Run) -> None:
     classifier = Path(str((run.get("settings") or {}).get("classifier", ""))).name
     started = " · ".join(part for part in (classifier, when(run.get("started"))) if part)
     st.sidebar.caption(plain(started))
+    if card := read("judge_card", run["run"]):
+        st.sidebar.caption(f"Judge card: {CARD[card.verdict]}, n {card.n:,}")
     _judge_note(run)
     if run.get("state") == "running":
         st.sidebar.caption("Still running: numbers grow as batches are published.")

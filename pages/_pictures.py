@@ -19,6 +19,7 @@ from PIL import Image
 from core import images as core_images
 from core.errors import WhylookError
 from core.masking import masked_image, overlay
+from core.records import Fill
 from pages._shared import read, store, store_folder
 
 VIEWS: dict[str, tuple[str, ...]] = {
@@ -49,13 +50,15 @@ def rgb_of(content: bytes) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def view(rgb: NDArray[np.uint8], heat: NDArray[np.float32] | None, kind: str, *, beta: float = 0.4) -> bytes | None:
+def view(
+    rgb: NDArray[np.uint8], heat: NDArray[np.float32] | None, kind: str, *, beta: float = 0.4, fill: Fill = "black"
+) -> bytes | None:
     """One view of a picture as JPEG; None when the view needs a map and there is none."""
     if kind == "original":
         return encode(rgb)
     if heat is None:
         return None
-    return encode(overlay(rgb, heat) if kind == "overlay" else masked_image(rgb, heat, beta=beta))
+    return encode(overlay(rgb, heat) if kind == "overlay" else masked_image(rgb, heat, beta=beta, fill=fill))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -64,19 +67,26 @@ def _views(
 ) -> dict[str, list[Shown]]:
     thumbnails = read("thumbnails", list(ids))
     maps = read("maps", run, list(ids)) if set(kinds) != {"original"} else {}
-    made: dict[str, list[Shown]] = {}
+    fill, made = fill_of(run), dict[str, list[Shown]]()
     for image_id in ids:
         content = thumbnails.get(image_id)
-        made[image_id] = [_shown(content, maps.get(image_id), kind) for kind in kinds]
+        made[image_id] = [_shown(content, maps.get(image_id), kind, fill) for kind in kinds]
     return made
 
 
-def _shown(content: bytes | None, heat: NDArray[np.float32] | None, kind: str) -> Shown:
+def fill_of(run: str) -> Fill:
+    """What hides the unattended part of a run's pictures from its judge."""
+    settings = next((one["settings"] for one in read("runs") if one["run"] == run), {})
+    fill: Fill = settings.get("fill", "black")
+    return fill
+
+
+def _shown(content: bytes | None, heat: NDArray[np.float32] | None, kind: str, fill: Fill) -> Shown:
     if content is None:
         return {"missing": "no picture"}
     if kind == "original":
         return {"src": address(content), "alt": "original picture"}
-    made = view(rgb_of(content), heat, kind)
+    made = view(rgb_of(content), heat, kind, fill=fill)
     return {"src": address(made), "alt": kind} if made else {"missing": "no map"}
 
 

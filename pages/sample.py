@@ -12,10 +12,11 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from core.errors import QueryError
+from core.records import Fill
 from core.statistics import format_number, format_percent
-from pages import _charts
+from pages import _card, _charts
 from pages._frame import Run, empty, guarded, open_page
-from pages._pictures import full_picture, rgb_of, scale_picture, view, views
+from pages._pictures import fill_of, full_picture, rgb_of, scale_picture, view, views
 from pages._shared import read, slice_ids, store_folder
 from pages._view import draw, go, grid, percent, score_text
 from pages._words import cell, plain
@@ -45,7 +46,7 @@ def main() -> None:
     heading(sample)
     walk(name, image_id)
     pictures(run, sample)
-    evidence(sample)
+    evidence(name, sample)
     facts(sample)
     neighbours(name, image_id)
 
@@ -114,6 +115,7 @@ def pictures(run: Run, sample: dict[str, Any]) -> None:
         return
     columns[1].markdown("**Overlay**: where it looked")
     judged = sample.get("judge_state") is not None
+    fill = fill_of(run["run"])
     columns[2].markdown("**Masked**: what the judge saw" if judged else "**Masked**: where it looked most")
     overlay_place, masked_place = columns[1].empty(), columns[2].empty()
     with columns[1]:
@@ -123,16 +125,18 @@ def pictures(run: Run, sample: dict[str, Any]) -> None:
         if judged:
             st.caption("The judge saw the threshold of 0.4." if threshold != 0.4 else "As the judge saw it.")
     _fill(overlay_place, rgb, heat, "overlay", threshold)
-    _fill(masked_place, rgb, heat, "masked", threshold)
+    _fill(masked_place, rgb, heat, "masked", threshold, fill)
 
 
-def _fill(place: Any, rgb: NDArray[np.uint8], heat: NDArray[np.float32], kind: str, threshold: float) -> None:
-    made = view(rgb, heat, kind, beta=threshold)
+def _fill(
+    place: Any, rgb: NDArray[np.uint8], heat: NDArray[np.float32], kind: str, threshold: float, fill: Fill = "black"
+) -> None:
+    made = view(rgb, heat, kind, beta=threshold, fill=fill)
     if made:
         place.image(made, width="stretch", alt=kind)
 
 
-def evidence(sample: dict[str, Any]) -> None:
+def evidence(name: str, sample: dict[str, Any]) -> None:
     """The judge's words, the classifier's probabilities, the judge's scores, the causal check."""
     st.space("small")
     if sample.get("description"):
@@ -155,6 +159,8 @@ def evidence(sample: dict[str, Any]) -> None:
         if sample.get("distribution"):
             st.markdown(f"**{score_text(sample.get('score'))}**")
             st.altair_chart(_charts.distribution(sample["distribution"]), width="stretch", key="distribution")
+            if word := _card.word(name):
+                st.caption(plain(word))
         else:
             st.caption("No score." if sample.get("judge_state") else "No judge looked at this picture.")
     with right:

@@ -10,8 +10,9 @@ from typing import Any
 import streamlit as st
 
 from core.errors import StoreError, WhylookError
-from core.statistics import format_rate, wilson
+from core.statistics import Interval, format_rate, weighted_rate, wilson
 from pages import _charts
+from pages._card import judge_card, warn
 from pages._confusion import confusion_rows, known_counts, shown_classes
 from pages._frame import Run, empty, guarded, open_page
 from pages._pictures import heat_picture, scale_picture, views
@@ -37,39 +38,47 @@ def main() -> None:
     if counts.pictures == 0:
         empty("This run has no pictures yet.", action="Watch it on Runs", page="runs", run=name)
         return
+    if counts.judged:
+        warn(name)
     matrix = read("matrix", name)
-    headline(counts, matrix)
+    cells = read("cells", name)
+    headline(counts, cells)
     confused = known_counts(read("confusion", name))
     wide = len(shown_classes(confused)[0]) > SIDE_BY_SIDE
     left, right = (st.container(), st.container()) if wide else st.columns(2, gap="large")
     with left:
-        attention_matrix(run, matrix)
+        attention_matrix(run, matrix, cells)
     with right:
         confusion(name, confused)
     summarise(name)
     classes(name)
     if counts.judged:
         scores(name)
+    if counts.judged or counts.abstained:
+        judge_card(run)
     trust(name)
 
 
-def headline(counts: Any, matrix: list[dict[str, Any]]) -> None:
+def headline(counts: Any, cells: tuple[list[str], list[float]]) -> None:
     """The numbers that the back row should read, each with its interval and n."""
-    cells = {row["cell"]: row["n"] for row in matrix}
-    judged = sum(n for name, n in cells.items() if name is not None)
     facts = [("Accuracy", wilson(counts.correct, counts.labelled))]
-    if judged:
-        facts.append(("Right for the right reason", wilson(cells.get("correct_high", 0), judged)))
-        wrong_reason = cells.get("correct_low", 0)
-        right = wrong_reason + cells.get("correct_high", 0)
-        facts.append(("Right ones for the wrong reason", wilson(wrong_reason, right)))
+    if cells[0]:
+        facts.append(("Right for the right reason", share_of(cells, "correct_high")))
+        right = ("correct_high", "correct_low")
+        facts.append(("Right ones for the wrong reason", share_of(cells, "correct_low", among=right)))
     for column, (words, rate) in zip(st.columns(3), facts, strict=False):
         text = format_rate(rate)
         value, _, rest = text.partition(" ")
         column.metric(words, value if rate.n else "–", rest or None, delta_color="off", delta_arrow="off")
 
 
-def attention_matrix(run: Run, matrix: list[dict[str, Any]]) -> None:
+def share_of(cells: tuple[list[str], list[float]], kind: str, *, among: tuple[str, ...] | None = None) -> Interval:
+    """How many pictures are of a cell, among those of some cells: each judged one counts for what it stands for."""
+    kept = [(name == kind, weight) for name, weight in zip(*cells, strict=True) if among is None or name in among]
+    return weighted_rate([hit for hit, _ in kept], [weight for _, weight in kept])
+
+
+def attention_matrix(run: Run, matrix: list[dict[str, Any]], cells: tuple[list[str], list[float]]) -> None:
     """Correct x attention, every cell with its pictures; a click opens them in Slices."""
     st.subheader("Right answer, right reason?")
     name = run["run"]
@@ -84,27 +93,31 @@ def attention_matrix(run: Run, matrix: list[dict[str, Any]]) -> None:
         if st.button("Run it again with a judge"):
             go("runs", run=name, new="1")
         return
-    cells = []
+    drawn = []
     for kind in CELLS:
         n = counted.get(kind.name, 0)
         rows = read("pictures", name, cell=kind.name, order="confidence", descending=True, limit=6) if n else []
         shown = views(name, [row["image_id"] for row in rows])
         strip = [shown[row["image_id"]][0] for row in rows]
         query = slice_sql(name, cell_condition(kind.name))
-        cells.append(
+        drawn.append(
             {
                 "words": kind.words,
                 "colour": kind.colour,
                 "n": f"{n:,}",
-                "share": format_rate(wilson(n, judged), n=False),
+                "share": format_rate(share_of(cells, str(kind.name)), n=False),
                 "pictures": strip,
                 "target": target("slices", run=name, sql=query) if n else None,
                 "hint": f"{kind.words}: {n:,} of {judged:,} judged pictures",
             }
         )
-    draw("matrix", key="matrix", cells=cells)
+    draw("matrix", key="matrix", cells=drawn)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f"n {judged:,} judged · looked right: a score of 2.5 or more out of 5", width="content")
+        sampled = len(set(cells[1])) > 1
+        words = f"n {judged:,} judged · looked right: a score of {run.get('high_score') or 2.5:g} or more out of 5"
+        if sampled:
+            words += " · a sample was judged: shares are of all pictures, re-weighted"
+        st.caption(words, width="content")
         if left_out and st.button(f"{left_out:,} {NOT_JUDGED.words}", type="tertiary"):
             go("slices", run=name, sql=slice_sql(name, cell_condition(None)))
 

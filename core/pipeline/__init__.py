@@ -6,17 +6,18 @@ Knows: the order of the stages, their fingerprints, when a run is done. Does not
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from core import images
+from core import images, queries
 from core.attribution import METHODS
 from core.classifier import Classifier, Precision, load_classifier, set_precision, stack_by_shape
 from core.errors import ImageError, RequestError, StoreError, WhylookError
+from core.memory import give_back
+from core.pipeline.ahead import decoding_threads
 from core.pipeline.choosing import choose_method, choose_precision
 from core.pipeline.explain import CAUSAL_DRAWS, CAUSAL_SEED, PROBES, Todo, explain, first_picture, read_picture
 from core.pipeline.journal import Journal
@@ -36,15 +37,11 @@ from core.records import ImageEntry
 from core.store import Store
 
 if TYPE_CHECKING:
-    from core.judge import Judge, UrlJudge
     from core.pipeline.judging import JudgeTodo
 
 __all__ = ["Progress", "Protocol", "RunOutcome", "RunRequest", "RunState", "request_from_settings", "run"]
 
-BATCH_SIZE = {"cpu": 32, "mps": 64, "cuda": 128}
-JUDGED_AT_ONCE = 64
-"""Pictures handed to the judge together: more than its batch holds, so that a place that is done is filled again."""
-MOST_THREADS = 8
+BATCH_SIZE = {"cpu": 16, "mps": 64, "cuda": 128}
 PROBED = 12
 """Pictures on which `auto` compares."""
 EXPLAIN_STAGES = ("images", "classifier", "attribution")
@@ -100,7 +97,9 @@ def run(request: RunRequest, *, progress: Callable[[Progress], None], stop: Call
             # Whatever happened, readers see what was finished; a second error must not hide the first.
             with suppress(WhylookError) if state == "failed" else ExitStack():
                 counts = _finish(loaded, journal, state=state, note=note)
-    warnings = (*loaded.scan.warnings, *loaded.classifier.notes, *([note] if note else ()))
+        card = queries.judge_card(store.reader(), name) if loaded.judging else None
+    said = [*([note] if note else []), *([card.sentence] if card else [])]
+    warnings = (*loaded.scan.warnings, *loaded.classifier.notes, *said)
     return RunOutcome(name, state, counts, tuple(journal.failures), seconds, warnings)
 
 
@@ -128,7 +127,7 @@ def _load(
         request, classifier = _choose(request, classifier, scan.entries, progress)
     set_precision(classifier.model, cast(Precision, request.precision), classifier.device)
     marks = _explain_fingerprints(request, scan, classifier)
-    judging = None if request.no_vlm else _load_judge(request, marks, stack)
+    judging = None if request.no_vlm else _load_judging(request, marks, stack)
     seconds["loading models"] = time.monotonic() - began
     return _Loaded(request, scan, classifier, {**marks, **(judging.fingerprints if judging else {})}, judging)
 
@@ -168,49 +167,11 @@ def _explain_fingerprints(request: RunRequest, scan: images.Scan, classifier: Cl
     return {"images": listed, "classifier": predicted, "attribution": attributed}
 
 
-def _load_judge(request: RunRequest, marks: Mapping[str, str], stack: ExitStack) -> JudgeTodo:
-    """The judge and the embedder. Imported here: a run without a judge needs neither llama.cpp nor transformers."""
-    from core.embedding import load_embedder
-    from core.pipeline.judging import ALPHA, BETA, FILL, LONG_SIDE, JudgeTodo
+def _load_judging(request: RunRequest, marks: Mapping[str, str], stack: ExitStack) -> JudgeTodo:
+    """Imported here: a run without a judge needs neither llama.cpp nor transformers."""
+    from core.pipeline.judging import load_judging
 
-    judge = _open_judge(request)
-    stack.callback(judge.close)
-    if judge.protocol != request.protocol:
-        raise RequestError(
-            f"{request.prompts} holds prompts of protocol {judge.protocol}: add --protocol {judge.protocol}"
-        )
-    embedder = load_embedder(device="cpu")
-    shown = (ALPHA, BETA, FILL, LONG_SIDE)
-    judged = fingerprint("judge", VERSIONS["judge"], marks["attribution"], judge.fingerprint, shown)
-    embedded = fingerprint("embedding", VERSIONS["embedding"], judged, embedder.fingerprint)
-    return JudgeTodo(
-        judge=judge,
-        embedder=embedder,
-        fingerprints={"judge": judged, "embedding": embedded},
-        batch_size=request.judge_batch_size or JUDGED_AT_ONCE,
-        threads=_threads(),
-    )
-
-
-def _open_judge(request: RunRequest) -> Judge | UrlJudge:
-    """The judge in this process, or the one behind a server."""
-    from core.judge import load_judge, load_url_judge
-
-    if request.vlm_url is not None:
-        return load_url_judge(
-            request.vlm_url, model=request.vlm_model, protocol=request.protocol, prompts=request.prompts
-        )
-    if request.vlm is None or request.mmproj is None:
-        raise RequestError("--vlm and --mmproj belong together")
-    return load_judge(
-        vlm=request.vlm,
-        mmproj=request.mmproj,
-        protocol=request.protocol,
-        prompts=request.prompts,
-        device=request.device,
-        batch_size=request.judge_batch_size,
-        threads=request.threads,
-    )
+    return load_judging(request, marks, stack)
 
 
 def _work(request: RunRequest, loaded: _Loaded, *, journal: Journal, stop: Callable[[], bool]) -> bool:
@@ -222,15 +183,20 @@ def _work(request: RunRequest, loaded: _Loaded, *, journal: Journal, stop: Calla
         method=request.method,
         question=request.question,
         batch_size=request.batch_size or BATCH_SIZE.get(loaded.classifier.device.type, 32),
-        threads=_threads(),
+        threads=decoding_threads(),
     )
     if not explain(entries, loaded.classifier, todo, journal=journal, stop=stop):
         return False
     if loaded.judging is None:
         return True
+    from core.pipeline.carding import make_card
     from core.pipeline.judging import judge_pictures
 
     journal.publish()  # the judge's pass reads maps and predictions from the published store
+    give_back()
+    sample = request.card_sample
+    if sample and not make_card(entries, loaded.judging, sample=sample, journal=journal, stop=stop):
+        return False
     return judge_pictures(entries, loaded.judging, journal=journal, stop=stop)
 
 
@@ -248,9 +214,3 @@ def _finish(loaded: _Loaded, journal: Journal, *, state: RunState, note: str | N
     journal.report(len(entries) if state == "done" else counts["pictures"], len(entries), message=state)
     journal.publish_final()
     return counts
-
-
-def _threads() -> int:
-    """Threads that decode: as many as there are cores to run on, within reason."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST_THREADS, cores))

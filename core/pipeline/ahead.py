@@ -5,12 +5,14 @@ Knows: threads. Does not know: pictures, models, stores.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
+MOST_THREADS = 8
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -32,6 +34,12 @@ def ahead(function: Callable[[T], R], items: Iterable[T], *, threads: int, limit
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def decoding_threads() -> int:
+    """Threads that decode pictures: as many as there are cores to run on, within reason."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MOST_THREADS, cores))
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

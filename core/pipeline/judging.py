@@ -1,35 +1,39 @@
 """Second pass: the judge looks at the masked pictures, and its words become vectors.
 
-Knows: which pictures still lack a judgement, what the judge is shown. Does not know: prompts, llama.cpp.
+Knows: which pictures still lack a judgement, what the judge is shown, its budget. Does not know: prompts, llama.cpp.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import core.judge
 from core import queries
-from core.embedding import Embedder
-from core.errors import ImageError
-from core.judge import Judge, UrlJudge
-from core.masking import Fill, masked_image
-from core.pipeline.ahead import ahead, chunks
+from core.embedding import Embedder, load_embedder
+from core.errors import ImageError, RequestError
+from core.judge import AnyJudge
+from core.judge.sampling import choose
+from core.masking import masked_image
+from core.pipeline.ahead import ahead, chunks, decoding_threads
 from core.pipeline.explain import read_picture
 from core.pipeline.journal import Journal
-from core.records import Failure, ImageEntry, Judgement, JudgeRequest
+from core.pipeline.request import VERSIONS, RunRequest, fingerprint
+from core.records import Failure, Fill, ImageEntry, Judgement, JudgeRequest, View
 
 LONG_SIDE = 448
 """The masked picture is at most this long: more pixels cost the judge time and tell it little."""
 
 ALPHA, BETA = 25.0, 0.4
-FILL: Fill = "black"
-"""The mask's settings (arXiv 2508.20227); part of the judge stage's fingerprint."""
+"""The mask's settings (arXiv 2508.20227); part of the judge stage's fingerprint, as fill and view are."""
 
+JUDGED_AT_ONCE = 64
+"""Pictures handed to the judge together: more than its batch holds, so that a place that is done is filled again."""
 TEXTS_PER_BATCH = 64
 
 
@@ -37,11 +41,67 @@ TEXTS_PER_BATCH = 64
 class JudgeTodo:
     """The judge stage of one run: who judges, who embeds, and under which fingerprints."""
 
-    judge: Judge | UrlJudge
+    judge: AnyJudge
     embedder: Embedder
     fingerprints: dict[str, str]
     batch_size: int
     threads: int
+    fill: Fill = "black"
+    view: View = "masked"
+    budget: int | None = None
+    """Pictures to judge; None judges all."""
+
+
+def load_judging(request: RunRequest, marks: Mapping[str, str], stack: ExitStack) -> JudgeTodo:
+    """The judge and the embedder that a request names; `stack` closes the judge.
+
+    Args:
+        request: names files or a server, prompts and protocol.
+        marks: the fingerprint of the attribution stage.
+        stack: what ends with the run.
+
+    Raises:
+        RequestError: the judge cannot be loaded, or prompts and protocol do not fit each other.
+    """
+    judge = _open_judge(request)
+    stack.callback(judge.close)
+    if judge.protocol != request.protocol:
+        raise RequestError(
+            f"{request.prompts} holds prompts of protocol {judge.protocol}: add --protocol {judge.protocol}"
+        )
+    embedder = load_embedder(device="cpu")
+    look = (ALPHA, BETA, request.fill, LONG_SIDE, *(() if request.view == "masked" else (request.view,)))
+    judged = fingerprint("judge", VERSIONS["judge"], marks["attribution"], judge.fingerprint, look)
+    embedded = fingerprint("embedding", VERSIONS["embedding"], judged, embedder.fingerprint)
+    return JudgeTodo(
+        judge=judge,
+        embedder=embedder,
+        fingerprints={"judge": judged, "embedding": embedded},
+        batch_size=request.judge_batch_size or JUDGED_AT_ONCE,
+        threads=decoding_threads(),
+        fill=request.fill,
+        view=request.view,
+        budget=request.judge_budget,
+    )
+
+
+def _open_judge(request: RunRequest) -> AnyJudge:
+    """The judge in this process, or the one behind a server."""
+    common: dict[str, Any] = {
+        "protocol": request.protocol, "prompts": request.prompts, "fill": request.fill, "view": request.view
+    }  # fmt: skip
+    if request.vlm_url is not None:
+        return core.judge.load_url_judge(request.vlm_url, model=request.vlm_model, **common)
+    if request.vlm is None or request.mmproj is None:
+        raise RequestError("--vlm and --mmproj belong together")
+    return core.judge.load_judge(
+        vlm=request.vlm,
+        mmproj=request.mmproj,
+        device=request.device,
+        batch_size=request.judge_batch_size,
+        threads=request.threads,
+        **common,
+    )
 
 
 @dataclass(frozen=True)
@@ -57,9 +117,10 @@ class Task:
 def judge_pictures(
     entries: Sequence[ImageEntry], todo: JudgeTodo, *, journal: Journal, stop: Callable[[], bool]
 ) -> bool:
-    """Judge every predicted picture that has no judgement yet, embedding the words as they come.
+    """Judge every picture of the budget that has no judgement yet, embedding the words as they come.
 
-    The first pass must be published: maps and predictions are read from there, a batch at a time.
+    The first pass must be published: maps and predictions are read from there, a batch at a time. Pictures come in a
+    random order that is always the same, so that what is judged so far is a fair sample.
 
     Returns:
         False when `stop` ended it early.
@@ -68,11 +129,12 @@ def judge_pictures(
         return False
     # Failed judgements are tried again; abstentions are answers.
     judged = journal.store.done("judge", todo.fingerprints["judge"], include_failed=False)
-    open_entries = [entry for entry in entries if entry.image_id not in judged]
-    done = len(entries) - len(open_entries)
-    journal.begin("judge", done=done, total=len(entries))
+    chosen = chosen_entries(entries, journal, budget=todo.budget)
+    open_entries = [entry for entry in chosen if entry.image_id not in judged]
+    done = len(chosen) - len(open_entries)
+    journal.begin("judge", done=done, total=len(chosen))
     requests = ahead(
-        prepare_request,
+        lambda task: prepare_request(task, fill=todo.fill, view=todo.view),
         _tasks(open_entries, journal, size=todo.batch_size),
         threads=todo.threads,
         limit=2 * todo.batch_size,
@@ -83,12 +145,24 @@ def judge_pictures(
             with journal.timed("waiting for masked pictures"):
                 batch = next(batches, None)
             if batch is None:
-                journal.report(len(entries), len(entries))
+                journal.report(len(chosen), len(chosen))
                 return True
             done += _judge_batch(batch, todo, journal=journal)
-            journal.report(done, len(entries))
+            journal.report(done, len(chosen))
             journal.publish_if_due()
     return False
+
+
+def chosen_entries(entries: Sequence[ImageEntry], journal: Journal, *, budget: int | None) -> list[ImageEntry]:
+    """The predicted pictures to judge, in the order in which to judge them."""
+    rows = queries.fetch_rows(
+        journal.store.reader(),
+        "SELECT image_id, correct IS FALSE AS wrong FROM samples WHERE run = ? AND prediction IS NOT NULL",
+        [journal.run],
+    )
+    here = {entry.image_id: entry for entry in entries}
+    chosen = choose({row["image_id"]: row["wrong"] for row in rows}, budget)
+    return [here[image_id] for image_id in chosen if image_id in here]
 
 
 def _judge_batch(
@@ -175,16 +249,30 @@ def _why_no_map(journal: Journal, image_id: str) -> str:
     return str(found.get("attribution_reason") or "there is no attribution map of this picture")
 
 
-def prepare_request(task: Task) -> tuple[ImageEntry, JudgeRequest | Failure]:
-    """The masked picture at most LONG_SIDE long; called in threads."""
+def prepare_request(task: Task, *, fill: Fill, view: View) -> tuple[ImageEntry, JudgeRequest | Failure]:
+    """The picture as the judge is shown it; called in threads."""
     image_id = task.entry.image_id
     try:
-        picture = read_picture(task.entry)
+        pixels = small_picture(task.entry)
     except ImageError as error:
         return task.entry, Failure("judge", image_id, task.entry.relative_paths[0], str(error))
-    picture.thumbnail((LONG_SIDE, LONG_SIDE))
-    pixels = np.asarray(picture, dtype=np.uint8)  # (H, W, 3)
     if task.map is None:
         return task.entry, JudgeRequest(image_id, np.zeros_like(pixels), task.prediction, task.reason)
-    masked = masked_image(pixels, task.map, alpha=ALPHA, beta=BETA, fill=FILL)
-    return task.entry, JudgeRequest(image_id, masked, task.prediction)
+    return task.entry, JudgeRequest(image_id, shown(pixels, task.map, fill=fill, view=view), task.prediction)
+
+
+def small_picture(entry: ImageEntry) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) at most LONG_SIDE long.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    picture = read_picture(entry)
+    picture.thumbnail((LONG_SIDE, LONG_SIDE))
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def shown(pixels: NDArray[np.uint8], map_: NDArray[np.float32], *, fill: Fill, view: View) -> NDArray[np.uint8]:
+    """What the judge sees of a picture (H, W, 3) and its map (h, w): (H, W, 3), or (H, 2W, 3) side by side."""
+    masked = masked_image(pixels, map_, alpha=ALPHA, beta=BETA, fill=fill)
+    return np.concatenate([pixels, masked], axis=1) if view == "side-by-side" else masked

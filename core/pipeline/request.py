@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from core.errors import RequestError
-from core.records import Failure, ImageEntry
+from core.records import Failure, Fill, ImageEntry, View
 
 Protocol = Literal["calibrated", "paper"]
 Question = Literal["predicted", "label", "runner-up", "contrast"]
@@ -39,6 +39,10 @@ class RunRequest:
     no_vlm: bool = False
     protocol: Protocol = "calibrated"
     prompts: Path | None = None
+    fill: Fill = "black"
+    view: View = "masked"
+    judge_budget: int | None = None
+    card_sample: int = 40
     method: str = "gradcam"
     question: Question = "predicted"
     layer: str | None = None
@@ -70,7 +74,9 @@ class RunRequest:
             if path is not None and not path.is_file():
                 raise RequestError(f"{option}: {'a folder, not a file' if path.is_dir() else 'no such file'}: {path}")
         numbers = {"--batch-size": self.batch_size, "--judge-batch-size": self.judge_batch_size}
-        for option, number in (numbers | {"--threads": self.threads}).items():
+        if self.card_sample < 0:
+            raise RequestError(f"--card-sample must be 0 or more, got {self.card_sample}")
+        for option, number in (numbers | {"--threads": self.threads, "--judge-budget": self.judge_budget}).items():
             if number is not None and number < 1:
                 raise RequestError(f"{option} must be 1 or more, got {number}")
 
@@ -107,19 +113,27 @@ class RunRequest:
         if self.no_vlm:
             words.append("--no-vlm")
         defaults = {item.name: item.default for item in fields(self)}
-        names = ("weights", "classes", "metadata", "vlm", "mmproj", "protocol", "prompts", "method", "question",
-                 "layer", "precision", "device")  # fmt: skip
+        names = ("weights", "classes", "metadata", "vlm", "mmproj", "protocol", "prompts", "fill", "view", "method",
+                 "question", "layer", "precision", "device")  # fmt: skip
         for name in names:
             value = getattr(self, name)
             if value is not None and value != defaults[name]:
                 words += [f"--{name}", str(value)]
-        for name in ("vlm_url", "vlm_model", "batch_size", "judge_batch_size", "threads"):
-            if getattr(self, name) is not None:
+        for name in (
+            "vlm_url",
+            "vlm_model",
+            "judge_budget",
+            "card_sample",
+            "batch_size",
+            "judge_batch_size",
+            "threads",
+        ):
+            if getattr(self, name) != defaults[name]:
                 words += [f"--{name.replace('_', '-')}", str(getattr(self, name))]
         return [*words, "--store", str(self.store)]
 
 
-_NOT_SETTINGS = frozenset({"store", "batch_size", "judge_batch_size", "threads", "device"})
+_NOT_SETTINGS = frozenset({"store", "batch_size", "judge_batch_size", "threads", "device", "card_sample"})
 
 
 def request_from_settings(settings: Mapping[str, object], *, store: Path) -> RunRequest:

@@ -3,12 +3,14 @@
 Knows: which functions other modules may call. Does not know: models, Streamlit, how rows got into the store.
 """
 
+from core.queries.card import CardMeasure, JudgeCard, Threshold, card_of, judge_card
 from core.queries.pictures import maps, mean_map, neighbours, pictures, sample, thumbnails
 from core.queries.reads import (
     Connection,
     Group,
     RunCounts,
     SliceStats,
+    cells,
     columns,
     confusion,
     failures,
@@ -27,21 +29,27 @@ from core.queries.user_sql import SqlResult, run_sql
 from core.sql_gate import SqlError
 
 __all__ = [
+    "CardMeasure",
     "Connection",
     "Group",
     "Hit",
+    "JudgeCard",
     "Measure",
     "RunCounts",
     "SearchResult",
     "SliceStats",
     "SqlError",
     "SqlResult",
+    "Threshold",
     "Trust",
+    "card_of",
+    "cells",
     "columns",
     "confusion",
     "failures",
     "fetch_rows",
     "histogram",
+    "judge_card",
     "maps",
     "matrix",
     "mean_map",

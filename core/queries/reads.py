@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import QueryError
-from core.records import CELLS, HIGH_SCORE
+from core.records import CELLS
 from core.store.publish import SAMPLE_COLUMNS
 
 Connection = duckdb.DuckDBPyConnection
@@ -153,6 +153,14 @@ def matrix(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> li
     return [found.get(cell, {"cell": cell, "n": 0, "weight": 0.0}) for cell in (*CELLS, None)]
 
 
+def cells(con: Connection, run: str) -> tuple[list[str], list[float]]:
+    """Cell and weight of every picture with a score, in one order: what rates over the whole run are made of."""
+    rows = con.execute(
+        "SELECT cell, weight FROM samples WHERE run = ? AND cell IS NOT NULL ORDER BY image_id", [run]
+    ).fetchall()
+    return [str(row[0]) for row in rows], [float(row[1]) for row in rows]
+
+
 def confusion(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Pairs of label and prediction that occur: n and mean confidence."""
     where, parameters = narrowed(ids)
@@ -177,7 +185,7 @@ def per_class(con: Connection, run: str, *, ids: Sequence[str] | None = None) ->
         SELECT s.label, count(*) AS n, count(*) FILTER (correct) AS correct, avg(confidence) AS mean_confidence,
                count(score) AS judged,
                sum(score * weight) / nullif(sum(weight) FILTER (score IS NOT NULL), 0) AS mean_score,
-               count(*) FILTER (score >= {HIGH_SCORE}) AS high,
+               count(*) FILTER (cell IN ('correct_high', 'wrong_high')) AS high,
                any_value(wrong.prediction) AS confused_with, coalesce(any_value(wrong.n), 0) AS confused_n
         FROM s LEFT JOIN wrong ON wrong.label = s.label GROUP BY s.label ORDER BY s.label""",
         [run, *parameters],
@@ -185,20 +193,18 @@ def per_class(con: Connection, run: str, *, ids: Sequence[str] | None = None) ->
 
 
 def histogram(con: Connection, run: str, *, bins: int = 10, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Scores 0 to 5 in equal bins, each with its right and wrong predictions (5 itself is in the last bin)."""
+    """Scores 0 to 5 in equal bins, each with its pictures per cell (5 itself is in the last bin)."""
     where, parameters = narrowed(ids)
     found = con.execute(
-        f"""SELECT least(floor(score / 5 * ?), ?)::INTEGER AS bin,
-               count(*) FILTER (correct), count(*) FILTER (NOT correct)
+        f"""SELECT least(floor(score / 5 * ?), ?)::INTEGER AS bin, cell, count(*)
         FROM samples WHERE run = ? AND cell IS NOT NULL{where} GROUP BY ALL""",
         [bins, bins - 1, run, *parameters],
     ).fetchall()
-    counted = {int(row[0]): (int(row[1]), int(row[2])) for row in found}
+    counted = {(int(place), str(cell)): int(n) for place, cell, n in found}
     width = 5 / bins
     return [
-        {"low": index * width, "high": (index + 1) * width, "correct": right, "wrong": wrong}
+        {"low": index * width, "high": (index + 1) * width, **{cell: counted.get((index, cell), 0) for cell in CELLS}}
         for index in range(bins)
-        for right, wrong in (counted.get(index, (0, 0)),)
     ]
 
 

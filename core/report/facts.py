@@ -43,12 +43,13 @@ def facts(con: Connection, run: str) -> Facts:
         ("Classifier", _spec(str(settings.get("classifier", "unknown")))),
         ("Accuracy", format_rate(wilson(counts.correct, counts.labelled))),
     ]
-    judged = con.execute(
-        "SELECT cell = 'correct_high', weight FROM samples WHERE run = ? AND cell IS NOT NULL ORDER BY image_id", [run]
-    ).fetchall()
-    if judged:
-        share = weighted_rate([bool(row[0]) for row in judged], [float(row[1]) for row in judged])
+    cells, weights = queries.cells(con, run)
+    if cells:
+        share = weighted_rate([cell == "correct_high" for cell in cells], weights)
         rows.append(("Right for the right reason", format_rate(share)))
+    card = queries.judge_card(con, run)
+    if card is not None:
+        rows.append(("Judge card", card.sentence))
     rows.append(("Judge", _judge(counts) if "judge" in record["fingerprints"] else "none in this run"))
     notes = [str(record["judge_note"])] if record.get("judge_note") else []
     if record["state"] != "done":

@@ -206,7 +206,7 @@ class Store:
         """Writes rows as one durable shard; once it returns they survive a kill and a power cut.
 
         Args:
-            table: images, predictions, attributions, judgements, embeddings or failures.
+            table: images, predictions, attributions, judgements, embeddings, faithfulness, judge_card or failures.
             rows: mappings with the table's columns, or records of core.records; None is returned when empty.
             fingerprint: of the stage; required save for failures.
             run: required for failures.
@@ -235,6 +235,11 @@ class Store:
         """Notes how a run ended and the seconds its stages took; the next publish() shows it."""
         self._needs_lock()
         runs.finish(self.folder, run, state, counts, judge_note=judge_note, seconds=seconds or {})
+
+    def set_high_score(self, run: str, score: float) -> None:
+        """Notes from which score (0..5) on attention counts as high in a run; the next publish() shows it."""
+        self._needs_lock()
+        runs.set_high_score(self.folder, run, score)
 
     def report_progress(
         self,

@@ -19,7 +19,7 @@ import pyarrow as pa
 from core.errors import StoreError
 from core.store.shards import SCHEMAS, shard_paths
 
-STORE_VERSION = 2
+STORE_VERSION = 3
 _AT_ONCE = 200
 """Shards loaded in one transaction: bounds the memory that a large store needs."""
 _SCHEMA = Path(__file__).parent.parent / "schema.sql"
@@ -36,6 +36,8 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": "2GB",
     "preserve_insertion_order": False,
 }
+_KEYS = {"failures": "run, attempt, stage, image_id, path, reason", "judge_card": "fingerprint, image_id, control"}
+"""What makes a row of a table the same row again; of the other tables it is (fingerprint, image_id)."""
 _TYPES: dict[type, pa.DataType] = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 
 
@@ -162,7 +164,7 @@ def _load_or_note(con: duckdb.DuckDBPyConnection, table: str, path: Path) -> Non
 
 def _load(con: duckdb.DuckDBPyConnection, table: str, paths: Sequence[Path]) -> None:
     """Adds shards to their table in one transaction; of several rows with one key the newest stays."""
-    key = "fingerprint, image_id" if table != "failures" else "run, attempt, stage, image_id, path, reason"
+    key = _KEYS.get(table, "fingerprint, image_id")
     con.execute("BEGIN")
     try:
         con.execute(
@@ -205,7 +207,7 @@ def _make_metadata(con: duckdb.DuckDBPyConnection) -> None:
     rows = con.execute("SELECT fingerprint, image_id, metadata FROM images ORDER BY ALL").fetchall()
     values = [json.loads(row[2] or "{}") for row in rows]
     names = list(dict.fromkeys(name for row in values for name in row))
-    reserved = {*SAMPLE_COLUMNS, "fingerprint"}
+    reserved = {*SAMPLE_COLUMNS, "fingerprint", "high_score"}
     columns: dict[str, pa.Array] = {
         "fingerprint": pa.array([row[0] for row in rows], pa.string()),
         "image_id": pa.array([row[1] for row in rows], pa.string()),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import StoreError
+from core.records import HIGH_SCORE
 from core.store.shards import STAGE_TABLES, write_atomically
 
 _SHORTEST_NAME = 6
@@ -48,6 +49,7 @@ def begin(
         "class_names": list(class_names),
         "counts": before.get("counts", {}),
         "judge_note": judge_note,
+        "high_score": before.get("high_score", HIGH_SCORE),
         "version": _package_version(),
         "attempt": before.get("attempt", 0) + 1,
     }
@@ -73,6 +75,14 @@ def finish(
     spent.update(seconds)
     end = {"state": state, "finished": now(), "counts": dict(counts), "judge_note": note, "seconds": dict(spent)}
     _write_record(folder, {**record, **end})
+
+
+def set_high_score(folder: Path, run: str, score: float) -> None:
+    """Notes from which score on attention counts as high in a run; a StoreError when there is no such run."""
+    record = read_record(folder, run)
+    if not record:
+        raise StoreError(f"there is no run {run} in {folder}")
+    _write_record(folder, {**record, "high_score": score})
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:

@@ -48,7 +48,11 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "judgements": pa.schema(
         [*_KEY, *_STATE, ("description", _TEXT), ("justification", _TEXT), ("score", _REAL), ("score_entropy", _REAL)]
-        + [("distribution", _REALS), ("seconds", _REAL), ("weight", pa.float64())]
+        + [("distribution", _REALS), ("seconds", _REAL), ("rubric_shift", _REAL)]
+    ),
+    "judge_card": pa.schema(
+        [*_KEY, ("control", _TEXT), ("told", _TEXT), *_STATE]
+        + [("score", _REAL), ("rubric_shift", _REAL), ("seconds", _REAL)]
     ),
     "embeddings": pa.schema([*_KEY, ("vector", _REALS)]),
     "faithfulness": pa.schema([*_KEY, *((name, _REAL) for name in FAITHFULNESS)]),
@@ -168,8 +172,6 @@ def _plain(table: str, row: Row) -> dict[str, Any]:
     if table == "attributions" and isinstance(plain.get("map"), np.ndarray):
         height, width = plain["map"].shape
         plain |= {"map": plain["map"].ravel(), "map_height": height, "map_width": width}
-    elif table == "judgements" and plain.get("weight") is None:
-        plain["weight"] = 1.0
     elif table == "images":
         plain["paths"] = list(plain.get("paths") or [plain["path"]])
         plain["metadata"] = _json(plain.get("metadata") or {})

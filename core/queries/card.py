@@ -1,0 +1,205 @@
+"""The judge's report card: table `judge_card` as measures with intervals, bars and a verdict.
+
+Knows: the table, which bars a judge should pass. Does not know: how controls are made, who judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.queries.reads import Connection, fetch_rows
+from core.records import HIGH_SCORE
+from core.statistics import Interval, auroc, format_mean, format_number, format_rate, mean_interval, wilson
+
+Verdict = Literal["good", "care", "fail"]
+WRONG_MAPS = ("inverted", "shuffled", "patch", "empty")
+CHANCE = 0.6
+"""A judge whose AUROC may be this or less cannot tell a real map from a control."""
+LEAST_PICTURES = 10
+"""Fewer pictures than this give no verdict but `care`: an interval of three pictures says nothing."""
+
+
+@dataclass(frozen=True)
+class CardMeasure:
+    """One measure: its value with interval, the bar it should pass, and whether it does."""
+
+    name: str
+    meaning: str
+    value: Interval
+    bar: str
+    passes: bool
+    share: bool = False
+    """Whether it is a rate, and written in percent."""
+
+    @property
+    def text(self) -> str:
+        """The value as everywhere in whylook."""
+        return format_rate(self.value) if self.share else format_mean(self.value)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The score that best parts true maps from controls, and what it does to them; Youden 1950, Cancer 3:32.
+
+    `kept` is the share of true maps scored at least that, `passed` the share of controls.
+    """
+
+    score: float
+    kept: Interval
+    passed: Interval
+
+    @property
+    def sentence(self) -> str:
+        """What it would do, in words."""
+        return (
+            f"A threshold of {self.score:g} parts true maps from controls best: it keeps {format_rate(self.kept)} of "
+            f"the true maps and lets {format_rate(self.passed)} of the controls pass."
+        )
+
+
+@dataclass(frozen=True)
+class JudgeCard:
+    """What is known of a run's judge on `n` of the run's pictures.
+
+    `scores` holds the scores given to each control, in the order of the table; `reasons` say what the verdict rests on.
+    """
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    measures: tuple[CardMeasure, ...]
+    scores: dict[str, list[float]]
+    threshold: Threshold | None
+    n: int
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        opening = {
+            "good": "This judge tells real maps from controls.",
+            "care": "Take this judge's scores with care.",
+            "fail": "Do not trust this judge's scores.",
+        }[self.verdict]
+        return " ".join([opening, *self.reasons])
+
+    def rows(self) -> list[dict[str, str]]:
+        """One row of text per measure, for a table."""
+        return [
+            {"measure": one.name, "value": one.text, "bar": one.bar, "passes": "yes" if one.passes else "NO",
+             "meaning": one.meaning}
+            for one in self.measures
+        ]  # fmt: skip
+
+
+def judge_card(con: Connection, run: str) -> JudgeCard | None:
+    """The report card of a run's judge; None where none was made."""
+    rows = fetch_rows(
+        con,
+        """SELECT c.* FROM judge_card c JOIN runs r ON r.judge_fingerprint = c.fingerprint
+        WHERE r.run = ? ORDER BY c.image_id, c.control""",
+        [run],
+    )
+    if not rows:
+        return None
+    seconds = con.execute(
+        """SELECT avg(j.seconds) FROM judgements j JOIN runs r ON r.judge_fingerprint = j.fingerprint
+        WHERE r.run = ? AND j.seconds IS NOT NULL""",
+        [run],
+    ).fetchall()[0][0]
+    return card_of(rows, seconds=seconds)
+
+
+def card_of(rows: Sequence[dict[str, Any]], *, seconds: float | None = None) -> JudgeCard:
+    """The card that rows of table `judge_card` add up to; `seconds` a picture takes the judge in the run itself."""
+    ids = sorted({row["image_id"] for row in rows})
+    scores = {control: _column(rows, ids, control, "score") for control in ("true", "again", *WRONG_MAPS, "wrong name")}
+    true, wrong = scores["true"], np.stack([scores[control] for control in WRONG_MAPS], axis=1)  # (n,), (n, 4)
+    maps, names = auroc(true, wrong), auroc(true, scores["wrong name"][:, None])
+    measures = [
+        CardMeasure("auroc", "true maps are scored above wrong ones: inverted, shuffled, a patch, none", maps, "≥ 0.95",
+                    maps.known and maps.value >= 0.95),
+        CardMeasure("auroc_name", "the predicted class is scored above another class on the same map", names, "≥ 0.8",
+                    names.known and names.value >= 0.8),
+    ]  # fmt: skip
+    for name, controls, most, meaning in (
+        ("wrong_name_high", ("wrong name",), 0.10, "of wrong class names are scored high"),
+        ("empty_high", ("empty", "patch"), 0.05, "of empty and random masks are scored high"),
+    ):
+        share = _high(np.concatenate([scores[control] for control in controls]))
+        measures.append(CardMeasure(name, f"{meaning}, {HIGH_SCORE} or more", share, f"≤ {most:.0%}",
+                                    share.known and share.value <= most, share=True))  # fmt: skip
+    measures += _steadiness(rows, true - scores["again"], seconds)
+    verdict, reasons = _verdict(measures, len(ids))
+    listed = {control: [float(one) for one in column[np.isfinite(column)]] for control, column in scores.items()}
+    return JudgeCard(verdict, reasons, tuple(measures), listed, _threshold(scores), len(ids))
+
+
+def _column(rows: Sequence[dict[str, Any]], ids: Sequence[str], control: str, name: str) -> NDArray[np.float64]:
+    """One number per picture (n,) of a control, NaN where there is none."""
+    known = {row["image_id"]: row[name] for row in rows if row["control"] == control}
+    return np.asarray([np.nan if known.get(one) is None else known[one] for one in ids], dtype=np.float64)
+
+
+def _high(scores: NDArray[np.float64]) -> Interval:
+    known = scores[np.isfinite(scores)]
+    return wilson(int((known >= HIGH_SCORE).sum()), int(known.size))
+
+
+def _steadiness(
+    rows: Sequence[dict[str, Any]], retest: NDArray[np.float64], seconds: float | None
+) -> list[CardMeasure]:
+    """Does the score depend on the rubric's order, or on chance; does an answer come, and at what cost?"""
+    shift = mean_interval([row["rubric_shift"] for row in rows])
+    change = mean_interval(np.abs(retest))
+    answered = wilson(sum(row["state"] == "ok" for row in rows), len(rows))
+    cost = mean_interval([seconds] if seconds is not None else [row["seconds"] for row in rows])
+    steady = [
+        CardMeasure("rubric_shift", "points a score moves when the rubric is read from 5 to 0", shift, "within ± 0.25",
+                    not shift.known or abs(shift.value) <= 0.25),
+        CardMeasure("retest", "points a score moves when the same picture is judged again", change, "0",
+                    not change.known or change.value == 0),
+        CardMeasure("answered", "of the questions got a score; the others abstained or failed", answered, "≥ 90%",
+                    answered.value >= 0.9, share=True),
+        CardMeasure("seconds", "seconds a picture takes", cost, "", True),
+    ]  # fmt: skip
+    return [one for one in steady if one.value.known]
+
+
+def _verdict(measures: Sequence[CardMeasure], n: int) -> tuple[Verdict, tuple[str, ...]]:
+    """What the measures add up to, and why."""
+    by_name = {one.name: one for one in measures}
+    maps, names = by_name["auroc"].value, by_name["auroc_name"].value
+    fatal = []
+    if not maps.known:
+        fatal.append("It gave too few scores to compare.")
+    elif maps.low <= CHANCE:
+        fatal.append(f"It cannot tell real maps from controls: AUROC {format_mean(maps)}.")
+    if names.known and names.low <= CHANCE:
+        fatal.append(f"It scores another class name as high as the predicted one: AUROC {format_mean(names)}.")
+    if fatal:
+        return "fail", tuple(fatal)
+    missed = [f"{one.meaning.capitalize()}: {one.text}, bar {one.bar}." for one in measures if not one.passes]
+    if n < LEAST_PICTURES:
+        missed.insert(0, f"It was tried on {n} pictures only.")
+    return ("care" if missed else "good"), tuple(missed or [f"AUROC {format_mean(maps)}."])
+
+
+def _threshold(scores: dict[str, NDArray[np.float64]]) -> Threshold | None:
+    """The score halfway between two given ones that keeps most true maps and lets fewest controls pass."""
+    true = scores["true"][np.isfinite(scores["true"])]
+    control = np.concatenate([scores[name] for name in (*WRONG_MAPS, "wrong name")])
+    control = control[np.isfinite(control)]
+    given = np.unique(np.concatenate([true, control]))
+    if not true.size or not control.size or given.size < 2:
+        return None
+    between = (given[1:] + given[:-1]) / 2
+    gain = (true[:, None] >= between).mean(axis=0) - (control[:, None] >= between).mean(axis=0)
+    # of equally good ones the middle: nothing is said for either end
+    best = between[np.flatnonzero(gain == gain.max())]
+    score = float(format_number(float(best[best.size // 2])))
+    kept, passed = (wilson(int((part >= score).sum()), int(part.size)) for part in (true, control))
+    return Threshold(score, kept, passed)

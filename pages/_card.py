@@ -1,0 +1,116 @@
+"""Can this judge be trusted? The part of Summary that shows its report card, and the word on it elsewhere.
+
+Knows: which measures are shown and in which words. Does not know: how they are taken.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from core.statistics import format_mean
+from pages._charts import GREY, accent, axis
+from pages._frame import Run
+from pages._shared import read, store_folder
+from pages._words import plain
+
+if TYPE_CHECKING:
+    from core.queries import JudgeCard
+
+TITLES = {
+    "auroc": "True above wrong maps, AUROC",
+    "auroc_name": "Right above wrong name, AUROC",
+    "wrong_name_high": "Wrong names scored high",
+    "empty_high": "Empty or random scored high",
+}
+CONTROLS = {
+    "true": "true map",
+    "inverted": "inverted map",
+    "shuffled": "shuffled map",
+    "patch": "random patch",
+    "empty": "nothing visible",
+    "wrong name": "true map, wrong name",
+}
+ICONS = {"good": ":material/verified:", "care": ":material/warning:", "fail": ":material/dangerous:"}
+SHORT = {
+    "good": "tells real maps from controls",
+    "care": "take its scores with care",
+    "fail": "do not trust its scores",
+}
+
+
+def judge_card(run: Run) -> None:
+    """The section; with the command to type where no card was made."""
+    st.divider()
+    st.subheader("Can this judge be trusted?")
+    card = read("judge_card", run["run"])
+    if card is None:
+        st.write("Not measured yet. This shows the judge your own pictures under true and under wrong maps:")
+        folder = shlex.quote(str(store_folder()))
+        st.code(f"whylook judge-card --store {folder} --run {run['run']}", language="sh")
+        return
+    say = {"good": st.success, "care": st.warning, "fail": st.error}[card.verdict]
+    say(plain(card.sentence), icon=ICONS[card.verdict])
+    shown = [measure for measure in card.measures if measure.name in TITLES]
+    for column, measure in zip(st.columns(len(shown)), shown, strict=True):
+        value, _, rest = measure.text.partition(" ")
+        column.metric(TITLES[measure.name], value, f"{rest} · bar {measure.bar}", delta_color="off", delta_arrow="off")
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        st.altair_chart(scores(card), width="stretch", key="card")
+        st.caption(
+            f"Every mark is a picture's score, the dot their mean. n {card.n:,} pictures of this run, each six ways."
+        )
+    with right:
+        rest = [measure for measure in card.measures if measure.name not in TITLES]
+        lines = [f"- {plain(measure.meaning)}: **{plain(measure.text)}**" for measure in rest]
+        st.markdown("\n".join(lines))
+        _threshold(run, card)
+
+
+def _threshold(run: Run, card: JudgeCard) -> None:
+    high = float(run.get("high_score") or 2.5)
+    words = f"Here attention is high from a score of **{high:g}** on."
+    if card.threshold is not None and card.threshold.score != high:
+        folder = shlex.quote(str(store_folder()))
+        st.markdown(f"{words} {plain(card.threshold.sentence)}")
+        st.code(f"whylook judge-card --high calibrated --store {folder} --run {run['run']}", language="sh")
+    else:
+        st.markdown(words)
+
+
+def scores(card: JudgeCard) -> alt.LayerChart:
+    """One line per control with a mark for every score, true maps in the accent colour."""
+    given = [(words, score) for name, words in CONTROLS.items() for score in card.scores.get(name, [])]
+    data = pd.DataFrame(given, columns=["control", "score"])
+    order = [words for name, words in CONTROLS.items() if card.scores.get(name)]
+    colour = alt.condition(f"datum.control == '{CONTROLS['true']}'", alt.value(accent()), alt.value(GREY))
+    base = alt.Chart(data).encode(
+        y=alt.Y("control:N", sort=order, title=None, axis=axis(ticks=False, labelLimit=260)), color=colour
+    )
+    along = alt.X("score:Q", scale=alt.Scale(domain=[0, 5]), title="judge score", axis=axis(tickCount=6))
+    ticks = base.mark_tick(thickness=2, size=22, opacity=0.45).encode(
+        x=along, tooltip=["control:N", alt.Tooltip("score:Q", format=".2f")]
+    )
+    means = base.mark_point(filled=True, size=170, opacity=1).encode(x="mean(score):Q")
+    return (ticks + means).properties(height=alt.Step(40))
+
+
+def word(run: str) -> str | None:
+    """One line on the judge's card, for where a score is shown; None where there is no card."""
+    card = read("judge_card", run)
+    if card is None:
+        return None
+    measure = next(one for one in card.measures if one.name == "auroc")
+    return f"Judge card: {SHORT[card.verdict]} · AUROC {format_mean(measure.value, n=False)}"
+
+
+def warn(run: str) -> None:
+    """A judge whose card fails is warned of above everything it says."""
+    card = read("judge_card", run)
+    if card is not None and card.verdict == "fail":
+        st.warning(plain(card.sentence), icon=ICONS["fail"])
