@@ -103,11 +103,22 @@ def build_parser() -> Parser:
 
     _format(_command(commands, "runs", _runs, "the runs in a store"))
     models = _command(
-        commands, "models", _models, "what can be given as --classifier, --method, --vlm and --layer", store=False
+        commands,
+        "models",
+        _models,
+        "what can be given as --classifier, --method, --layer and --vlm; fetches judges",
+        store=False,
     )
-    models.add_argument("what", nargs="?", choices=("layers",), help="list the layers that --layer may name, of SPEC")
-    models.add_argument("spec", nargs="?", metavar="SPEC", help="a classifier, as for run")
-    models.add_argument("--weights", type=Path, help="its state dict")
+    models.add_argument(
+        "what", nargs="?", choices=("layers", "judges", "pull"),
+        help="layers: those that --layer may name, of SPEC; judges: their table alone; pull: fetch the judge NAME",
+    )  # fmt: skip
+    models.add_argument("name", nargs="?", metavar="SPEC|NAME", help="a classifier, as for run, or a judge's name")
+    models.add_argument("--weights", type=Path, help="the classifier's state dict")
+    models.add_argument(
+        "--to", type=Path, metavar="DIR",
+        help="pull into DIR/NAME (default: WHYLOOK_MODELS/NAME or ~/.cache/whylook/models/NAME)",
+    )  # fmt: skip
     _format(models)
     return parser
 
@@ -345,17 +356,15 @@ def _short(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _models(arguments: argparse.Namespace) -> int:
-    from core.catalogue import TEXT, layer_rows
-    from core.terminal import rows_table, write_table
+    from core.models import list_judges, list_layers, list_models, pull_judge
 
-    if arguments.what is None:
-        print(TEXT)
-        return 0
-    if arguments.spec is None:
-        raise RequestError("say whose layers: whylook models layers SPEC")
-    rows = layer_rows(arguments.spec, weights=arguments.weights)
-    write_table(rows_table(rows, ("layer", "shape", "grid", "default")), arguments.format)
-    return 0
+    if arguments.what == "layers":
+        return list_layers(arguments.name, weights=arguments.weights, form=arguments.format)
+    if arguments.what == "judges":
+        return list_judges(form=arguments.format)
+    if arguments.what == "pull":
+        return pull_judge(arguments.name, to=arguments.to)
+    return list_models()
 
 
 def _existing(store: Any) -> Any:

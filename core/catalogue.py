@@ -1,4 +1,4 @@
-"""What `whylook models` prints.
+"""What `whylook models` prints above the judges: classifiers, methods, questions, precisions, layers.
 
 Knows: the forms of a classifier SPEC and where the demo's models lie. Does not know: how they are loaded.
 """

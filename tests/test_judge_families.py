@@ -11,6 +11,7 @@ import pytest
 
 from core.errors import RequestError
 from core.judge import Judge, load_judge
+from core.judge_catalogue import JUDGES
 from core.records import JudgeRequest
 from tests.random_pairs import FAMILIES, write_pair
 
@@ -145,3 +146,8 @@ def test_truncated_files_of_any_family_are_refused_by_name(share: float, tmp_pat
             with pytest.raises(RequestError, match="download") as caught:
                 load_judge(**{role: cut, other: files[other]})  # type: ignore[arg-type]
             assert str(cut) in str(caught.value)
+
+
+def test_only_families_that_are_run_here_are_listed_as_tested() -> None:
+    assert {judge.family for judge in JUDGES} <= set(FAMILIES)
+    assert len({judge.name for judge in JUDGES}) == len(JUDGES) == len({judge.repository for judge in JUDGES})
