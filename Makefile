@@ -34,9 +34,10 @@ check: $(VENV)/.test  ## format, lint, types, imports, tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q
 
-bench: $(VENV)/.test  ## seconds per stage of the demo, the app's first picture, attribution beside its peers
+bench: $(VENV)/.test  ## seconds per stage, the first picture, attribution and the judge beside their peers
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench_attribution
+	$(BIN)/python -m tests.bench_judge
 
 clean:  ## remove the virtual environment and the demo store
 	rm -rf $(VENV) whylook-store

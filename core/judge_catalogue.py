@@ -25,8 +25,10 @@ BYTES_PER_WEIGHT = {"q8_0": 34 / 32, "q4_k_m": 0.606, "f16": 2.0}
 """By the quantisation that a file name ends with; a Q4_K_M file mixes 4 and 6 bits and comes to about 4.85."""
 PICTURES = 16
 """Judged side by side, as core.judge does where the memory allows: one reading of the weights serves them all."""
-CELLS, ASKED, WRITTEN, STEPS = 600, 200, 60, 40
-"""What a picture takes beside its own tokens: cache cells, tokens of questions and of replies, decoding steps."""
+QUESTIONS, CELLS = 3, 250
+"""Sequences of a picture, each with the picture's own cells, and the cells that each takes beside those."""
+ASKED, WRITTEN, STEPS = 200, 60, 40
+"""What a picture takes beside its own tokens: tokens of questions and of replies, decoding steps."""
 OVERHEAD = 0.03
 """Seconds a picture takes around the model: measured with the demo judge, whose weights cost next to nothing."""
 COLUMNS = ("judge", "size_gb", "est_memory_gb", "est_cpu_per_min", "est_gpu_per_min", "tested", "here")
@@ -83,7 +85,7 @@ class KnownJudge:
     @property
     def memory(self) -> int:
         """Bytes of both files and of the cache for PICTURES pictures."""
-        return self.size + PICTURES * (self.tokens + CELLS) * self.cache_bytes
+        return self.size + PICTURES * QUESTIONS * (self.tokens + CELLS) * self.cache_bytes
 
     def per_minute(self, machine: Machine) -> float:
         """Pictures a minute, to two digits.

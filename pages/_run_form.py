@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from core.catalogue import METHODS, PRECISIONS, QUESTIONS
+from core.catalogue import FILLS, METHODS, PRECISIONS, QUESTIONS, VIEWS
 from core.errors import RequestError
 from pages._launch import ROOT
 from pages._shared import store_folder
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 DEMO = ROOT / "data" / "demo"
 DEMO_VLM = DEMO / "judge" / "judge.gguf"
 WHY = "The class a map explains: the predicted one, the label, the second most probable, or why one and not the other."
+HIDDEN = "What hides the part that the classifier did not attend to from the judge."
 NO_JUDGE, DEMO_JUDGE, OWN_JUDGE = "No judge", "The demo judge", "My own GGUF files"
 
 
 def defaults(settings: dict[str, Any]) -> dict[str, str]:
     """What the form shows at first: the chosen run's settings, else the demo."""
     names = ("images", "classifier", "weights", "classes", "metadata", "vlm", "mmproj", "layer", "method", "question")
-    names += ("precision", "protocol", "prompts")
+    names += ("precision", "protocol", "prompts", "fill", "view", "judge_budget")
     known = {name: str(settings.get(name) or "") for name in names}
     if not known["images"]:
         known["images"] = str(DEMO / "evaluation")
@@ -100,7 +101,15 @@ def _more(start: dict[str, str]) -> dict[str, Any]:
     device = left.selectbox("Device", devices)
     precision = left.selectbox("Precision", precisions, index=_index(precisions, start["precision"]))
     layer = right.text_input("Target layer", start["layer"], placeholder="the last convolution")
+    fill = left.selectbox("Hidden part", FILLS, index=_index([*FILLS], start["fill"]), help=HIDDEN)
+    view = right.selectbox("The judge sees", VIEWS, index=_index([*VIEWS], start["view"]))
+    budget = right.number_input(
+        "Judge at most", min_value=0, value=int(start["judge_budget"] or 0), help="Pictures to judge; 0 judges all."
+    )
     return {
+        "fill": fill,
+        "view": view,
+        "judge_budget": int(budget) or None,
         "weights": _path(left.text_input("Weights", start["weights"], placeholder="safetensors or state dict")),
         "classes": _path(right.text_input("Class names", start["classes"], placeholder="one per line, in logit order")),
         "prompts": _path(right.text_input("Prompts", start["prompts"], placeholder="your copy of a prompt file")),

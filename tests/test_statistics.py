@@ -5,6 +5,7 @@ import pytest
 
 from core.statistics import (
     Interval,
+    auroc,
     benjamini_hochberg,
     format_mean,
     format_number,
@@ -97,3 +98,24 @@ def test_a_rate_reads_as_the_screens_say() -> None:
     assert format_rate(wilson(1627, 2000)) == "81.3% [79.6, 83.0] · n 2,000"
     assert format_mean(Interval(3.14, 2.9, 3.38, 120)) == "3.14 [2.90, 3.38] · n 120"
     assert format_percent(math.nan) == "–"
+
+
+def test_auroc_counts_pairs_won_and_half_of_those_that_tie() -> None:
+    value = auroc([3.0, 2.0], [[1.0, 2.0], [3.0, float("nan")]])
+    # 3 beats 1 and 2, ties with 3; 2 beats 1, ties with 2, loses to 3
+    assert value.value == pytest.approx((2 + 0.5 + 1 + 0.5) / 6)
+    assert value.n == 2 and value.low <= value.value <= value.high
+
+
+def test_auroc_of_a_constant_judge_is_one_half_and_of_nothing_is_unknown() -> None:
+    assert auroc([2.0] * 20, [[2.0]] * 20) == Interval(0.5, 0.5, 0.5, 20)
+    assert not auroc([float("nan")], [[1.0]]).known
+
+
+def test_the_interval_of_auroc_covers_the_truth_about_as_often_as_it_says() -> None:
+    """True scores are normal with mean 1, controls with mean 0: AUROC is Phi(1 / sqrt 2) = 0.760."""
+    rng, held = np.random.default_rng(3), 0
+    for seed in range(200):
+        found = auroc(rng.normal(1, 1, 40), rng.normal(0, 1, (40, 4)), draws=300, seed=seed)
+        held += found.low <= 0.7602 <= found.high
+    assert 0.88 <= held / 200 <= 0.99

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import duckdb
 import pytest
 from store_factory import image, make_store, prediction
 
@@ -176,3 +177,15 @@ def test_what_else_lies_broken_in_the_folder_is_a_store_error(tmp_path: Path) ->
     (tmp_path / "CURRENT").write_text("../../etc/passwd")
     with pytest.raises(StoreError, match="does not name a generation"):
         Store(tmp_path).reader()
+
+
+def test_a_generation_of_an_older_version_says_how_to_renew_it_and_the_next_publication_does(tmp_path: Path) -> None:
+    store, run = make_store(tmp_path / "store", rows=12)
+    with duckdb.connect(str(store.current_path())) as con:
+        con.execute("UPDATE store_info SET version = ?", [STORE_VERSION - 1])
+    old = Store(tmp_path / "store")
+    with pytest.raises(StoreError, match="older whylook .* makes it anew"):
+        old.reader()
+    with old.open_for_writing():
+        old.publish()
+    assert old.reader().execute("SELECT count(*) FROM samples WHERE run = ?", [run]).fetchone() == (12,)

@@ -59,7 +59,7 @@ def test_a_value_that_does_not_fit_is_refused_before_anything_is_written(tmp_pat
 
 def test_nan_is_no_value(tmp_path: Path) -> None:
     with Store(tmp_path).open_for_writing() as store:
-        rows = [{"image_id": "x", "state": "ok", "score": math.nan, "score_entropy": math.inf, "weight": 1.0}]
+        rows = [{"image_id": "x", "state": "ok", "score": math.nan, "score_entropy": math.inf}]
         path = store.write("judgements", rows, fingerprint="j")
         assert pq.read_table(path).to_pylist()[0]["score"] is None
         assert pq.read_table(path).to_pylist()[0]["score_entropy"] is None

@@ -279,6 +279,13 @@ class Store:
     def _open(self, path: Path) -> duckdb.DuckDBPyConnection:
         con = duckdb.connect(str(path), read_only=True, config=_READER_CONFIG)
         load_fts(con)
+        found = con.execute("SELECT version FROM store_info").fetchone()
+        if found is not None and found[0] < STORE_VERSION:
+            con.close()
+            raise StoreError(
+                f"{path} was published by an older whylook (store version {found[0]}, this reads {STORE_VERSION}); "
+                "the same whylook run again makes it anew from what is kept, and computes nothing twice"
+            )
         return con
 
     def _current(self) -> str | None:

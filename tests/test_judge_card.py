@@ -1,0 +1,298 @@
+"""The judge's report card: a good judge passes, and every kind of bad judge is caught.
+
+A bad judge answers through the judge's own interface, in a real run with a real store; the one that ignores the picture
+is a real GGUF pair whose projector gives the same embedding whatever it sees.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import refusal, whylook
+from test_pages import opened, words_on
+from tiny_world import make_folder, make_model
+
+import core.judge
+from core import queries
+from core.judge import Judge
+from core.judge.controls import CONTROLS, WRONG_MAPS, control_map, generator_of, wrong_name
+from core.queries import JudgeCard, card_of
+from core.records import Judgement, JudgeRequest
+from core.store import Store
+
+Capture = pytest.CaptureFixture[str]
+DEMO = Path(__file__).resolve().parents[1] / "data" / "demo"
+FILES = {"vlm": DEMO / "judge" / "judge.gguf", "mmproj": DEMO / "judge" / "judge-mmproj.gguf"}
+HEAT = np.zeros((7, 7), np.float32)
+HEAT[2:5, 2:5] = ((0.5, 0.7, 0.5), (0.7, 1.0, 0.7), (0.5, 0.7, 0.5))
+
+
+# --- controls -------------------------------------------------------------------------------------------------------
+
+
+def test_an_inverted_map_shows_what_the_true_one_hides_and_an_empty_one_nothing() -> None:
+    inverted = control_map(HEAT, "inverted", generator_of("a", "inverted"))
+    assert not ((inverted >= 0.4) & (HEAT > 0.6)).any() and (inverted >= 0.4).sum() >= 40
+    assert not control_map(HEAT, "empty", generator_of("a", "empty")).any()
+
+
+def test_a_shuffled_map_has_the_same_values_elsewhere() -> None:
+    shuffled = control_map(HEAT, "shuffled", generator_of("a", "shuffled"))
+    assert sorted(shuffled.ravel()) == sorted(HEAT.ravel()) and (shuffled != HEAT).any()
+
+
+def test_a_patch_has_the_area_of_what_is_attended_and_lies_beside_it() -> None:
+    places = set()
+    for index in range(20):
+        patch = control_map(HEAT, "patch", generator_of(str(index), "patch"))
+        assert patch.sum() == (HEAT >= 0.4).sum() and not (patch * (HEAT >= 0.6)).sum() > 1
+        places.add(patch.tobytes())
+    assert len(places) > 1
+
+
+def test_controls_are_the_same_whenever_they_are_made() -> None:
+    for control in CONTROLS:
+        one, other = (control_map(HEAT, control, generator_of("a", control)) for _ in range(2))
+        assert np.array_equal(one, other)
+
+
+def test_a_wrong_name_is_another_class_and_none_where_there_is_no_other() -> None:
+    names = {wrong_name("cow", ("cow", "camel", "duck"), generator_of(str(i), "wrong name")) for i in range(30)}
+    assert names == {"camel", "duck"}
+    assert wrong_name("cow", ("cow",), generator_of("a", "wrong name")) is None
+
+
+# --- what the scores add up to --------------------------------------------------------------------------------------
+
+
+def rows(score: Callable[[int, str], float | None], n: int = 30) -> list[dict[str, Any]]:
+    """Rows of table judge_card, scored by a function of picture and control."""
+    return [
+        {"image_id": f"image-{i:03}", "control": control, "state": "ok" if score(i, control) is not None else "failed",
+         "score": score(i, control), "rubric_shift": 0.0, "seconds": 0.02}
+        for i in range(n) for control in CONTROLS
+    ]  # fmt: skip
+
+
+def noise(i: int, control: str) -> float:
+    return int.from_bytes(hashlib.sha256(f"{i} {control}".encode()).digest()[:4], "little") / 2**32
+
+
+def good(i: int, control: str) -> float:
+    return 3.2 + 1.5 * noise(i, "") if control in ("true", "again") else noise(i, control)
+
+
+def verdict(card: JudgeCard) -> str:
+    return card.verdict
+
+
+def test_a_judge_that_parts_true_from_wrong_is_good_and_its_threshold_lies_between() -> None:
+    card = card_of(rows(good))
+    assert card.verdict == "good" and "AUROC 1.00" in card.sentence
+    assert card.threshold is not None and 1 < card.threshold.score < 3.2
+    assert (card.threshold.kept.value, card.threshold.passed.value) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("score", "word"),
+    [
+        (lambda i, control: 3.0, "cannot tell real maps from controls"),
+        (lambda i, control: 4 + 0.5 * noise(i, control), "cannot tell real maps from controls"),
+        (lambda i, control: 5 * noise(i, control if control != "again" else "true"), "cannot tell real maps"),
+        (lambda i, control: good(i, "true" if control == "wrong name" else control), "another class name as high"),
+        (lambda i, control: None, "too few scores"),
+    ],
+    ids=["constant", "yes-sayer", "random", "deaf to the name", "silent"],
+)
+def test_bad_judges_fail(score: Callable[[int, str], float | None], word: str) -> None:
+    card = card_of(rows(score))
+    assert card.verdict == "fail" and word in card.sentence
+
+
+def test_what_misses_a_bar_is_said_and_asks_for_care() -> None:
+    told = rows(good)
+    for row in told:
+        row["rubric_shift"] = 0.6
+        if row["control"] == "patch" and row["image_id"] < "image-010":
+            row["score"] = 3.1
+    card = card_of(told)
+    assert card.verdict == "care"
+    assert "empty and random masks" in card.sentence and "rubric" in card.sentence
+    by_name = {measure.name: measure for measure in card.measures}
+    assert by_name["empty_high"].value.value == pytest.approx(10 / 60) and not by_name["empty_high"].passes
+    assert by_name["wrong_name_high"].passes
+
+
+def test_three_pictures_are_no_proof() -> None:
+    card = card_of(rows(good, n=3))
+    assert card.verdict == "care" and "3 pictures only" in card.sentence
+
+
+def test_a_judge_that_says_something_else_the_second_time_is_found_out() -> None:
+    told = rows(lambda i, control: good(i, control) + (0.4 if control == "again" else 0))
+    retest = next(measure for measure in card_of(told).measures if measure.name == "retest")
+    assert retest.value.value == pytest.approx(0.4) and not retest.passes
+
+
+# --- in a run -------------------------------------------------------------------------------------------------------
+
+
+class BadJudge:
+    """A judge whose score is a function of the request: the interface of `Judge`, and no picture looked at."""
+
+    protocol, name, knows, batch_size = "calibrated", "bad", None, 8
+
+    def __init__(self, score: Callable[[JudgeRequest], float]) -> None:
+        self._score = score
+        self.fingerprint = hashlib.sha256(repr(score).encode()).hexdigest()[:16]
+
+    def judge(self, requests: Sequence[JudgeRequest], *, words: bool = True) -> list[Judgement]:
+        """One digit each."""
+        judged = []
+        for request in requests:
+            score = min(5, max(0, round(self._score(request))))
+            distribution = tuple(float(value == score) for value in range(6))
+            said = ("A thing is visible.", "It is seen.") if words else (None, None)
+            judged.append(Judgement(request.image_id, "ok", None, *said, float(score), 0.0, distribution, 0.01, 0.0))
+        return judged
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def by_chance(request: JudgeRequest) -> float:
+    drawn = hashlib.sha256(request.masked.tobytes() + request.prediction.encode()).digest()[0]
+    return drawn % 6
+
+
+@pytest.fixture
+def run_words(tmp_path: Path) -> list[Any]:
+    pictures = make_folder(tmp_path / "pictures", per_class=10)
+    return ["run", pictures, "--classifier", f"{make_model(tmp_path)}:tiny", "--store", tmp_path / "store",
+            "--vlm", FILES["vlm"], "--mmproj", FILES["mmproj"]]  # fmt: skip
+
+
+def card_in(store: Path) -> JudgeCard:
+    con = Store(store).reader()
+    card = queries.judge_card(con, queries.runs(con)[0]["run"])
+    assert card is not None
+    return card
+
+
+@pytest.mark.parametrize(
+    "score", [lambda request: 5.0, lambda request: 2.0, by_chance], ids=["yes-sayer", "constant", "random"]
+)
+def test_a_bad_judge_of_a_run_gets_a_failing_card_that_is_said_at_the_end(
+    score: Callable[[JudgeRequest], float],
+    run_words: list[Any],
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(core.judge, "load_judge", lambda **options: BadJudge(score))
+    answer = whylook(capsys, *run_words)
+    assert answer.code == 0 and "note: Do not trust this judge's scores." in answer.err
+    assert card_in(tmp_path / "store").verdict == "fail"
+    shown = opened(monkeypatch, "summary", tmp_path / "store")
+    assert not shown.exception
+    assert any("cannot tell real maps from controls" in item.value for item in (*shown.warning, *shown.error))
+
+
+def blind_pair(folder: Path) -> dict[str, Path]:
+    """The demo judge with a projector that says the same of every picture."""
+    from gguf import GGUFReader
+
+    vlm, mmproj = (Path(shutil.copy(path, folder / path.name)) for path in FILES.values())
+    for tensor in GGUFReader(mmproj, "r+").tensors:
+        if tensor.name == "mm.2.weight":
+            tensor.data[...] = 0
+    return {"vlm": vlm, "mmproj": mmproj}
+
+
+@pytest.mark.slow
+def test_a_real_judge_that_ignores_the_picture_fails_where_the_same_judge_with_eyes_does_not(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    cards = {}
+    for name, files in (("eyes", FILES), ("none", blind_pair(tmp_path))):
+        store = tmp_path / name
+        answer = whylook(
+            capsys, "run", DEMO / "evaluation", "--classifier", f"{DEMO / 'classifier.py'}:demo_classifier", "--store",
+            store, "--vlm", files["vlm"], "--mmproj", files["mmproj"], "--judge-budget", "10",
+        )  # fmt: skip
+        assert answer.code in (0, 1)
+        cards[name] = {measure.name: measure for measure in card_in(store).measures}, card_in(store).verdict
+    seeing, verdict = cards["eyes"]
+    assert verdict != "fail" and seeing["auroc"].value.value >= 0.95
+    assert seeing["wrong_name_high"].value.value <= 0.1 and abs(seeing["rubric_shift"].value.value) <= 0.25
+    assert seeing["retest"].value.value == 0
+    assert cards["none"][1] == "fail"
+    assert cards["none"][0]["auroc"].value.low <= 0.6
+
+
+def test_the_command_prints_the_card_and_moves_the_threshold(
+    run_words: list[Any], tmp_path: Path, capsys: Capture
+) -> None:
+    store = tmp_path / "store"
+    assert whylook(capsys, *run_words, "--card-sample", "0").code == 0
+    con = Store(store).reader()
+    assert queries.judge_card(con, queries.runs(con)[0]["run"]) is None
+    answer = whylook(capsys, "judge-card", "--store", store, "--sample", "12", "--high", "calibrated")
+    assert answer.code == 0 and "auroc" in answer.out and "Attention is high from a score of" in answer.out
+    con = Store(store).reader()
+    card, run = card_in(store), queries.runs(con)[0]
+    assert card.n == 12 and card.threshold is not None and run["high_score"] == card.threshold.score
+    cells = queries.fetch_rows(con, "SELECT score, cell FROM samples WHERE cell IS NOT NULL")
+    assert all(row["cell"].endswith("high") == (row["score"] >= run["high_score"]) for row in cells)
+    assert whylook(capsys, "judge-card", "--store", store, "--sample", "12", "--high", "paper").code == 0
+    assert queries.runs(Store(store).reader())[0]["high_score"] == 2.5
+
+
+def test_a_run_without_a_judge_has_no_card(tmp_path: Path, capsys: Capture) -> None:
+    pictures = make_folder(tmp_path / "pictures", per_class=2)
+    words = ["run", pictures, "--classifier", f"{make_model(tmp_path)}:tiny", "--store", tmp_path / "store", "--no-vlm"]
+    assert whylook(capsys, *words).code == 0
+    assert "has no judge" in refusal(capsys, "judge-card", "--store", tmp_path / "store")
+    assert "between 0 and 5" in whylook(capsys, "judge-card", "--store", tmp_path / "store", "--high", "9").err
+
+
+def test_asking_for_scores_alone_gives_the_scores_of_the_whole_judgement() -> None:
+    rng = np.random.default_rng(5)
+    asked = [JudgeRequest(str(i), rng.integers(0, 256, (96, 96, 3), dtype=np.uint8), "cow") for i in range(6)]
+    with core.judge.load_judge(**FILES, workers=1) as judge:
+        assert isinstance(judge, Judge)
+        whole, scores = judge.judge(asked), judge.judge(asked, words=False)
+    for one, other in zip(whole, scores, strict=True):
+        assert other.description is None and other.justification is None
+        assert other.score == pytest.approx(one.score, abs=0.01)
+        assert replace(one, state="ok").state == other.state
+
+
+def test_the_card_is_a_section_of_summary_with_its_verdict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from store_factory import make_store
+
+    store, run = make_store(tmp_path / "store", rows=24)
+    shown = opened(monkeypatch, "summary", store.folder, run=run)
+    assert any("whylook judge-card" in item.value for item in shown.code)
+    mark = next(record for record in store.run_records() if record["run"] == run)["fingerprints"]["judge"]
+    with store.open_for_writing():
+        store.write("judge_card", [{**row, "told": "cow"} for row in rows(good)], fingerprint=mark)
+        store.publish()
+    shown = opened(monkeypatch, "summary", store.folder, run=run)
+    assert not shown.exception
+    assert "This judge tells real maps from controls" in " ".join(item.value for item in shown.success).replace(
+        "\\", ""
+    )
+    assert {"True above wrong maps, AUROC", "Wrong names scored high"} <= {item.label for item in shown.metric}
+    assert "n 30 pictures of this run" in words_on(shown)
+
+
+def test_the_reads_know_the_same_wrong_maps_as_the_judge_which_they_may_not_import() -> None:
+    assert queries.card.WRONG_MAPS == WRONG_MAPS
