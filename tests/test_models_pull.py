@@ -266,7 +266,7 @@ def test_estimates_follow_the_formula() -> None:
     judge = replace(
         JUDGE, text_bytes=34_000_000_000, projector_bytes=3_400_000_000, cache_bytes=1_000, patches=100, tokens=40
     )
-    assert judge.memory == 37_400_000_000 + 16 * 640 * 1_000
+    assert judge.memory == 37_400_000_000 + 16 * 3 * 290 * 1_000
     # weights 32e9 and 3.2e9; 2 x 3.2e9 x 100 + 2 x 32e9 x 300 operations, 40 x 34e9 / 16 bytes
     assert judge.per_minute(CPU) == pytest.approx(60 / (0.03 + 1.984e13 / 0.5e12 + 8.5e10 / 50e9), rel=0.05)
     assert judge.per_minute(GPU) == pytest.approx(60 / (0.03 + 1.984e13 / 50e12 + 8.5e10 / 500e9), rel=0.05)

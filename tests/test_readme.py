@@ -61,7 +61,7 @@ def test_the_columns_of_samples_are_those_of_the_schema() -> None:
 
 
 def test_every_command_is_listed() -> None:
-    listed = re.findall(r"^\| `whylook (\w+)", README, re.MULTILINE)
+    listed = re.findall(r"^\| `whylook ([\w-]+)", README, re.MULTILINE)
     parser = build_parser()
     commands = next(action.choices for action in parser._actions if action.dest == "command" or action.choices)
     assert commands is not None and sorted(listed) == sorted(commands)

@@ -38,13 +38,14 @@ def class_bars(rows: Sequence[tuple[str, Interval]]) -> str:
 
 
 def matrix(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Correctness by attention: four cells with their counts."""
+    """Correctness by attention: four cells with their counts, and shares of all pictures that the counted stand for."""
     counts = {row["cell"]: int(row["n"]) for row in rows}
-    total = sum(counts.get(cell, 0) for cell in CELL_NAMES)
+    weights = {row["cell"]: float(row["weight"]) for row in rows}
+    total = sum(weights.get(cell, 0.0) for cell in CELL_NAMES)
     parts = []
     for place, (cell, name) in enumerate(CELL_NAMES.items()):
         x, y = (place % 2) * 300, (place // 2) * 84
-        share = counts.get(cell, 0) / total if total else 0.0
+        share = weights.get(cell, 0.0) / total if total else 0.0
         parts.append(
             f'<rect x="{x}" y="{y}" width="290" height="74" rx="4" class="cell"/>'
             f'<rect x="{x}" y="{y}" width="6" height="74" fill="{CELL_COLOURS[cell]}"/>'
@@ -55,24 +56,26 @@ def matrix(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def histogram(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Judge scores 0 to 5, right answers below, wrong ones stacked on them."""
-    most = max((row["correct"] + row["wrong"] for row in rows), default=0) or 1
+    """Judge scores 0 to 5: the pictures of each cell in its colour, stacked."""
+    most = max((sum(row[cell] for cell in CELL_NAMES) for row in rows), default=0) or 1
     width, height = 600 / max(1, len(rows)), 150
     parts = []
     for place, row in enumerate(rows):
-        right, wrong = (height * row[key] / most for key in ("correct", "wrong"))
-        x = place * width
-        parts.append(
-            f'<rect class="bar" x="{x:.1f}" y="{height - right:.1f}" width="{width - 3:.1f}" height="{right:.1f}"/>'
-            f'<rect class="other" x="{x:.1f}" y="{height - right - wrong:.1f}" width="{width - 3:.1f}" '
-            f'height="{wrong:.1f}"/>'
-        )
+        below = 0.0
+        for cell in CELL_NAMES:
+            tall = height * row[cell] / most
+            below += tall
+            if tall:
+                parts.append(
+                    f'<rect x="{place * width:.1f}" y="{height - below:.1f}" width="{width - 3:.1f}" '
+                    f'height="{tall:.1f}" fill="{CELL_COLOURS[cell]}"/>'
+                )
     parts += [
         f'<text x="{600 * score / 5:.0f}" y="{height + 18}" text-anchor="middle">{score}</text>'
         for score in range(1, 5)
     ]
     parts.append(f'<text x="0" y="{height + 18}">0</text><text x="600" y="{height + 18}" text-anchor="end">5</text>')
-    return _svg("Judge scores: right answers dark, wrong answers light", 600, height + 24, parts)
+    return _svg("Judge scores, in the colours of the cells above", 600, height + 24, parts)
 
 
 def confusion(rows: Sequence[Mapping[str, Any]], *, most: int = 20) -> str:
