@@ -73,7 +73,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("budget", [150, 400, 800])
 def test_estimates_lie_within_their_intervals_of_the_full_run(judged: list[dict[str, Any]], budget: int) -> None:
-    """At least 93 of 100 seeded repetitions, over 300: of the mean score, and of the share right for the right reason."""
+    """At least 93 of 100 seeded repetitions, over 300: of the mean score and of the right for the right reason."""
     known = {row["image_id"]: row for row in judged}
     wrong = {image_id: row["correct"] is False for image_id, row in known.items()}
     sizes = Counter(wrong.values())

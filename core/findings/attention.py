@@ -11,7 +11,6 @@ import numpy as np
 
 from core.findings.finding import Finding
 from core.findings.frame import Frame, Mask, literal, quoted
-from core.records import HIGH_SCORE
 from core.statistics import (
     benjamini_hochberg,
     format_mean,
@@ -54,8 +53,8 @@ def wrong_reasons(frame: Frame) -> list[Finding]:
         if not stands or value.n < LEAST_PICTURES or value.value <= rest.value:
             continue
         sentence = (
-            f"Of the pictures rightly called {quoted(name)}, the judge scores {format_rate(value)} below {HIGH_SCORE}, "
-            f"as right for the wrong reason, against {format_rate(rest)} of the other classes: a shortcut, or a judge "
+            f"Of the pictures rightly called {quoted(name)}, the judge scores {format_rate(value)} below "
+            f"{frame.high_score:g}, as right for the wrong reason, against {format_rate(rest)} of the other classes: a shortcut, or a judge "
             f"that is harsh on this class."
         )
         sql = frame.select(f"prediction = {literal(name)}", "cell = 'correct_low'")

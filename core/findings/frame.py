@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from core import queries
 from core.queries import Connection
+from core.records import HIGH_SCORE
 from core.statistics import format_number
 
 Mask = NDArray[np.bool_]
@@ -51,6 +52,8 @@ class Frame:
     columns: dict[str, NDArray[Any]]
     half: Mask
     """True for the pictures that propose, False for those that confirm; by picture, so the same in every run."""
+    high_score: float = HIGH_SCORE
+    """From which score on attention is high in this run."""
 
     @property
     def n(self) -> int:
@@ -116,7 +119,8 @@ def load(con: Connection, run: str) -> Frame:
         column[:] = [row[place] for row in rows]
         columns[name] = column
     half = np.asarray([zlib.crc32(str(image_id).encode()) % 2 == 0 for image_id in columns["image_id"]], dtype=bool)
-    return Frame(con, run, columns, half)
+    high = con.execute("SELECT high_score FROM runs WHERE run = ?", [run]).fetchall()
+    return Frame(con, run, columns, half, high[0][0] if high and high[0][0] is not None else HIGH_SCORE)
 
 
 def literal(value: object) -> str:
