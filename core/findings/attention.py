@@ -54,8 +54,8 @@ def wrong_reasons(frame: Frame) -> list[Finding]:
             continue
         sentence = (
             f"Of the pictures rightly called {quoted(name)}, the judge scores {format_rate(value)} below "
-            f"{frame.high_score:g}, as right for the wrong reason, against {format_rate(rest)} of the other classes: a shortcut, or a judge "
-            f"that is harsh on this class."
+            f"{frame.high_score:g}, as right for the wrong reason, against {format_rate(rest)} of the other classes: "
+            "a shortcut, or a judge that is harsh on this class."
         )
         sql = frame.select(f"prediction = {literal(name)}", "cell = 'correct_low'")
         n = int((own & low).sum())
