@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 import torch
 
-from core.judge import AnyJudge, load_judge, load_url_judge
+from core.judge import AnyJudge, SeveralJudges, load_judge, load_url_judge
 from core.judge.native import Native
 from core.judge.placing import Placer
 from core.records import JudgeRequest
@@ -34,8 +34,8 @@ from tests.judge_server import judge_server, with_typed_template
 from tests.random_pairs import CHATML, F16, LARGE, Q8_0, write_pair
 
 DEMO = Path(__file__).parent.parent / "data" / "demo" / "judge"
-BATCHED = 4
-"""The batched judge is asked about so many times the pictures of the loop: it needs a full batch to be itself."""
+BATCHED = 8
+"""The batched judge is asked about so many times the pictures of the loop: it needs full batches to be itself."""
 Contestant = Callable[[list[JudgeRequest]], object]
 
 
@@ -131,7 +131,11 @@ def weights(path: Path) -> tuple[int, int]:
 
 
 def told(judge: AnyJudge, asked: list[JudgeRequest], files: tuple[Path, Path], threads: int) -> None:
-    """Print where the time of the batched judge goes and how far it is from the machine's limits."""
+    """Print where the time of the batched judge goes and how far it is from the machine's limits.
+
+    Copies of a judge work at the same time: their seconds are shared by as many.
+    """
+    copies = len(judge._judges) if isinstance(judge, SeveralJudges) else 1
     with parts() as clock:
         began = time.perf_counter()
         judge.judge(asked)
@@ -139,15 +143,15 @@ def told(judge: AnyJudge, asked: list[JudgeRequest], files: tuple[Path, Path], t
     limit, reading = flops_a_second(threads), bytes_a_second()
     size, count = weights(files[0])
     print(f"  limits: {limit / 1e9:.0f} GFLOP/s in fp32 products, {reading / 1e9:.1f} GB/s read from memory")
-    for label, seconds in clock.seconds.items():
-        tokens = clock.tokens[label]
+    for label, taken in clock.seconds.items():
+        seconds, tokens = taken / copies, clock.tokens[label]
         line = f"  {label:10}{1000 * seconds / len(asked):7.1f} ms a picture, {tokens / len(asked):6.1f} "
         if label == "encoding":
             print(line + "pictures")
             continue
         work = 2 * count * tokens / seconds
         print(f"{line}tokens, {work / limit:4.0%} of the products' limit (weights of {size / 1e6:.0f} MB)")
-    other = total - sum(clock.seconds.values())
+    other = total - sum(clock.seconds.values()) / copies
     print(f"  {'Python':10}{1000 * other / len(asked):7.1f} ms a picture, {other / total:.1%}")
 
 
@@ -158,14 +162,15 @@ def measure(name: str, *, rounds: int, count: int, folder: Path, threads: int) -
     with ExitStack() as stack:
         judge = stack.enter_context(load_judge(vlm=files[0], mmproj=files[1], threads=threads))
         loop = stack.enter_context(JudgeLoop(*files, threads=threads))
-        typed = with_typed_template(files[0], folder / f"{name}-typed.gguf")
-        address = stack.enter_context(judge_server(typed, files[1]))
-        server = stack.enter_context(load_url_judge(address, concurrency=2))
         found: dict[str, tuple[Contestant, int]] = {
             "loop over the handler": (loop.judge, count),
-            "server, one process": (server.judge, count),
             "whylook, batched": (judge.judge, BATCHED * count),
         }
+        if name == "demo":
+            typed = with_typed_template(files[0], folder / f"{name}-typed.gguf")
+            address = stack.enter_context(judge_server(typed, files[1]))
+            server = stack.enter_context(load_url_judge(address, concurrency=2))
+            found["server, one process"] = (server.judge, count)
         for contestant, _ in found.values():
             contestant(asked[:2])
         shuffled, taken = random.Random(0), dict[str, list[float]]()
@@ -204,7 +209,7 @@ def main() -> None:
     parser.add_argument("--pairs", default="demo,large-F16,large-Q8_0")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--pictures", type=int, default=24, help="for the loop; the batched judge gets four times that")
-    parser.add_argument("--large-pictures", type=int, default=4)
+    parser.add_argument("--large-pictures", type=int, default=2)
     parser.add_argument("--growth", type=int, default=5000, help="pictures over which memory is watched")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count() or 1)
     arguments = parser.parse_args()

@@ -32,8 +32,8 @@ LONG_SIDE = 448
 ALPHA, BETA = 25.0, 0.4
 """The mask's settings (arXiv 2508.20227); part of the judge stage's fingerprint, as fill and view are."""
 
-JUDGED_AT_ONCE = 64
-"""Pictures handed to the judge together: more than its batch holds, so that a place that is done is filled again."""
+JUDGED_AT_ONCE = 4
+"""How many of its batches the judge is handed together, so that a place that is done is filled again."""
 TEXTS_PER_BATCH = 64
 
 
@@ -77,7 +77,7 @@ def load_judging(request: RunRequest, marks: Mapping[str, str], stack: ExitStack
         judge=judge,
         embedder=embedder,
         fingerprints={"judge": judged, "embedding": embedded},
-        batch_size=request.judge_batch_size or JUDGED_AT_ONCE,
+        batch_size=request.judge_batch_size or JUDGED_AT_ONCE * judge.batch_size,
         threads=decoding_threads(),
         fill=request.fill,
         view=request.view,
