@@ -300,9 +300,12 @@ def _high(text: str) -> float | str:
     """What `--high` takes."""
     if text in ("paper", "calibrated"):
         return text
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value <= 5:
-        raise argparse.ArgumentTypeError(f"a score lies between 0 and 5, got {text}")
+        raise argparse.ArgumentTypeError(f"a score between 0 and 5, paper or calibrated, got {text}")
     return value
 
 

@@ -63,17 +63,16 @@ WHERE length(trim(concat_ws(' ', description, justification))) > 0;
 -- section: samples
 -- Kept as rows, not joined at each read: pages and user SQL scan one table. label_probability is taken from the
 -- distribution, because predictions outlive a change of labels; probabilities and thumbnails stay in their own tables.
--- weight: how many pictures a judged one stands for. Of a run with a budget, wrong predictions and the others are two
--- groups of which uniform samples are judged, so it is (size of the group) / (judged of it); else it is 1.
+-- weight: how many pictures a judged one stands for. Wrong predictions and the others are two groups, of each of which a
+-- uniform sample is judged (all of it without a budget), so it is (size of the group) / (judged of it).
 DROP VIEW IF EXISTS samples;
 CREATE OR REPLACE TABLE sample_rows AS
 WITH joined AS (
     SELECT r.run, i.image_id, i.path, i.label, p.prediction, p.prediction = i.label AS correct, p.confidence, p.margin,
            coalesce(p.probabilities[list_position(r.class_names, i.label)], p.label_probability) AS label_probability,
            j.score, j.score_entropy, j.state AS judge_state, j.description, j.justification,
-           CASE WHEN j.state IS NULL THEN NULL
-                WHEN json_extract(r.settings, '$.judge_budget') IS NULL THEN 1.0
-                ELSE count(p.prediction) OVER (PARTITION BY r.run, p.prediction <> i.label IS TRUE)
+           CASE WHEN j.state IS NOT NULL
+                THEN count(p.prediction) OVER (PARTITION BY r.run, p.prediction <> i.label IS TRUE)
                      / count(j.state) OVER (PARTITION BY r.run, p.prediction <> i.label IS TRUE) END AS weight,
            coalesce(r.high_score, 2.5) AS high_score,
            a.attention_area, a.attention_entropy, a.attention_border, a.attention_x, a.attention_y,

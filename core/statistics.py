@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -141,13 +141,19 @@ def auroc(positive: ArrayLike, negative: ArrayLike, *, draws: int = 1000, seed: 
 
 
 def weighted_rate(hits: ArrayLike, weights: ArrayLike | None = None, *, seed: int = 0) -> Interval:
-    """Rate of true values: Wilson when every weight is alike, else the weighted bootstrap."""
+    """Rate of true values: Wilson when every weight is alike, else the weighted bootstrap.
+
+    Where all values are alike a bootstrap knows no doubt: there it is Wilson with n = (sum w)^2 / sum w^2 (Kish 1965).
+    """
     flags = np.asarray(hits, dtype=bool).reshape(-1)
     if weights is None:
         return wilson(int(flags.sum()), int(flags.size))
     weighting = np.asarray(weights, dtype=np.float64).reshape(-1)
     if flags.size == weighting.size and (flags.size == 0 or bool(np.all(weighting == weighting[0]))):
         return wilson(int(flags.sum()), int(flags.size))
+    if flags.size == weighting.size and flags.min() == flags.max():
+        worth = max(1, int(weighting.sum() ** 2 / (weighting**2).sum()))
+        return replace(wilson(worth * int(flags[0]), worth), n=int(flags.size))
     return mean_interval(flags.astype(np.float64), weighting, seed=seed)
 
 

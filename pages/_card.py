@@ -6,15 +6,15 @@ Knows: which measures are shown and in which words. Does not know: how they are 
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import pandas as pd
 import streamlit as st
 
+from core.records import HIGH_SCORE
 from core.statistics import format_mean
 from pages._charts import GREY, accent, axis
-from pages._frame import Run
 from pages._shared import read, store_folder
 from pages._words import plain
 
@@ -36,6 +36,7 @@ CONTROLS = {
     "wrong name": "true map, wrong name",
 }
 ICONS = {"good": ":material/verified:", "care": ":material/warning:", "fail": ":material/dangerous:"}
+Run = dict[str, Any]
 SHORT = {
     "good": "tells real maps from controls",
     "care": "take its scores with care",
@@ -56,24 +57,27 @@ def judge_card(run: Run) -> None:
     say = {"good": st.success, "care": st.warning, "fail": st.error}[card.verdict]
     say(plain(card.sentence), icon=ICONS[card.verdict])
     shown = [measure for measure in card.measures if measure.name in TITLES]
-    for column, measure in zip(st.columns(len(shown)), shown, strict=True):
+    for column, measure in zip(st.columns(max(1, len(shown))), shown, strict=False):
         value, _, rest = measure.text.partition(" ")
         column.metric(TITLES[measure.name], value, f"{rest} · bar {measure.bar}", delta_color="off", delta_arrow="off")
+    if not shown:
+        return
     left, right = st.columns([3, 2], gap="large")
     with left:
         st.altair_chart(scores(card), width="stretch", key="card")
         st.caption(
-            f"Every mark is a picture's score, the dot their mean. n {card.n:,} pictures of this run, each six ways."
+            f"Every mark is the score of one of {card.n:,} pictures of this run, the dot their mean. Pictures answered "
+            "right, by a map that matters, are taken first: on those a low score is the judge's doing."
         )
     with right:
         rest = [measure for measure in card.measures if measure.name not in TITLES]
-        lines = [f"- {plain(measure.meaning)}: **{plain(measure.text)}**" for measure in rest]
+        lines = [f"- **{plain(measure.text)}** {plain(measure.meaning)}" for measure in rest]
         st.markdown("\n".join(lines))
         _threshold(run, card)
 
 
 def _threshold(run: Run, card: JudgeCard) -> None:
-    high = float(run.get("high_score") or 2.5)
+    high = high_score(run)
     words = f"Here attention is high from a score of **{high:g}** on."
     if card.threshold is not None and card.threshold.score != high:
         folder = shlex.quote(str(store_folder()))
@@ -110,7 +114,13 @@ def word(run: str) -> str | None:
 
 
 def warn(run: str) -> None:
-    """A judge whose card fails is warned of above everything it says."""
+    """A judge whose card fails is warned of above everything it says, on every page."""
     card = read("judge_card", run)
     if card is not None and card.verdict == "fail":
         st.warning(plain(card.sentence), icon=ICONS["fail"])
+
+
+def high_score(run: Run) -> float:
+    """The score from which attention counts as high in a run."""
+    known = run.get("high_score")
+    return HIGH_SCORE if known is None else float(known)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from core.queries import Group
 from pages._words import CELLS, duration
 
 GREY = "#8A8F98"
@@ -127,13 +128,13 @@ def distribution(shares: Sequence[float]) -> alt.Chart:
     )
 
 
-def scores_inside_and_rest(inside: np.ndarray, rest: np.ndarray) -> alt.Chart:
-    """Share of judge scores in a slice (accent) and in the rest (grey)."""
+def scores_inside_and_rest(inside: Group, rest: Group) -> alt.Chart:
+    """Share of judge scores in a slice (accent) and in the rest (grey), each counted for what it stands for."""
     edges = np.linspace(0, 5, 11)
     data = []
-    for name, values in (("slice", inside), ("rest", rest)):
-        counts, _ = np.histogram(values[np.isfinite(values)], bins=edges)
-        total = max(1, int(counts.sum()))
+    for name, group in (("slice", inside), ("rest", rest)):
+        counts, _ = np.histogram(group.scores, bins=edges, weights=group.weights)
+        total = float(counts.sum()) or 1.0
         data += [{"group": name, "score": edges[i] + 0.25, "share": n / total} for i, n in enumerate(counts)]
     colour = alt.Color("group:N", title=None, scale=alt.Scale(domain=["slice", "rest"], range=[accent(), GREY]))
     return (

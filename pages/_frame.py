@@ -14,6 +14,7 @@ from typing import Any
 import streamlit as st
 
 from core.errors import WhylookError
+from pages._card import warn
 from pages._shared import read, store, store_folder
 from pages._view import go
 from pages._words import literal, plain
@@ -144,6 +145,7 @@ def _status(run: Run) -> None:
     classifier = Path(str((run.get("settings") or {}).get("classifier", ""))).name
     started = " · ".join(part for part in (classifier, when(run.get("started"))) if part)
     st.sidebar.caption(plain(started))
+    warn(run["run"])
     if card := read("judge_card", run["run"]):
         st.sidebar.caption(f"Judge card: {CARD[card.verdict]}, n {card.n:,}")
     _judge_note(run)

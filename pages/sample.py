@@ -116,7 +116,8 @@ def pictures(run: Run, sample: dict[str, Any]) -> None:
     columns[1].markdown("**Overlay**: where it looked")
     judged = sample.get("judge_state") is not None
     fill = fill_of(run["run"])
-    columns[2].markdown("**Masked**: what the judge saw" if judged else "**Masked**: where it looked most")
+    beside = " beside the original" if (run.get("settings") or {}).get("view") == "side-by-side" else ""
+    columns[2].markdown(f"**Masked**: what the judge saw{beside}" if judged else "**Masked**: where it looked most")
     overlay_place, masked_place = columns[1].empty(), columns[2].empty()
     with columns[1]:
         st.image(scale_picture(), width="stretch", caption="no attention … all attention")

@@ -9,7 +9,6 @@ import io
 import zlib
 from typing import Any
 
-import numpy as np
 import pyarrow.csv
 import streamlit as st
 
@@ -222,7 +221,7 @@ def charts(name: str, ids: tuple[str, ...]) -> None:
     stats = read("slice_stats", name, list(ids))
     if stats.inside.scores.size:
         st.altair_chart(
-            _charts.scores_inside_and_rest(np.asarray(stats.inside.scores), np.asarray(stats.rest.scores)),
+            _charts.scores_inside_and_rest(stats.inside, stats.rest),
             width="stretch",
         )
     words = [column for column, kind in read("metadata_columns") if kind in ("VARCHAR", "BOOLEAN")]

@@ -12,7 +12,7 @@ import streamlit as st
 from core.errors import StoreError, WhylookError
 from core.statistics import Interval, format_rate, weighted_rate, wilson
 from pages import _charts
-from pages._card import judge_card, warn
+from pages._card import high_score, judge_card
 from pages._confusion import confusion_rows, known_counts, shown_classes
 from pages._frame import Run, empty, guarded, open_page
 from pages._pictures import heat_picture, scale_picture, views
@@ -38,8 +38,6 @@ def main() -> None:
     if counts.pictures == 0:
         empty("This run has no pictures yet.", action="Watch it on Runs", page="runs", run=name)
         return
-    if counts.judged:
-        warn(name)
     matrix = read("matrix", name)
     cells = read("cells", name)
     headline(counts, cells)
@@ -85,6 +83,9 @@ def attention_matrix(run: Run, matrix: list[dict[str, Any]], cells: tuple[list[s
     counted = {row["cell"]: int(row["n"]) for row in matrix}
     judged = sum(n for kind, n in counted.items() if kind is not None)
     left_out = counted.get(None, 0)
+    if not judged and read("run_counts", name).judged:
+        st.info("These pictures have no labels, so right and wrong are not known.", icon=":material/label_off:")
+        return
     if not judged:
         st.info("No judge looked at this run, so attention has no score.", icon=":material/visibility_off:")
         st.write(
@@ -113,8 +114,8 @@ def attention_matrix(run: Run, matrix: list[dict[str, Any]], cells: tuple[list[s
         )
     draw("matrix", key="matrix", cells=drawn)
     with st.container(horizontal=True, vertical_alignment="center"):
-        sampled = len(set(cells[1])) > 1
-        words = f"n {judged:,} judged · looked right: a score of {run.get('high_score') or 2.5:g} or more out of 5"
+        sampled = any(weight != 1 for weight in cells[1])
+        words = f"n {judged:,} judged · looked right: a score of {high_score(run):g} or more out of 5"
         if sampled:
             words += " · a sample was judged: shares are of all pictures, re-weighted"
         st.caption(words, width="content")

@@ -39,22 +39,31 @@ HEAT[2:5, 2:5] = ((0.5, 0.7, 0.5), (0.7, 1.0, 0.7), (0.5, 0.7, 0.5))
 
 def test_an_inverted_map_shows_what_the_true_one_hides_and_an_empty_one_nothing() -> None:
     inverted = control_map(HEAT, "inverted", generator_of("a", "inverted"))
+    assert inverted is not None
     assert not ((inverted >= 0.4) & (HEAT > 0.6)).any() and (inverted >= 0.4).sum() >= 40
-    assert not control_map(HEAT, "empty", generator_of("a", "empty")).any()
+    empty = control_map(HEAT, "empty", generator_of("a", "empty"))
+    assert empty is not None and not empty.any()
 
 
 def test_a_shuffled_map_has_the_same_values_elsewhere() -> None:
     shuffled = control_map(HEAT, "shuffled", generator_of("a", "shuffled"))
-    assert sorted(shuffled.ravel()) == sorted(HEAT.ravel()) and (shuffled != HEAT).any()
+    assert shuffled is not None and sorted(shuffled.ravel()) == sorted(HEAT.ravel()) and (shuffled != HEAT).any()
 
 
 def test_a_patch_has_the_area_of_what_is_attended_and_lies_beside_it() -> None:
     places = set()
     for index in range(20):
         patch = control_map(HEAT, "patch", generator_of(str(index), "patch"))
-        assert patch.sum() == (HEAT >= 0.4).sum() and not (patch * (HEAT >= 0.6)).sum() > 1
+        assert patch is not None and patch.sum() == (HEAT >= 0.4).sum() and not (patch * (HEAT >= 0.6)).sum() > 1
         places.add(patch.tobytes())
     assert len(places) > 1
+
+
+def test_a_wrong_map_that_would_show_most_of_what_the_true_one_shows_is_left_out() -> None:
+    everywhere = np.full((7, 7), 0.5, np.float32)
+    everywhere[3, 3] = 1
+    shown = {control: control_map(everywhere, control, generator_of("a", control)) for control in WRONG_MAPS}
+    assert [control for control, map_ in shown.items() if map_ is not None] == ["empty"]
 
 
 def test_controls_are_the_same_whenever_they_are_made() -> None:
@@ -89,10 +98,6 @@ def good(i: int, control: str) -> float:
     return 3.2 + 1.5 * noise(i, "") if control in ("true", "again") else noise(i, control)
 
 
-def verdict(card: JudgeCard) -> str:
-    return card.verdict
-
-
 def test_a_judge_that_parts_true_from_wrong_is_good_and_its_threshold_lies_between() -> None:
     card = card_of(rows(good))
     assert card.verdict == "good" and "AUROC 1.00" in card.sentence
@@ -106,7 +111,10 @@ def test_a_judge_that_parts_true_from_wrong_is_good_and_its_threshold_lies_betwe
         (lambda i, control: 3.0, "cannot tell real maps from controls"),
         (lambda i, control: 4 + 0.5 * noise(i, control), "cannot tell real maps from controls"),
         (lambda i, control: 5 * noise(i, control if control != "again" else "true"), "cannot tell real maps"),
-        (lambda i, control: good(i, "true" if control == "wrong name" else control), "another class name as high"),
+        (
+            lambda i, control: good(i, "true" if control == "wrong name" else control),
+            "cannot tell the predicted class from another",
+        ),
         (lambda i, control: None, "too few scores"),
     ],
     ids=["constant", "yes-sayer", "random", "deaf to the name", "silent"],
@@ -126,6 +134,7 @@ def test_what_misses_a_bar_is_said_and_asks_for_care() -> None:
     assert card.verdict == "care"
     assert "empty and random masks" in card.sentence and "rubric" in card.sentence
     by_name = {measure.name: measure for measure in card.measures}
+    assert by_name["empty_high"].value.n == 30
     assert by_name["empty_high"].value.value == pytest.approx(10 / 60) and not by_name["empty_high"].passes
     assert by_name["wrong_name_high"].passes
 
@@ -133,6 +142,15 @@ def test_what_misses_a_bar_is_said_and_asks_for_care() -> None:
 def test_three_pictures_are_no_proof() -> None:
     card = card_of(rows(good, n=3))
     assert card.verdict == "care" and "3 pictures only" in card.sentence
+
+
+def test_what_cannot_be_known_is_neither_missed_nor_shown() -> None:
+    card = card_of([row for row in rows(good) if row["control"] != "wrong name"])
+    assert card.verdict == "good" and "auroc_name" not in {measure.name for measure in card.measures}
+
+
+def test_no_threshold_is_offered_where_none_parts_anything() -> None:
+    assert card_of(rows(lambda i, control: 1.0 if control in ("true", "again") else 4.0)).threshold is None
 
 
 def test_a_judge_that_says_something_else_the_second_time_is_found_out() -> None:
@@ -291,7 +309,7 @@ def test_the_card_is_a_section_of_summary_with_its_verdict(monkeypatch: pytest.M
         "\\", ""
     )
     assert {"True above wrong maps, AUROC", "Wrong names scored high"} <= {item.label for item in shown.metric}
-    assert "n 30 pictures of this run" in words_on(shown)
+    assert "one of 30 pictures of this run" in words_on(shown)
 
 
 def test_the_reads_know_the_same_wrong_maps_as_the_judge_which_they_may_not_import() -> None:

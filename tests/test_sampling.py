@@ -33,10 +33,17 @@ def test_without_a_budget_every_picture_is_judged_once_in_an_order_that_does_not
     assert order == choose(everyone, 100) == choose(everyone, 10_000)
 
 
-def test_wrong_predictions_come_first_and_the_rest_of_the_budget_goes_to_the_others() -> None:
+def test_all_wrong_predictions_are_taken_and_the_rest_of_the_budget_goes_to_the_others() -> None:
+    everyone = world(80, 20)
+    assert Counter(everyone[one] for one in choose(everyone, 50)) == {True: 20, False: 30}
+    assert [everyone[one] for one in choose(everyone, 1)] == [True]
+
+
+def test_whenever_a_run_is_stopped_both_groups_were_judged_in_proportion_to_their_places() -> None:
     everyone = world(80, 20)
     chosen = choose(everyone, 50)
-    assert [everyone[one] for one in chosen] == [True] * 20 + [False] * 30
+    for stopped in range(5, 50):
+        assert abs(sum(everyone[one] for one in chosen[:stopped]) - 0.4 * stopped) <= 1
 
 
 def test_a_third_of_the_budget_is_kept_for_right_predictions_however_many_are_wrong() -> None:

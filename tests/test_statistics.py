@@ -119,3 +119,9 @@ def test_the_interval_of_auroc_covers_the_truth_about_as_often_as_it_says() -> N
         found = auroc(rng.normal(1, 1, 40), rng.normal(0, 1, (40, 4)), draws=300, seed=seed)
         held += found.low <= 0.7602 <= found.high
     assert 0.88 <= held / 200 <= 0.99
+
+
+def test_a_weighted_rate_without_a_hit_is_not_certain() -> None:
+    found = weighted_rate([False] * 6, [1, 1, 1, 5, 5, 5])
+    assert found.value == 0 and found.high > 0.3 and found.n == 6
+    assert weighted_rate([True] * 6, [1, 1, 1, 5, 5, 5]).low < 0.7

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 from store_factory import image, make_store, prediction
 
@@ -186,6 +187,10 @@ def test_a_generation_of_an_older_version_says_how_to_renew_it_and_the_next_publ
     old = Store(tmp_path / "store")
     with pytest.raises(StoreError, match="older whylook .* makes it anew"):
         old.reader()
+    shard = sorted((tmp_path / "store" / "shards" / "judgements").glob("*.parquet"))[0]
+    older = pq.read_table(shard).drop_columns(["rubric_shift"])
+    pq.write_table(older.append_column("weight", [[1.0] * len(older)]), shard)  # as version 2 wrote them
     with old.open_for_writing():
         old.publish()
+    assert old.reader().execute("SELECT count(j.state) FROM judgements j").fetchone() == (12,)
     assert old.reader().execute("SELECT count(*) FROM samples WHERE run = ?", [run]).fetchone() == (12,)

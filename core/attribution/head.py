@@ -69,17 +69,17 @@ def in_sequence_order(model: nn.Module) -> Iterator[None]:
     small products, each with a copy of the weights. The values are the same.
     """
 
-    def relay(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        if torch.backends.mha.get_fastpath_enabled() and not first(inputs).requires_grad:
-            return inputs  # the fused attention takes them as they are
-        laid: dict[int, Any] = {}
-        for value in inputs:
-            if isinstance(value, Tensor) and value.dim() == 3:
-                laid[id(value)] = value.transpose(0, 1).contiguous().transpose(0, 1)
-        return tuple(laid.get(id(value), value) for value in inputs)  # query, key and value may be one and stay one
+    def relay(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        given = [value for value in (*inputs, *named.values()) if isinstance(value, Tensor) and value.dim() == 3]
+        if torch.backends.mha.get_fastpath_enabled() and not any(value.requires_grad for value in given):
+            return None  # the fused attention takes them as they are
+        laid = {id(value): value.transpose(0, 1).contiguous().transpose(0, 1) for value in given}
+        # query, key and value may be one and stay one
+        relaid = tuple(laid.get(id(value), value) for value in inputs)
+        return relaid, {name: laid.get(id(value), value) for name, value in named.items()}
 
     attentions = [module for module in model.modules() if isinstance(module, nn.MultiheadAttention)]
-    handles = [one.register_forward_pre_hook(relay) for one in attentions if one.batch_first]
+    handles = [one.register_forward_pre_hook(relay, with_kwargs=True) for one in attentions if one.batch_first]
     try:
         yield
     finally:

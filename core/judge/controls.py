@@ -21,8 +21,10 @@ CONTROLS: tuple[str, ...] = (TRUE, AGAIN, *WRONG_MAPS, WRONG_NAME)
 """What a judge is asked for its report card: the true map twice, four wrong maps, the true map under a wrong name."""
 
 
-def control_map(map_: Map, control: str, generator: np.random.Generator) -> Map:
+def control_map(map_: Map, control: str, generator: np.random.Generator) -> Map | None:
     """The map (h, w) in 0..1 that a control shows in place of the true one.
+
+    None where a wrong map would show more than half of what the true one shows, and so be no wrong map.
 
     - inverted: 1 - v;
     - shuffled: the cells of v in random order;
@@ -31,15 +33,18 @@ def control_map(map_: Map, control: str, generator: np.random.Generator) -> Map:
     - empty: 0 everywhere;
     - any other: v itself.
     """
+    if control not in WRONG_MAPS:
+        return map_
     if control == "inverted":
-        return (1 - map_).astype(np.float32)
-    if control == "shuffled":
-        return generator.permutation(map_.ravel()).reshape(map_.shape)
-    if control == "patch":
-        return _patch(map_, generator)
-    if control == "empty":
-        return np.zeros_like(map_)
-    return map_
+        wrong = (1 - map_).astype(np.float32)
+    elif control == "shuffled":
+        wrong = generator.permutation(map_.ravel()).reshape(map_.shape)
+    elif control == "patch":
+        wrong = _patch(map_, generator)
+    else:
+        wrong = np.zeros_like(map_)
+    attended = map_ >= ATTENDED
+    return None if ((wrong >= ATTENDED) & attended).sum() > 0.5 * attended.sum() else wrong
 
 
 def _patch(map_: Map, generator: np.random.Generator) -> Map:

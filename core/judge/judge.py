@@ -138,7 +138,7 @@ class Judge:
         slots, active = list(range(size)), list[_Asked]()
         while waiting or active:
             try:
-                if waiting and len(slots) >= (size // REFILL_SHARE if active else 1):
+                if waiting and len(slots) >= (max(1, size // REFILL_SHARE) if active else 1):
                     self._admit([waiting.popleft() for _ in range(min(len(slots), len(waiting)))], slots, active)
                 self._step(active)
             except JudgeError as error:

@@ -21,6 +21,7 @@ MAX_SIDE = 448
 """Longest side of a masked picture in pixels; two stand side by side."""
 SMALL = 64 * 2**20
 """Bytes of a text model below which threads of one context wait for each other longer than they compute."""
+MOST_COPIES = 8
 
 
 def load_judge(
@@ -47,8 +48,8 @@ def load_judge(
         fill: how the pictures to come are masked; the prompt says so.
         view: whether they come beside the whole picture; the prompt says so.
         device: `cpu`, or `auto`, `cuda`, `mps` to offload where this build of llama.cpp can.
-        batch_size: pictures judged side by side, by all copies together; None takes what the memory allows, at most 16
-            each.
+        batch_size: pictures judged side by side, by all copies together and rounded up to as many for each; None takes
+            what the memory allows, at most 16 each.
         threads: CPU threads; None takes all cores.
         workers: copies of the model that share pictures and threads; None takes a copy per thread where the model is
             small and computes on the CPU, else one.
@@ -58,10 +59,11 @@ def load_judge(
         RequestError: a file is missing, truncated, no GGUF, or the two do not belong together.
     """
     texts = load_prompts(prompts or protocol, fill=fill, view=view)
-    threads = threads or os.cpu_count() or 1
+    threads = threads or _cores()
     gpu = device != "cpu" and bool(llama.llama_supports_gpu_offload())
     if workers is None:
-        workers = threads if not gpu and vlm.is_file() and vlm.stat().st_size < SMALL else 1
+        small = not gpu and vlm.is_file() and vlm.stat().st_size < SMALL
+        workers = min(threads, MOST_COPIES) if small else 1
     workers = min(workers, batch_size or workers)
     side = 2 * MAX_SIDE if view == "side-by-side" else MAX_SIDE
     with ExitStack() as undo:
@@ -76,3 +78,8 @@ def load_judge(
             judges.append(judge)
         undo.pop_all()
     return judges[0] if len(judges) == 1 else SeveralJudges(judges)
+
+
+def _cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -187,7 +187,7 @@ class Native:
             size = f"{sequences} x {cells(longest)} tokens"
             raise RequestError(f"no memory for a judge context of {size}{why()}; lower the judge's batch size")
         self._memory = llama.llama_get_memory(self.context)
-        self._batch = _Batch(N_BATCH)
+        self._batch = _Batch(max(N_BATCH, image_tokens))
 
     def set_deadline(self, seconds: float) -> None:
         """Abort any decoding that still runs `seconds` from now (CPU backend)."""

@@ -1,13 +1,14 @@
-"""Which pictures a judge with a budget looks at: wrong predictions first, then a uniform sample of the others.
+"""Which pictures a judge with a budget looks at: wrong predictions before all, and a uniform sample of the others.
 
 Knows: image ids and which predictions are wrong. Does not know: pictures, stores. The order within a group is that of
-a seeded hash, so a larger budget asks again about all of a smaller one's pictures, and a run that is stopped has
-judged a uniform sample of each group.
+a seeded hash, so a larger budget asks again about all of a smaller one's pictures; the groups come mixed, so a run that
+is stopped has judged a uniform sample of each.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 
 WRONG_SHARE = 2 / 3
@@ -36,6 +37,10 @@ def choose(wrong: Mapping[str, bool], budget: int | None, *, seed: int = SEED) -
     if budget is None or budget >= len(order):
         return order
     groups = {flag: [image_id for image_id in order if wrong[image_id] is flag] for flag in (True, False)}
-    most = max(int(budget * WRONG_SHARE), budget - len(groups[False]))
+    most = max(math.ceil(budget * WRONG_SHARE), budget - len(groups[False]))
     taken = groups[True][:most]
-    return taken + groups[False][: budget - len(taken)]
+    others = groups[False][: budget - len(taken)]
+    placed = [
+        ((place + 0.5) / len(group), image_id) for group in (taken, others) for place, image_id in enumerate(group)
+    ]
+    return [image_id for _, image_id in sorted(placed)]

@@ -37,7 +37,8 @@ class SeveralJudges:
         judged: list[Judgement] = [Judgement("", "failed", None)] * len(requests)
         for place, part in enumerate(working):
             judged[place::count] = part.result()
-        return [replace(one, seconds=one.seconds / count) if one.seconds is not None else one for one in judged]
+        busy = max(1, sum(bool(part) for part in parts))
+        return [replace(one, seconds=one.seconds / busy) if one.seconds is not None else one for one in judged]
 
     def close(self) -> None:
         """Free every copy."""

@@ -38,19 +38,21 @@ def make_card(
     """Ask the judge about `sample` pictures and their controls, and keep its scores; none is asked about twice.
 
     The first pass must be published. Taken are pictures with a map that were answered right, as far as one knows, and
-    whose attended region matters more than a random one: where the classifier itself looks at nothing in particular, a
-    low score says nothing of the judge. Others follow where these are too few.
+    whose attended region matters more than a random one and is no more than half of the picture: where the classifier
+    itself looks at nothing in particular, a low score says nothing of the judge. Others follow where these are too few.
 
     Returns:
         False when `stop` ended it early.
     """
+    journal.publish()  # what an attempt that was stopped has asked already
     rows = _sample(journal, sample)
     here = {entry.image_id: entry for entry in entries}
     known = {
         row["image_id"]
         for row in queries.fetch_rows(
             journal.store.reader(),
-            "SELECT DISTINCT image_id FROM judge_card WHERE fingerprint = ?",
+            """SELECT image_id FROM judge_card WHERE fingerprint = ?
+            GROUP BY image_id HAVING bool_and(state <> 'failed')""",
             [todo.fingerprints["judge"]],
         )
     }
@@ -146,7 +148,8 @@ def _sample(journal: Journal, sample: int) -> list[dict[str, Any]]:
         journal.store.reader(),
         """SELECT image_id, prediction FROM samples
         WHERE run = ? AND prediction IS NOT NULL AND attention_area IS NOT NULL
-        ORDER BY (correct IS NOT FALSE AND coalesce(causal_drop > causal_drop_random, true)) DESC, image_id LIMIT ?""",
+        ORDER BY (correct IS NOT FALSE AND coalesce(causal_drop > causal_drop_random, true)) DESC,
+                 attention_area <= 0.5 DESC, image_id LIMIT ?""",
         [journal.run, sample],
     )
 
@@ -173,5 +176,8 @@ def _controls(
         told = wrong_name(prediction, class_names, generator) if control == WRONG_NAME else prediction
         if told is None:
             continue
-        picture = shown(pixels, control_map(map_, control, generator), fill=todo.fill, view=todo.view)
+        wrong = control_map(map_, control, generator)
+        if wrong is None:
+            continue
+        picture = shown(pixels, wrong, fill=todo.fill, view=todo.view)
         yield _Asked(control, JudgeRequest(image_id, picture, told))

@@ -5,7 +5,7 @@ Knows: the table, which bars a judge should pass. Does not know: how controls ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,9 +19,12 @@ from core.statistics import Interval, auroc, format_mean, format_number, format_
 Verdict = Literal["good", "care", "fail"]
 WRONG_MAPS = ("inverted", "shuffled", "patch", "empty")
 CHANCE = 0.6
-"""A judge whose AUROC may be this or less cannot tell a real map from a control."""
+"""A judge whose AUROC may be this or less may not be able to tell a real map from a control."""
 LEAST_PICTURES = 10
 """Fewer pictures than this give no verdict but `care`: an interval of three pictures says nothing."""
+STEADY = 0.05
+"""Points a score may move between two askings: servers and GPUs do not add up in the same order each time."""
+MOST_SECONDS = 2000
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,8 @@ class Threshold:
     def sentence(self) -> str:
         """What it would do, in words."""
         return (
-            f"A threshold of {self.score:g} parts true maps from controls best: it keeps {format_rate(self.kept)} of "
-            f"the true maps and lets {format_rate(self.passed)} of the controls pass."
+            f"A threshold of {self.score:g} parts these true maps from these controls best: it keeps "
+            f"{format_rate(self.kept)} of the true maps and lets {format_rate(self.passed)} of the controls pass."
         )
 
 
@@ -105,16 +108,16 @@ def judge_card(con: Connection, run: str) -> JudgeCard | None:
     )
     if not rows:
         return None
-    seconds = con.execute(
-        """SELECT avg(j.seconds) FROM judgements j JOIN runs r ON r.judge_fingerprint = j.fingerprint
-        WHERE r.run = ? AND j.seconds IS NOT NULL""",
-        [run],
-    ).fetchall()[0][0]
-    return card_of(rows, seconds=seconds)
+    taken = con.execute(
+        """SELECT j.seconds FROM judgements j JOIN runs r ON r.judge_fingerprint = j.fingerprint
+        WHERE r.run = ? AND j.seconds IS NOT NULL ORDER BY j.image_id LIMIT ?""",
+        [run, MOST_SECONDS],
+    ).fetchall()
+    return card_of(rows, seconds=[row[0] for row in taken])
 
 
-def card_of(rows: Sequence[dict[str, Any]], *, seconds: float | None = None) -> JudgeCard:
-    """The card that rows of table `judge_card` add up to; `seconds` a picture takes the judge in the run itself."""
+def card_of(rows: Sequence[dict[str, Any]], *, seconds: Sequence[float] = ()) -> JudgeCard:
+    """The card that rows of table `judge_card` add up to; `seconds` the pictures of the run itself took the judge."""
     ids = sorted({row["image_id"] for row in rows})
     scores = {control: _column(rows, ids, control, "score") for control in ("true", "again", *WRONG_MAPS, "wrong name")}
     true, wrong = scores["true"], np.stack([scores[control] for control in WRONG_MAPS], axis=1)  # (n,), (n, 4)
@@ -129,11 +132,12 @@ def card_of(rows: Sequence[dict[str, Any]], *, seconds: float | None = None) -> 
         ("wrong_name_high", ("wrong name",), 0.10, "of wrong class names are scored high"),
         ("empty_high", ("empty", "patch"), 0.05, "of empty and random masks are scored high"),
     ):
-        share = _high(np.concatenate([scores[control] for control in controls]))
+        share = _high(np.stack([scores[control] for control in controls], axis=1))
         measures.append(CardMeasure(name, f"{meaning}, {HIGH_SCORE} or more", share, f"≤ {most:.0%}",
                                     share.known and share.value <= most, share=True))  # fmt: skip
-    measures += _steadiness(rows, true - scores["again"], seconds)
+    measures += _steadiness(rows, ids, true - scores["again"], seconds)
     verdict, reasons = _verdict(measures, len(ids))
+    measures = [one for one in measures if one.value.known]
     listed = {control: [float(one) for one in column[np.isfinite(column)]] for control, column in scores.items()}
     return JudgeCard(verdict, reasons, tuple(measures), listed, _threshold(scores), len(ids))
 
@@ -145,28 +149,42 @@ def _column(rows: Sequence[dict[str, Any]], ids: Sequence[str], control: str, na
 
 
 def _high(scores: NDArray[np.float64]) -> Interval:
-    known = scores[np.isfinite(scores)]
-    return wilson(int((known >= HIGH_SCORE).sum()), int(known.size))
+    """Rate of scores (n, k) of HIGH_SCORE or more; a picture counts once, with the share of its k that are."""
+    known = np.isfinite(scores)
+    of = known.any(axis=1)
+    shares = ((scores >= HIGH_SCORE) & known)[of].sum(axis=1) / known[of].sum(axis=1)
+    return wilson(float(shares.sum()), int(of.sum()))
+
+
+def _per_picture(
+    rows: Sequence[dict[str, Any]], ids: Sequence[str], value: Callable[[dict[str, Any]], Any]
+) -> list[float]:
+    """Mean of a value over each picture's rows that have one: its questions are no pictures of their own."""
+    found: dict[str, list[float]] = {image_id: [] for image_id in ids}
+    for row in rows:
+        if value(row) is not None:
+            found[row["image_id"]].append(float(value(row)))
+    return [sum(values) / len(values) for values in found.values() if values]
 
 
 def _steadiness(
-    rows: Sequence[dict[str, Any]], retest: NDArray[np.float64], seconds: float | None
+    rows: Sequence[dict[str, Any]], ids: Sequence[str], retest: NDArray[np.float64], seconds: Sequence[float]
 ) -> list[CardMeasure]:
     """Does the score depend on the rubric's order, or on chance; does an answer come, and at what cost?"""
-    shift = mean_interval([row["rubric_shift"] for row in rows])
+    shift = mean_interval(_per_picture(rows, ids, lambda row: row["rubric_shift"]))
     change = mean_interval(np.abs(retest))
-    answered = wilson(sum(row["state"] == "ok" for row in rows), len(rows))
-    cost = mean_interval([seconds] if seconds is not None else [row["seconds"] for row in rows])
-    steady = [
+    answers = _per_picture(rows, ids, lambda row: row["state"] == "ok")
+    answered = wilson(sum(answers), len(answers))
+    cost = mean_interval(seconds or _per_picture(rows, ids, lambda row: row["seconds"]))
+    return [
         CardMeasure("rubric_shift", "points a score moves when the rubric is read from 5 to 0", shift, "within ± 0.25",
-                    not shift.known or abs(shift.value) <= 0.25),
-        CardMeasure("retest", "points a score moves when the same picture is judged again", change, "0",
-                    not change.known or change.value == 0),
+                    abs(shift.value) <= 0.25),
+        CardMeasure("retest", "points a score moves when the same picture is judged again", change, f"≤ {STEADY}",
+                    change.value <= STEADY),
         CardMeasure("answered", "of the questions got a score; the others abstained or failed", answered, "≥ 90%",
                     answered.value >= 0.9, share=True),
         CardMeasure("seconds", "seconds a picture takes", cost, "", True),
     ]  # fmt: skip
-    return [one for one in steady if one.value.known]
 
 
 def _verdict(measures: Sequence[CardMeasure], n: int) -> tuple[Verdict, tuple[str, ...]]:
@@ -177,19 +195,26 @@ def _verdict(measures: Sequence[CardMeasure], n: int) -> tuple[Verdict, tuple[st
     if not maps.known:
         fatal.append("It gave too few scores to compare.")
     elif maps.low <= CHANCE:
-        fatal.append(f"It cannot tell real maps from controls: AUROC {format_mean(maps)}.")
+        fatal.append(f"It {_cannot(maps)} tell real maps from controls: AUROC {format_mean(maps)}.")
     if names.known and names.low <= CHANCE:
-        fatal.append(f"It scores another class name as high as the predicted one: AUROC {format_mean(names)}.")
+        fatal.append(f"It {_cannot(names)} tell the predicted class from another: AUROC {format_mean(names)}.")
+    if n < LEAST_PICTURES:
+        return "care", (f"It was tried on {n} pictures only.", *fatal)
     if fatal:
         return "fail", tuple(fatal)
-    missed = [f"{one.meaning.capitalize()}: {one.text}, bar {one.bar}." for one in measures if not one.passes]
-    if n < LEAST_PICTURES:
-        missed.insert(0, f"It was tried on {n} pictures only.")
+    missed = [f"{one.text}: {one.meaning}, bar {one.bar}." for one in measures if one.value.known and not one.passes]
     return ("care" if missed else "good"), tuple(missed or [f"AUROC {format_mean(maps)}."])
 
 
+def _cannot(found: Interval) -> str:
+    return "cannot" if found.value <= CHANCE else "may not be able to"
+
+
 def _threshold(scores: dict[str, NDArray[np.float64]]) -> Threshold | None:
-    """The score halfway between two given ones that keeps most true maps and lets fewest controls pass."""
+    """The score halfway between two given ones that keeps most true maps and lets fewest controls pass.
+
+    None where no score does better than chance.
+    """
     true = scores["true"][np.isfinite(scores["true"])]
     control = np.concatenate([scores[name] for name in (*WRONG_MAPS, "wrong name")])
     control = control[np.isfinite(control)]
@@ -198,6 +223,8 @@ def _threshold(scores: dict[str, NDArray[np.float64]]) -> Threshold | None:
         return None
     between = (given[1:] + given[:-1]) / 2
     gain = (true[:, None] >= between).mean(axis=0) - (control[:, None] >= between).mean(axis=0)
+    if gain.max() <= 0:
+        return None
     # of equally good ones the middle: nothing is said for either end
     best = between[np.flatnonzero(gain == gain.max())]
     score = float(format_number(float(best[best.size // 2])))

@@ -193,10 +193,10 @@ def per_class(con: Connection, run: str, *, ids: Sequence[str] | None = None) ->
 
 
 def histogram(con: Connection, run: str, *, bins: int = 10, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Scores 0 to 5 in equal bins, each with its pictures per cell (5 itself is in the last bin)."""
+    """Scores 0 to 5 in equal bins, 5 in the last: how many pictures of each cell the judged ones stand for."""
     where, parameters = narrowed(ids)
     found = con.execute(
-        f"""SELECT least(floor(score / 5 * ?), ?)::INTEGER AS bin, cell, count(*)
+        f"""SELECT least(floor(score / 5 * ?), ?)::INTEGER AS bin, cell, round(sum(weight))
         FROM samples WHERE run = ? AND cell IS NOT NULL{where} GROUP BY ALL""",
         [bins, bins - 1, run, *parameters],
     ).fetchall()

@@ -169,12 +169,15 @@ def _load(con: duckdb.DuckDBPyConnection, table: str, paths: Sequence[Path]) -> 
     try:
         con.execute(
             f"""CREATE OR REPLACE TEMP TABLE arrived AS
-            SELECT * EXCLUDE (filename, file_row_number) FROM read_parquet(?, filename = true, file_row_number = true)
+            SELECT * FROM read_parquet(?, filename = true, file_row_number = true, union_by_name = true)
             QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY filename DESC, file_row_number DESC) = 1""",
             [[str(path) for path in paths]],
         )
+        # a shard of another version may hold columns that are none any more
+        known, arrived = (set(_column_names(con, name)) for name in (table, "arrived"))
+        kept = ", ".join(f'"{name}"' for name in sorted(known & arrived))
         con.execute(f"DELETE FROM {table} WHERE ({key}) IN (SELECT ({key}) FROM arrived)")
-        con.execute(f"INSERT INTO {table} BY NAME FROM arrived")
+        con.execute(f"INSERT INTO {table} BY NAME SELECT {kept} FROM arrived")
         con.execute("INSERT INTO loaded_shards SELECT ?, unnest(?)", [table, [path.name for path in paths]])
         con.execute("DROP TABLE arrived")
         con.execute("COMMIT")
@@ -188,10 +191,7 @@ def _write_contents(con: duckdb.DuckDBPyConnection, contents: Contents, generati
     con.execute("INSERT INTO store_info VALUES (?, ?)", [STORE_VERSION, generation])
     for table in ("runs", "slices", "findings", "deck"):
         rows: Sequence[Mapping[str, Any]] = getattr(contents, table)
-        names = [
-            str(row[0])
-            for row in con.execute("SELECT column_name FROM (DESCRIBE FROM query_table(?))", [table]).fetchall()
-        ]
+        names = _column_names(con, table)
         con.execute(f"DELETE FROM {table}")
         if rows:
             marks = ", ".join("?" for _ in names)
@@ -200,6 +200,11 @@ def _write_contents(con: duckdb.DuckDBPyConnection, contents: Contents, generati
             )
     # an earlier attempt's failures are not news: its pictures were tried again
     con.execute("DELETE FROM failures f WHERE EXISTS (FROM runs r WHERE r.run = f.run AND r.attempt > f.attempt)")
+
+
+def _column_names(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    rows = con.execute("SELECT column_name FROM (DESCRIBE FROM query_table(?))", [table]).fetchall()
+    return [str(row[0]) for row in rows]
 
 
 def _make_metadata(con: duckdb.DuckDBPyConnection) -> None:
