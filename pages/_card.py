@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from core.queries import JudgeCard
 
 TITLES = {
-    "auroc": "True above wrong maps, AUROC",
-    "auroc_name": "Right above wrong name, AUROC",
-    "wrong_name_high": "Wrong names scored high",
-    "empty_high": "Empty or random scored high",
+    "auroc": "Real maps, AUROC",
+    "auroc_name": "Right name, AUROC",
+    "wrong_name_high": "Fooled by a name",
+    "empty_high": "Fooled by nothing",
 }
 CONTROLS = {
     "true": "true map",
@@ -59,7 +59,8 @@ def judge_card(run: Run) -> None:
     shown = [measure for measure in card.measures if measure.name in TITLES]
     for column, measure in zip(st.columns(max(1, len(shown))), shown, strict=False):
         value, _, rest = measure.text.partition(" ")
-        column.metric(TITLES[measure.name], value, f"{rest} · bar {measure.bar}", delta_color="off", delta_arrow="off")
+        meaning = plain(f"{measure.meaning}; bar {measure.bar}")
+        column.metric(TITLES[measure.name], value, rest, delta_color="off", delta_arrow="off", help=meaning)
     if not shown:
         return
     left, right = st.columns([3, 2], gap="large")
@@ -71,7 +72,7 @@ def judge_card(run: Run) -> None:
         )
     with right:
         rest = [measure for measure in card.measures if measure.name not in TITLES]
-        lines = [f"- **{plain(measure.text)}** {plain(measure.meaning)}" for measure in rest]
+        lines = [f"- **{plain(measure.text.partition(' · ')[0])}** {plain(measure.meaning)}" for measure in rest]
         st.markdown("\n".join(lines))
         _threshold(run, card)
 
