@@ -135,16 +135,14 @@ def _load(
 def _choose(
     request: RunRequest, classifier: Classifier, entries: Sequence[ImageEntry], progress: Callable[[Progress], None]
 ) -> tuple[RunRequest, Classifier]:
-    """What `auto` stands for, by a probe of the first readable pictures of one size."""
+    """What `auto` stands for, by a probe of readable pictures of one size from all over the folder, sorted by class."""
     progress(Progress("choosing what auto means", 0, 0))
     tensors = []
-    for entry in entries[:PROBES]:
+    for entry in entries[:: max(1, len(entries) // PROBES)][:PROBES]:
         with suppress(ImageError):
             tensors.append(classifier.transform(read_picture(entry)))
     if not tensors:
-        raise RequestError(
-            "auto needs a picture that can be read among the first; say --method gradcam --precision fp32"
-        )
+        raise RequestError("auto needs pictures that can be read; say --method gradcam --precision fp32")
     _, batch = max(stack_by_shape(tensors), key=lambda group: len(group[0]))
     if request.method == "auto":
         method, classifier, why = choose_method(classifier, batch[:PROBED])
