@@ -51,7 +51,8 @@ TEXT = """--classifier SPEC
     feature-ablation      ablation of superpixels
 
   auto
-    the cheap method and layer, of ten, whose maps best order the pixels of twelve of your pictures; it says why
+    of ten cheap methods and layers one whose maps best order the pixels of twelve of your pictures, and of those as
+    good one with the finest grid; it says why
 
 --question
   predicted             why this class? (the default)
