@@ -94,12 +94,7 @@ def build_parser() -> Parser:
     trust.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     _format(trust)
 
-    card = _command(commands, "judge-card", _judge_card, "can this judge be trusted: its report card, on your pictures")
-    card.add_argument("--run", help="name of a run (default: the newest)")
-    card.add_argument("--sample", type=int, default=40, help="pictures it is tried on (default 40)")
-    card.add_argument("--high", type=_high, metavar="SCORE", help="from which score on attention is high: a number, "
-                      "paper (2.5), or calibrated (parts true maps from controls best)")  # fmt: skip
-    _format(card)
+    _card_options(_command(commands, "judge-card", _judge_card, "can this judge be trusted: tried on your pictures"))
 
     _format(_command(commands, "runs", _runs, "the runs in a store"))
     models = _command(
@@ -137,6 +132,14 @@ def _command(
 
 def _format(parser: Parser) -> None:
     parser.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
+
+
+def _card_options(card: Parser) -> None:
+    card.add_argument("--run", help="name of a run (default: the newest)")
+    card.add_argument("--sample", type=int, default=40, help="pictures it is tried on (default 40)")
+    card.add_argument("--high", type=_high, metavar="SCORE", help="from which score on attention is high: a number, "
+                      "paper (2.5), or calibrated (parts true maps from controls best)")  # fmt: skip
+    _format(card)
 
 
 def _run_options(run: Parser) -> None:
