@@ -26,6 +26,7 @@ TEXT = """--classifier SPEC
   hf:FOLDER_OR_ID       a Hugging Face image classifier
   torchscript:FILE      a TorchScript file (say --classes)
   FILE.py:FUNCTION      your function; returns a module, (module, transform) or (module, transform, class_names)
+  FILE.py and TorchScript run with your rights: only from people you trust
 
 --method, and what it costs a picture
   at the price of the prediction

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import models
 
+from core.classifier.archive import load_archive
 from core.classifier.names import names_from
 from core.classifier.preprocess import plain_transform
 from core.classifier.torchscript import unroll
@@ -184,8 +185,7 @@ def _torchscript(name: str) -> Source:
     file = Path(name).expanduser()
     if not file.is_file():
         raise RequestError(f"no such TorchScript file: {file}")
-    with Foreign(f"{file.name} is no TorchScript file that can be read", raises=RequestError):
-        model = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
+    model = load_archive(file)
     code = hashlib.sha256(file.read_bytes()).digest()
     return Source(unroll(model), plain_transform(), code=code, notes=(_NO_TRANSFORM,))
 

@@ -1,0 +1,122 @@
+"""A TorchScript archive, checked before anything in it runs.
+
+Knows: how TorchScript spells operators in an archive's code and in its graphs, and which of them reach beyond tensors.
+Does not know: layers, pictures, weights.
+
+An archive is a program. Its `forward` runs with every batch and its `__setstate__` while it loads, and two operators of
+PyTorch's own write any file (`torch.save`, `torch.from_file` with `shared`). So the code is read as text before PyTorch
+loads it, and what PyTorch made of it is looked through once more before the first batch. What is left are operators on
+tensors, numbers and text. That is a fence, no sandbox: a flaw in an operator of PyTorch is still one.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.errors import RequestError
+from core.foreign import Foreign
+
+SPACES = frozenset({"aten", "prim", "quantized", "torchvision", "mkldnn", "mkldnn_prepacked"})
+"""Whose operators a model may call. Others (`image::write_file`, `c10d`, a user's own) come from a library."""
+BEYOND = frozenset({"from_file", "save", "rpc_async", "rpc_sync", "rpc_remote", "PythonOp", "IgnoredPythonOp"})
+"""Operators among these spaces that touch files, other machines or Python; printing and warning may stay."""
+MOST_CODE = 64 * 2**20
+"""Bytes of code in one archive; large networks have a few hundred kilobytes."""
+_TOKEN = re.compile(r'#[^\n]*|"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|[A-Za-z_]\w*|[^\s\\]', re.DOTALL | re.ASCII)
+
+
+def load_archive(file: Path) -> Any:
+    """Load a TorchScript archive in which nothing reaches beyond tensors.
+
+    Raises:
+        RequestError: it is none, is damaged, or calls an operator that is not allowed; then nothing of it has run.
+    """
+    damaged = f"{file.name} is no TorchScript file that can be read"
+    with Foreign(damaged, raises=RequestError):
+        sources = list(_sources(file))
+    for source in sources:
+        _refuse(file, _calls_in_text(source))
+    with Foreign(damaged, raises=RequestError):
+        script = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
+    _refuse(file, _calls_in_graphs(script))
+    return script
+
+
+def _sources(file: Path) -> Iterator[str]:
+    """Every file of code in the archive, read by the reader that PyTorch itself loads it with."""
+    reader: Any = torch._C.PyTorchFileReader(str(file))
+    if reader.has_record("model.json"):  # a form in which any file may hold code
+        raise RequestError(f"{file.name} was written by a PyTorch of before 2019: load and save it with a newer one")
+    names = [name for name in reader.get_all_records() if name.endswith(".py")]
+    if sum(reader.get_record_size(name) for name in names) > MOST_CODE:
+        raise RequestError(
+            f"{file.name} holds more than {MOST_CODE >> 20} MB of code: no model does, so it was refused"
+        )
+    for name in names:
+        yield reader.get_record(name).decode("ascii", "backslashreplace")
+
+
+def _refuse(file: Path, called: str | None) -> None:
+    """Stop at the first operator that is not allowed."""
+    if called is not None:
+        raise RequestError(
+            f"{file.name} was refused and not run: its code {called}, which may reach files, other machines or code "
+            "outside the model; export the model without it"
+        )
+
+
+def _calls_in_text(source: str) -> str | None:
+    """What the code calls that it may not; None where there is nothing.
+
+    Any use of a name counts, not only a call: a name can be handed on. It can also be spelled as a text for `getattr`,
+    so texts are looked at, and two texts side by side, which are one, are refused.
+    """
+    tokens = [token for token in _TOKEN.findall(source) if not token.startswith("#")]
+    for place, token in enumerate(tokens):
+        after = tokens[place + 1 : place + 4]
+        text = token[0] in "\"'"
+        if text and after and after[0][0] in "\"'":
+            return "spells a name in pieces"
+        name = _text_of(token) if text else token
+        if name in BEYOND:
+            return f"calls {name}"
+        if token == "ops" and tokens[place - 1 : place] != ["."]:
+            space = after[1] if after[:1] == ["."] and after[2:] == ["."] else "an operator without its name"
+            if space not in SPACES:
+                return f"calls {space}" + f"::{tokens[place + 4]}" * (space in after and len(tokens) > place + 4)
+    return None
+
+
+def _text_of(token: str) -> str:
+    """What a text in the code says, its escapes undone."""
+    with suppress(SyntaxError, ValueError):
+        return str(ast.literal_eval(token))
+    return token
+
+
+def _calls_in_graphs(script: Any) -> str | None:
+    """The same for what PyTorch made of the code: the model's own methods with all they call, and every submodule's."""
+    graphs = [script._c._get_method(name).inlined_graph for name in script._c._method_names()]
+    for module in script.modules():
+        graphs += [module._c._get_method(name).graph for name in module._c._method_names()]
+    for graph in graphs:
+        for kind in _kinds(graph):
+            space, _, name = kind.partition("::")
+            if space not in SPACES or name in BEYOND:
+                return f"calls {kind}"
+    return None
+
+
+def _kinds(block: Any) -> Iterator[str]:
+    """The operators of a graph, in loops and branches too."""
+    for node in block.nodes():
+        yield node.kind()
+        for inner in node.blocks():
+            yield from _kinds(inner)
