@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ BEYOND = frozenset({"from_file", "save", "rpc_async", "rpc_sync", "rpc_remote", 
 """Operators among these spaces that touch files, other machines or Python; printing and warning may stay."""
 MOST_CODE = 64 * 2**20
 """Bytes of code in one archive; large networks have a few hundred kilobytes."""
+MOST_UNPACKED = 10
+"""Times its size that a file may take when it is unpacked."""
 _TOKEN = re.compile(r'#[^\n]*|"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|[A-Za-z_]\w*|[^\s\\]', re.DOTALL | re.ASCII)
 
 
@@ -38,6 +41,7 @@ def load_archive(file: Path) -> Any:
     Raises:
         RequestError: it is none, is damaged, or calls an operator that is not allowed; then nothing of it has run.
     """
+    check_unpacked(file)
     damaged = f"{file.name} is no TorchScript file that can be read"
     with Foreign(damaged, raises=RequestError):
         sources = list(_sources(file))
@@ -47,6 +51,26 @@ def load_archive(file: Path) -> Any:
         script = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
     _refuse(file, _calls_in_graphs(script))
     return script
+
+
+def check_unpacked(file: Path) -> None:
+    """Refuse a zip file that takes far more memory than disk; PyTorch stores what it saves as it is.
+
+    Raises:
+        RequestError: it unpacks to several times its size, or its list of contents is damaged.
+    """
+    if not zipfile.is_zipfile(file):
+        return
+    with (
+        Foreign(f"{file.name} is no PyTorch file, or is damaged", raises=RequestError),
+        zipfile.ZipFile(file) as packed,
+    ):
+        unpacked = sum(entry.file_size for entry in packed.infolist())
+    if unpacked > MOST_UNPACKED * file.stat().st_size:
+        raise RequestError(
+            f"{file.name} would unpack to {unpacked / 1e9:,.2f} GB, many times its size, and was refused: save it "
+            "again with torch.save or torch.jit.save, which do not compress"
+        )
 
 
 def _sources(file: Path) -> Iterator[str]:

@@ -17,10 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from core.classifier.archive import check_unpacked
 from core.classifier.names import names_from
 from core.classifier.sources import Source
 from core.errors import RequestError
-from core.foreign import Foreign
+from core.foreign import MAX_REASON, Foreign
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.")
@@ -37,12 +38,16 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], list[str] | None]:
         RequestError: missing, damaged, carries code, or holds no tensors.
     """
     if not file.is_file():
+        if file.exists():
+            raise RequestError(f"{file} is a folder, a pipe or a device and no weights file")
         raise RequestError(f"no such weights file: {file}")
     if file.suffix.lower() == ".safetensors":
         try:
             return _without_prefix(load_file(file)), None
         except (SafetensorError, OSError) as error:
-            raise RequestError(f"{file.name} is no safetensors file that can be read: {error}") from error
+            told = _shown(str(error))
+            raise RequestError(f"{file.name} is no safetensors file that can be read: {told}") from error
+    check_unpacked(file)
     content = _unpickle(file)
     if not isinstance(content, Mapping):
         raise RequestError(f"{file.name} holds a {type(content).__name__}, expected a state dict")
@@ -106,8 +111,10 @@ def _without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def apply_weights(source: Source, state: Mapping[str, Tensor], *, file: Path) -> Source:
     """The source with these weights in its model; the last layer is made anew where only the classes differ in number.
 
+    Values of another type are cast; where that may change them, a note says so.
+
     Raises:
-        RequestError: names or shapes that do not fit, with the first of them.
+        RequestError: names, shapes or kinds of tensor that do not fit, or values that are no numbers; the first.
     """
     problem, odd = _misfit(source.model, state)
     classes = _other_classes(source.model, state, odd)
@@ -116,9 +123,66 @@ def apply_weights(source: Source, state: Mapping[str, Tensor], *, file: Path) ->
         problem, odd = _misfit(source.model, state)
     if problem:
         raise RequestError(f"{file.name} does not fit the model: {problem}")
+    _check_values(source.model, state, file)
+    cast = _cast(source.model, state, file)
     with Foreign(f"{file.name} does not fit the model", raises=RequestError):
         source.model.load_state_dict(dict(state), strict=False)
-    return replace(source, notes=tuple(note for note in source.notes if note != source.untrained), untrained="")
+    notes = (note for note in source.notes if note != source.untrained)
+    return replace(source, notes=(*notes, *cast), untrained="")
+
+
+def _check_values(model: nn.Module, state: Mapping[str, Tensor], file: Path) -> None:
+    """Refuse tensors that a model cannot be given: packed in another way, without values, or with NaN in them."""
+    weights = {name for name, _ in model.named_parameters()}
+    for name, value in state.items():
+        odd = (
+            "is quantised" if value.is_quantized
+            else "is sparse" if value.layout != torch.strided
+            else "is nested" if value.is_nested
+            else "has no values (device meta)" if value.is_meta
+            else "holds complex numbers" if value.is_complex()
+            else ""
+        )  # fmt: skip
+        if odd:
+            raise RequestError(
+                f"{file.name} does not fit the model: {_shown(name)} {odd}; save plain tensors (dense, floating-point)"
+            )
+        if name in weights and value.is_floating_point() and bool(value.to(torch.float32).isnan().any()):
+            raise RequestError(
+                f"{file.name} holds values that are no numbers (NaN, first in {_shown(name)}): the training it comes "
+                "from has diverged; name an earlier checkpoint"
+            )
+
+
+def _cast(model: nn.Module, state: Mapping[str, Tensor], file: Path) -> list[str]:
+    """A sentence per pair of types that the model has otherwise than the file and that may change values."""
+    found: dict[tuple[torch.dtype, torch.dtype], list[str]] = {}
+    for name, own in model.state_dict().items():
+        given = state.get(name)
+        if isinstance(own, Tensor) and given is not None and not _holds(own.dtype, given.dtype):
+            found.setdefault((given.dtype, own.dtype), []).append(name)
+    return [
+        f"{file.name} holds {len(names)} of the model's tensors as {_word(given)} where it has {_word(own)} (first: "
+        f"{names[0]}): they were cast, and predictions may differ from those of the model they come from."
+        for (given, own), names in found.items()
+    ]
+
+
+def _holds(own: torch.dtype, given: torch.dtype) -> bool:
+    """Whether every value of the given type is one of the model's own type too."""
+    if own == given or not (own.is_floating_point and given.is_floating_point):
+        return own == given
+    wide, narrow = torch.finfo(own), torch.finfo(given)
+    return wide.max >= narrow.max and wide.eps <= narrow.eps
+
+
+def _word(kind: torch.dtype) -> str:
+    return str(kind).removeprefix("torch.")
+
+
+def _shown(text: str) -> str:
+    """A name out of a file as it may stand in a message: no control characters, not endless."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)[:MAX_REASON]
 
 
 def _misfit(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[str, list[str]]:
@@ -130,9 +194,9 @@ def _misfit(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[str, list[st
     odd = [name for name in own if name in state and own[name].shape != state[name].shape]
     parts = []
     if missing:
-        parts.append(f"{len(missing)} of its {len(own)} tensors are missing (first: {missing[0]})")
+        parts.append(f"{len(missing)} of its {len(own)} tensors are missing (first: {_shown(missing[0])})")
     if extra:
-        parts.append(f"{len(extra)} are unknown to it (first: {extra[0]})")
+        parts.append(f"{len(extra)} are unknown to it (first: {_shown(extra[0])})")
     if odd:
         first = odd[0]
         shapes = f"{first} is {tuple(state[first].shape)}, not {tuple(own[first].shape)}"
