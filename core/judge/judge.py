@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from os.path import commonprefix
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -61,24 +60,25 @@ class Judge:
     """A loaded judge. Use it as a context manager, or call `close`."""
 
     def __init__(
-        self, native: Native, prompts: Prompts, *, vlm: Path, mmproj: Path, max_side: int, batch_size: int | None,
+        self, native: Native, prompts: Prompts, *, digests: Sequence[bytes], max_side: int, batch_size: int | None,
         timeout: float, memory_share: float = MEMORY_SHARE,
     ) -> None:  # fmt: skip
+        """`digests` are the sha256 of both files: with the prompts they are the judge's fingerprint."""
         self._native, self._prompts, self._timeout = native, prompts, timeout
         self.protocol = prompts.protocol
-        self.name = native.metadata("general.name") or vlm.stem
+        self.name = native.metadata("general.name") or native.text.stem
         self.knows = native.metadata("whylook.knows")
         """A sentence from the GGUF when the judge knows one world only, else None."""
         source = native.metadata("tokenizer.chat_template")
         if not source:
-            raise RequestError(f"{vlm} has no chat template; use an instruction-tuned vision-language model")
+            raise RequestError(f"{native.text} has no chat template; use an instruction-tuned vision-language model")
         special = [native.metadata(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")]
         bos, eos = (_token_text(native, index) for index in special)
         self._template = ChatTemplate(source, bos, eos)
         before = self._template.split(prompts.instructions, "")[0] + MARKER
         self._placer = Placer(native, before, max_side=max_side)
         self._digits = [self._digit(digit) for digit in range(6)]
-        self.fingerprint = _fingerprint(vlm, mmproj, prompts)
+        self.fingerprint = _fingerprint(digests, prompts)
         self.batch_size = self._open(batch_size, memory_share)
         self._written: dict[int, bytes] = {}
         """Bytes of every token written so far."""
@@ -259,9 +259,8 @@ def _token_text(native: Native, index: str | None) -> str:
     return text.decode("utf-8", "replace") if text else ""
 
 
-def _fingerprint(vlm: Path, mmproj: Path, prompts: Prompts) -> str:
+def _fingerprint(digests: Sequence[bytes], prompts: Prompts) -> str:
     digest = hashlib.sha256(f"{VERSION} {prompts.fingerprint}".encode())
-    for path in (vlm, mmproj):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    for one in digests:
+        digest.update(one)
     return digest.hexdigest()[:16]

@@ -5,6 +5,7 @@ Knows: files, threads, how big is small. Does not know: batches, replies.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 import llama_cpp as llama
 
 from core.judge.judge import MEMORY_SHARE, Judge
-from core.judge.native import Native
+from core.judge.native import Native, check_gguf
+from core.judge.probe import Trial, try_once
 from core.judge.prompts import Protocol, load_prompts
 from core.judge.several import SeveralJudges
 from core.records import Fill, View
@@ -56,7 +58,7 @@ def load_judge(
         timeout: seconds after which a picture's reply counts as failed, times the pictures of a batch.
 
     Raises:
-        RequestError: a file is missing, truncated, no GGUF, or the two do not belong together.
+        RequestError: a file is missing, truncated, damaged, no GGUF, or the two do not belong together.
     """
     texts = load_prompts(prompts or protocol, fill=fill, view=view)
     threads = threads or _cores()
@@ -66,18 +68,28 @@ def load_judge(
         workers = min(threads, MOST_COPIES) if small else 1
     workers = min(workers, batch_size or workers)
     side = 2 * MAX_SIDE if view == "side-by-side" else MAX_SIDE
+    digests = [_digest(vlm, "the judge's model"), _digest(mmproj, "the judge's projector (mmproj)")]
+    trial = Trial(str(vlm), str(mmproj), gpu, threads, str(prompts or protocol), fill, view, side)
+    try_once(trial, digests)
     with ExitStack() as undo:
         judges = []
         for _ in range(workers):
             native = Native(vlm, mmproj, gpu=gpu, threads=max(1, threads // workers))
             undo.callback(native.close)
             judge = Judge(
-                native, texts, vlm=vlm, mmproj=mmproj, max_side=side, timeout=timeout,
+                native, texts, digests=digests, max_side=side, timeout=timeout,
                 batch_size=batch_size and -(-batch_size // workers), memory_share=MEMORY_SHARE / workers,
             )  # fmt: skip
             judges.append(judge)
         undo.pop_all()
     return judges[0] if len(judges) == 1 else SeveralJudges(judges)
+
+
+def _digest(path: Path, role: str) -> bytes:
+    """The sha256 of a GGUF file."""
+    check_gguf(path, role)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _cores() -> int:

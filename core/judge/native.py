@@ -50,6 +50,8 @@ def check_gguf(path: Path, role: str) -> None:
     Raises:
         RequestError: it is missing or starts with other bytes; the message names the file and what `role` it had.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise RequestError(f"{role} {path} cannot be read: it is a folder, a pipe or a device")
     try:
         with path.open("rb") as file:
             magic = file.read(4)
@@ -101,8 +103,6 @@ class Native:
     def __init__(self, text: Path, projector: Path, *, gpu: bool, threads: int) -> None:
         _silence()
         _log_lines.clear()
-        check_gguf(text, "the judge's model")
-        check_gguf(projector, "the judge's projector (mmproj)")
         llama.llama_backend_init()
         self.text, self.projector = text, projector
         self.context: Any = None
