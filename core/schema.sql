@@ -12,7 +12,8 @@ CREATE TABLE runs (
     run VARCHAR PRIMARY KEY, started TIMESTAMP, finished TIMESTAMP, state VARCHAR, settings JSON,
     images_fingerprint VARCHAR, classifier_fingerprint VARCHAR, attribution_fingerprint VARCHAR,
     judge_fingerprint VARCHAR, embedding_fingerprint VARCHAR,
-    class_names VARCHAR[], counts JSON, seconds JSON, judge_note VARCHAR, high_score DOUBLE, version VARCHAR, attempt INTEGER
+    class_names VARCHAR[], counts JSON, seconds JSON, judge_note VARCHAR, judge_limits VARCHAR, high_score DOUBLE, version VARCHAR,
+    attempt INTEGER
 );
 CREATE TABLE images (
     fingerprint VARCHAR, image_id VARCHAR, path VARCHAR, paths VARCHAR[], label VARCHAR,

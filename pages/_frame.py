@@ -159,7 +159,12 @@ def _status(run: Run) -> None:
 
 
 def _judge_note(run: Run) -> None:
-    """A judge that knows one world only says so; over other pictures that stands above everything else."""
+    """A judge that knows one world only says so; over other pictures that stands above everything else.
+
+    What its scores lack whatever the pictures is said quietly: they mean what they mean everywhere.
+    """
+    if limits := run.get("judge_limits"):
+        st.sidebar.caption(plain(limits))
     note = run.get("judge_note")
     if not note:
         return

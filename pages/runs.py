@@ -214,8 +214,9 @@ def settings(run: Run) -> None:
         known |= {f"fingerprint of {stage}": value for stage, value in (run.get("fingerprints") or {}).items() if value}
         rows = [(key, str(value)) for key, value in known.items() if value is not None]
         st.dataframe(pd.DataFrame(rows, columns=["setting", "value"]), hide_index=True, width="stretch")
-        if run.get("judge_note"):
-            st.caption(plain(run["judge_note"]))
+        for note in ("judge_note", "judge_limits"):
+            if run.get(note):
+                st.caption(plain(run[note]))
 
 
 def new_run(known: dict[str, Any], *, open_now: bool) -> None:

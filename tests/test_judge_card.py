@@ -165,7 +165,7 @@ def test_a_judge_that_says_something_else_the_second_time_is_found_out() -> None
 class BadJudge:
     """A judge whose score is a function of the request: the interface of `Judge`, and no picture looked at."""
 
-    protocol, name, knows, batch_size = "calibrated", "bad", None, 8
+    protocol, name, knows, limits, batch_size = "calibrated", "bad", None, None, 8
 
     def __init__(self, score: Callable[[JudgeRequest], float]) -> None:
         self._score = score

@@ -60,7 +60,7 @@ def judgements(served: UrlJudge, requests: list[JudgeRequest]) -> list[Judgement
 def test_a_real_server_gives_words_and_distributions(
     judgements: list[Judgement], requests: list[JudgeRequest], served: UrlJudge
 ) -> None:
-    assert (served.name, served.protocol, served.knows) == ("demo", "calibrated", None)
+    assert (served.name, served.protocol, served.knows, served.limits) == ("demo", "calibrated", None, None)
     assert [one.image_id for one in judgements] == [request.image_id for request in requests]
     good = [one for one in judgements if one.state == "ok"]
     assert len(good) > COUNT // 2
@@ -106,7 +106,7 @@ def test_a_server_without_log_probabilities_gives_the_digit_and_says_so(
     typed: Path, requests: list[JudgeRequest], served: UrlJudge
 ) -> None:
     with judge_server(typed, MMPROJ, logprobs=False) as url, load_url_judge(url, timeout=120) as judge:
-        assert judge.knows is not None and "no log-probabilities" in judge.knows
+        assert judge.knows is None and judge.limits is not None and "no log-probabilities" in judge.limits
         assert judge.fingerprint != served.fingerprint
         replies = [one for one in judge.judge(requests[:3]) if one.state == "ok"]
     assert replies

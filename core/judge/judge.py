@@ -69,6 +69,8 @@ class Judge:
         self.name = native.metadata("general.name") or native.text.stem
         self.knows = native.metadata("whylook.knows")
         """A sentence from the GGUF when the judge knows one world only, else None."""
+        self.limits: str | None = None
+        """A sentence on what its scores lack whatever the pictures, else None; see `UrlJudge`."""
         source = native.metadata("tokenizer.chat_template")
         if not source:
             raise RequestError(f"{native.text} has no chat template; use an instruction-tuned vision-language model")

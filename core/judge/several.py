@@ -23,8 +23,8 @@ class SeveralJudges:
         self._judges = tuple(judges)
         self._pool = ThreadPoolExecutor(len(self._judges), thread_name_prefix="judge")
         first = self._judges[0]
-        self.protocol, self.name, self.knows, self.fingerprint = (
-            first.protocol, first.name, first.knows, first.fingerprint
+        self.protocol, self.name, self.knows, self.limits, self.fingerprint = (
+            first.protocol, first.name, first.knows, first.limits, first.fingerprint
         )  # fmt: skip
         self.batch_size = sum(one.batch_size for one in self._judges)
 

@@ -4,7 +4,7 @@ Knows: how a question is put to such a server, how its reply is read. Does not k
 
 A reply is JSON of a schema that the server is asked to enforce. The score distribution is read from the
 log-probabilities at the score's digit; a server that gives none leaves only the digit: all probability is on it, the
-entropy is 0, and `knows` says so.
+entropy is 0, and `limits` says so.
 """
 
 from __future__ import annotations
@@ -184,7 +184,8 @@ class UrlJudge:
         except BaseException:
             self.close()
             raise
-        self.knows = None if self._dialect.logprobs else WITHOUT_LOGPROBS
+        self.knows: str | None = None  # a server does not say what its model was trained on
+        self.limits = None if self._dialect.logprobs else WITHOUT_LOGPROBS
         described = {key: value for key, value in served.items() if key in ("id", "root", "meta", "max_model_len")}
         identity = [VERSION, client.url, described, prompts.fingerprint, self._dialect.logprobs]
         self.fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]

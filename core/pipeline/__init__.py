@@ -81,10 +81,11 @@ def run(request: RunRequest, *, progress: Callable[[Progress], None], stop: Call
         loaded = _load(request, seconds=seconds, stack=stack, progress=progress)
         request = loaded.request
         writer = stack.enter_context(store.open_for_writing())
-        note = loaded.judging.judge.knows if loaded.judging else None
+        note, limits = (loaded.judging.judge.knows, loaded.judging.judge.limits) if loaded.judging else (None, None)
         name = writer.begin_run(
-            request.settings(), loaded.fingerprints, class_names=loaded.classifier.class_names, judge_note=note
-        )
+            request.settings(), loaded.fingerprints, class_names=loaded.classifier.class_names, judge_note=note,
+            judge_limits=limits,
+        )  # fmt: skip
         journal = Journal(writer, name, progress=progress, seconds=seconds)
         state: RunState = "failed"
         try:
@@ -98,7 +99,7 @@ def run(request: RunRequest, *, progress: Callable[[Progress], None], stop: Call
             with suppress(WhylookError) if state == "failed" else ExitStack():
                 counts = _finish(loaded, journal, state=state, note=note)
         card = queries.judge_card(store.reader(), name) if loaded.judging else None
-    said = [*([note] if note else []), *([card.sentence] if card else [])]
+    said = [one for one in (note, limits, card and card.sentence) if one]
     warnings = (*loaded.scan.warnings, *loaded.classifier.notes, *said)
     return RunOutcome(name, state, counts, tuple(journal.failures), seconds, warnings)
 

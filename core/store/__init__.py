@@ -179,6 +179,7 @@ class Store:
         *,
         class_names: Sequence[str] = (),
         judge_note: str | None = None,
+        judge_limits: str | None = None,
     ) -> str:
         """Starts or resumes a run: the same settings and fingerprints give the same run.
 
@@ -187,12 +188,14 @@ class Store:
             fingerprints: one per stage that runs, of images, classifier, attribution, judge, embedding.
             class_names: the classifier's classes in the order of its logits.
             judge_note: a sentence when the judge knows only some pictures.
+            judge_limits: a sentence when its scores lack something whatever the pictures.
 
         Returns:
             The run's name, such as `r-3f9a21`.
         """
         self._needs_lock()
-        return runs.begin(self.folder, settings, fingerprints, class_names=class_names, judge_note=judge_note)
+        notes = {"judge_note": judge_note, "judge_limits": judge_limits}
+        return runs.begin(self.folder, settings, fingerprints, class_names=class_names, **notes)
 
     def done(self, stage: str, fingerprint: str, *, include_failed: bool = True) -> set[str]:
         """Pictures whose rows of one stage are safely on disk; a damaged shard's pictures are not among them."""

@@ -105,6 +105,7 @@ def build(target: Path, *, base: Path | None, shards: Path, contents: Contents, 
             con.execute(schema_section("tables"))
         elif con.execute("SELECT version FROM store_info").fetchone() != (STORE_VERSION,):
             raise duckdb.InvalidInputException("an earlier generation of another version")
+        con.execute("ALTER TABLE runs ADD COLUMN IF NOT EXISTS judge_limits VARCHAR")  # generations before it lack it
         changed = {table for table in SCHEMAS if _load_new(con, table, shards / table)}
         _write_contents(con, contents, generation)
         if "images" in changed:

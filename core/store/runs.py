@@ -28,6 +28,7 @@ def begin(
     *,
     class_names: Sequence[str],
     judge_note: str | None,
+    judge_limits: str | None,
 ) -> str:
     """Starts or resumes the run of these settings and fingerprints; returns its name, such as `r-3f9a21`."""
     if unknown := set(fingerprints) - set(STAGE_TABLES):
@@ -49,6 +50,7 @@ def begin(
         "class_names": list(class_names),
         "counts": before.get("counts", {}),
         "judge_note": judge_note,
+        "judge_limits": judge_limits,
         "high_score": before.get("high_score", HIGH_SCORE),
         "version": _package_version(),
         "attempt": before.get("attempt", 0) + 1,
