@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from core.errors import RequestError
-from core.judge import load_judge
+from core.judge import load_judge, probe
 from core.judge.prompts import FOLDER, MARKER, ChatTemplate, load_prompts, plain
 
 DEMO = Path(__file__).parent.parent / "data" / "demo" / "judge"
@@ -36,6 +39,67 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_is_no_judge(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(tmp_path, MMPROJ)
+
+
+def test_a_pipe_is_no_judge_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.gguf")
+    assert "a folder, a pipe or a device" in refusal(tmp_path / "pipe.gguf", MMPROJ)
+    assert "a folder, a pipe or a device" in refusal(VLM, tmp_path / "pipe.gguf")
+
+
+def flipped(source: Path, target: Path, byte: int, bit: int) -> Path:
+    data = bytearray(source.read_bytes())
+    data[byte] ^= bit
+    target.write_bytes(data)
+    return target
+
+
+@pytest.mark.parametrize(("byte", "bit"), [(460, 1), (3836, 128)])  # aborts at loading; segfaults at the first picture
+def test_a_damaged_file_that_ends_the_process_of_llama_cpp_is_refused_and_does_not_end_ours(
+    byte: int, bit: int, tmp_path: Path
+) -> None:
+    text = refusal(VLM, flipped(MMPROJ, tmp_path / "flipped.gguf", byte, bit))
+    assert "crashed llama.cpp when it was tried (SIG" in text
+    assert str(tmp_path / "flipped.gguf") in text and "download both files again" in text
+
+
+def test_files_that_passed_are_not_tried_again_and_changed_ones_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tried = []
+    run = subprocess.run
+    monkeypatch.setattr(probe.subprocess, "run", lambda *words, **options: tried.append(1) or run(*words, **options))
+    copy = shutil.copy(VLM, tmp_path / "another-name.gguf")
+    for vlm in (VLM, VLM, Path(copy), flipped(VLM, tmp_path / "flipped.gguf", VLM.stat().st_size - 1, 1)):
+        load_judge(vlm=vlm, mmproj=MMPROJ).close()
+    assert len(tried) == 2 and len(list((tmp_path / "cache" / "whylook" / "judges-tried").iterdir())) == 2
+
+
+def test_a_home_that_cannot_be_written_costs_a_trial_each_time_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    load_judge(vlm=VLM, mmproj=MMPROJ).close()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("import time; time.sleep(60)", "did not load and score a picture within 1 s"),
+        (f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})", "want of memory"),
+        ("1 / 0", "crashed llama.cpp when it was tried (status 1)"),
+    ],
+)
+def test_a_trial_that_hangs_or_is_ended_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, words: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(probe, "SECONDS", 0.5)
+    monkeypatch.setattr(probe, "PROCESS", command)
+    assert words in refusal(VLM, MMPROJ)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a zip", b"<html>not found</html>"])
