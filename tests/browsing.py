@@ -1,6 +1,6 @@
 """A real browser and a served app, for tests: Chromium, the app on a free port, the state in its address.
 
-Knows: Playwright, `streamlit run`. Does not know: what a page shows.
+Knows: Playwright, `whylook app`. Does not know: what a page shows.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,15 +39,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def app_process(folder: Path, port: int, **environment: str) -> subprocess.Popen[bytes]:
+    """`whylook app` on a store."""
+    command = [sys.executable, "-m", "core", "app", "--store", str(folder), "--port", str(port)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+
+
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """The app on a store, at the address it gives; ended afterwards."""
     port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    environment = {**os.environ, "WHYLOOK_STORE": str(folder)}
-    child = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True
-    )
+    child = app_process(folder, port)
     address = f"http://127.0.0.1:{port}"
     try:
         until = time.monotonic() + PATIENCE
@@ -75,9 +80,9 @@ def chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def watched_page(browser: Any, address: str) -> Iterator[Any]:
+def watched_page(browser: Any, address: str, *, width: int = 1280) -> Iterator[Any]:
     """A page that fails its test on a script error, on a request to anywhere else and on a traceback."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context = browser.new_context(viewport={"width": width, "height": 1000})
     opened = context.new_page()
     opened.set_default_timeout(PATIENCE * 1000)
     problems: list[str] = []
@@ -91,6 +96,35 @@ def watched_page(browser: Any, address: str) -> Iterator[Any]:
     assert not foreign, f"the page asked the network for {foreign[:3]}"
     assert opened.locator("[data-testid=stException]").count() == 0
     context.close()
+
+
+def wide(page: Any) -> list[str]:
+    """Parts of the page that are wider than their place, so that it scrolls sideways."""
+    parts = "html, body, [data-testid=stMain], [data-testid=stMainBlockContainer], [data-testid=stSidebarUserContent]"
+    script = """parts => [...document.querySelectorAll(parts)].filter(part => part.scrollWidth > part.clientWidth)
+        .map(part => `${part.dataset.testid || part.tagName}: ${part.scrollWidth} > ${part.clientWidth}`)"""
+    found: list[str] = page.evaluate(script, parts)
+    return found
+
+
+def app_processes(address: str) -> list[psutil.Process]:
+    """The process that listens at an address, and its children."""
+    port = urlparse(address).port
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(item.status == "LISTEN" and item.laddr.port == port for item in process.net_connections("inet")):
+                return [process, *process.children(recursive=True)]
+    return []
+
+
+def connections(address: str, *, of: psutil.Process | None = None) -> set[tuple[str, int]]:
+    """Whom the app's processes speak to, apart from whoever came to the app's own port."""
+    port, found = urlparse(address).port, set()
+    for process in [of] if of else app_processes(address):
+        with suppress(psutil.Error):
+            pairs = [item for item in process.net_connections("inet") if item.raddr]
+            found |= {(item.raddr.ip, item.raddr.port) for item in pairs if item.laddr.port != port}
+    return found
 
 
 def state(page: Any) -> tuple[str, dict[str, str]]:
