@@ -5,14 +5,13 @@ Knows: Playwright, `whylook app`. Does not know: what a page shows.
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,21 +51,61 @@ def served(folder: Path) -> Iterator[str]:
     """The app on a store, at the address it gives; ended afterwards."""
     port = free_port()
     child = app_process(folder, port)
-    address = f"http://127.0.0.1:{port}"
     try:
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
-                break
-            except (urllib.error.URLError, OSError):
-                assert time.monotonic() < until, "the app did not start"
-                assert child.poll() is None, "the app ended at once"
-                time.sleep(0.1)
-        yield address
+        wait_until_up(child, port)
+        yield f"http://127.0.0.1:{port}"
     finally:
         child.terminate()
         child.wait(timeout=PATIENCE)
+
+
+def wait_until_up(child: subprocess.Popen[bytes], port: int) -> None:
+    """Returns once the app listens."""
+    until = time.monotonic() + PATIENCE
+    while not listens(port):
+        assert time.monotonic() < until, "the app did not start"
+        assert child.poll() is None, "the app ended at once"
+        time.sleep(0.1)
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def ask(port: int, path: str, *, method: str = "GET", **headers: str) -> tuple[int, dict[str, str]]:
+    """Status and headers of one request; the header Host is sent as it is given."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status, {name.lower(): value for name, value in answer.getheaders()}
+
+
+def handshake(port: int, path: str = "/_stcore/stream", **headers: str) -> int:
+    """Status that a request for a websocket is answered with: 101 where it is opened."""
+    words = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    lines = {**words, "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Protocol": "streamlit", **headers}
+    request = f"GET {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as stream:
+        stream.sendall(request.encode() + b"\r\n")
+        return int(stream.recv(4096).split()[1])
+
+
+def use_a_page_with_sql(port: int, pid: int) -> psutil.Process:
+    """Opens Slices in a browser, so that a process for user SQL comes into being below `pid`, and gives it."""
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{port}/slices")
+        page.locator("a.card").first.wait_for(timeout=PATIENCE * 1000)
+    family = psutil.Process(pid).children(recursive=True)
+    return next(process for process in family if "core.sql_worker" in process.cmdline())
 
 
 @contextmanager

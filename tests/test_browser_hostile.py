@@ -19,7 +19,7 @@ PAGES = {
     "slices?as=Pictures": "a.card",
     "slices?as=Table": "[data-testid=stDataFrame]",
     "slices?as=Charts": ".vega-embed",
-    "search?q=see": ".hit mark",
+    "search?q=heading": ".hit mark",
     "search?q=": "[data-testid=stMain] [data-testid=stButton]",
     "search?image=" + "00010000000000000000000000000000": "a.card",
     "sample?image=" + "00010000000000000000000000000000": ".facts",
