@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import struct
 import sys
 import threading
+import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import duckdb
 import pyarrow as pa
@@ -156,10 +158,24 @@ def limit_memory(extra: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def leave() -> NoReturn:
+    """Ends this process and removes its folder, for nobody else is there to do it."""
+    shutil.rmtree(Path.cwd(), ignore_errors=True)
+    os._exit(0)
+
+
+def leave_with(parent: int) -> None:
+    """Ends this process once its parent is gone, also in the middle of a query."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    leave()
+
+
 def main() -> None:
     """Answers requests from standard input until it closes; the first one names the generation and the memory."""
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that DuckDB may print can mix with replies
+    threading.Thread(target=leave_with, args=(os.getppid(),), daemon=True).start()
     try:
         opening, _ = read_message(source)
         con = open_locked(Path(opening["path"]), memory=opening["memory"], temporary=Path.cwd())
@@ -174,9 +190,9 @@ def main() -> None:
     while True:
         try:
             request, _ = read_message(source)
-        except EOFError:
-            os._exit(0)
-        write_message(sink, *answer(con, request))
+            write_message(sink, *answer(con, request))
+        except (EOFError, BrokenPipeError):
+            leave()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pandas as pd
 import streamlit as st
 
 from core.queries import Group
-from pages._words import CELLS, duration
+from pages._words import CELLS, duration, visible
 
 GREY = "#8A8F98"
 
@@ -63,8 +63,10 @@ def axis(**options: Any) -> alt.Axis:
 
 def probabilities(top: Sequence[tuple[str, float]], *, label: str | None) -> alt.Chart:
     """Best classes as bars; the label's bar in the accent colour."""
-    data = pd.DataFrame([{"class": name, "probability": float(p), "is_label": name == label} for name, p in top])
-    order = [name for name, _ in top]
+    data = pd.DataFrame(
+        [{"class": visible(name), "probability": float(p), "is_label": name == label} for name, p in top]
+    )
+    order = [visible(name) for name, _ in top]
     base = alt.Chart(data).encode(
         y=alt.Y("class:N", sort=order, title=None, axis=axis(ticks=False, domain=False, labelLimit=130))
     )
@@ -152,7 +154,7 @@ def scores_inside_and_rest(inside: Group, rest: Group) -> alt.Chart:
 
 def groups(rows: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
     """Accuracy per value of a column with its interval: rows of value, rate, low, high, n."""
-    data = pd.DataFrame([{**row, "value": f"{row['value']} · n {row['n']:,}"} for row in rows])
+    data = pd.DataFrame([{**row, "value": f"{visible(row['value'])} · n {row['n']:,}"} for row in rows])
     base = alt.Chart(data).encode(y=alt.Y("value:N", sort=list(data["value"]), title=None, axis=axis(ticks=False)))
     bars = base.mark_bar(color=accent(), opacity=0.8, cornerRadius=3).encode(
         x=alt.X("rate:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=axis(format=".0%", tickCount=6)),

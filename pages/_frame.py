@@ -17,7 +17,7 @@ from core.errors import WhylookError
 from pages._card import warn
 from pages._shared import read, store, store_folder
 from pages._view import go
-from pages._words import literal, plain
+from pages._words import literal, plain, short
 
 PAGES = ("summary", "slices", "search", "sample", "runs")
 STYLE = """<style>
@@ -27,8 +27,15 @@ STYLE = """<style>
 [data-testid="stMetricLabel"] p { font-size: 1.05rem; }
 [data-testid="stMetricValue"] { font-weight: 650; font-variant-numeric: tabular-nums; }
 h1 { padding-top: 0; } hr { margin: 0.6rem 0 1rem; }
+[data-testid="stMarkdownContainer"], [data-testid="stHeading"] { overflow-wrap: anywhere; min-width: 0; }
+[data-testid="stMetricDelta"] > div { white-space: normal; }
+@media (max-width: 1100px) {
+  .stMainBlockContainer [data-testid="stColumn"] { min-width: min(100%, 12rem); }
+  .stMainBlockContainer [data-testid="stColumn"]:has([data-testid="stMetric"]):not(:has([data-testid="stColumn"]))
+    { min-width: min(100%, 9.5rem); }
+}
 </style>"""
-"""Layout only, no data: less empty border, bigger words for the back row."""
+"""Layout only, no data: less empty border, bigger words for the back row, no word too long, no column too narrow."""
 
 CARD = {"good": "passed", "care": "with care", "fail": "failed"}
 log = logging.getLogger("whylook.app")
@@ -60,7 +67,7 @@ def source_name(run: Run) -> str:
 
 def run_title(run: Run) -> str:
     """A run in one line of the picker."""
-    return " · ".join(part for part in (run["run"], source_name(run)) if part)
+    return " · ".join(short(part) for part in (run["run"], source_name(run)) if part)
 
 
 def choose_run(runs: list[Run]) -> Run:
@@ -68,7 +75,7 @@ def choose_run(runs: list[Run]) -> Run:
     names = [run["run"] for run in runs]
     wanted = st.query_params.get("run")
     if wanted and wanted not in names:
-        st.sidebar.warning(f"Run {plain(wanted)} is not in this store; showing another.")
+        st.sidebar.warning(f"Run {plain(short(wanted))} is not in this store; showing another.")
     for candidate in (wanted, st.session_state.get("chosen_run"), names[0]):
         if candidate in names:
             chosen = candidate
@@ -143,7 +150,7 @@ def _status(run: Run) -> None:
     line.append(f"**{counts.failures:,}** failed")
     st.sidebar.markdown(" · ".join(line))
     classifier = Path(str((run.get("settings") or {}).get("classifier", ""))).name
-    started = " · ".join(part for part in (classifier, when(run.get("started"))) if part)
+    started = " · ".join(part for part in (short(classifier), when(run.get("started"))) if part)
     st.sidebar.caption(plain(started))
     warn(run["run"])
     if card := read("judge_card", run["run"]):
@@ -178,7 +185,10 @@ def _judge_note(run: Run) -> None:
 def strange_pictures(run: Run) -> bool:
     """Whether a run's folder is there and is none of the demo world, whose pictures have their truth beside them."""
     folder = Path(str((run.get("settings") or {}).get("images") or ""))
-    return folder.exists() and not (folder.parent / "truth" / f"{folder.name}.csv").is_file()
+    try:
+        return folder.exists() and not (folder.parent / "truth" / f"{folder.name}.csv").is_file()
+    except OSError:  # a name that this machine's file system does not take
+        return False
 
 
 def _no_runs(title: str) -> None:

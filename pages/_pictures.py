@@ -108,10 +108,10 @@ def heat_picture(folder: str, generation: int, run: str, label: str | None, side
 @st.cache_data(max_entries=32, show_spinner=False)
 def full_picture(folder: str, image_id: str, paths: tuple[str, ...], source: str, longest: int = 768) -> bytes | None:
     """The file itself, at most `longest` on its long side, if it still has the very bytes that were explained."""
-    folder_ = Path(source) if Path(source).is_dir() else Path(source).parent  # a list lies beside its pictures
     for name in paths:
-        file = folder_ / name
         try:
+            folder_ = Path(source) if Path(source).is_dir() else Path(source).parent  # a list lies beside its pictures
+            file = folder_ / name
             if hashlib.sha256(file.read_bytes()).hexdigest()[: len(image_id)] != image_id:
                 continue
             image = core_images.decode(file)

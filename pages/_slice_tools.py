@@ -13,7 +13,7 @@ import streamlit as st
 from core.errors import StoreError
 from pages._shared import read, store
 from pages._view import copy_button
-from pages._words import identifier, literal, plain, slice_sql
+from pages._words import identifier, literal, plain, short, slice_sql
 
 MEANING = {
     "run": "name of the run",
@@ -70,7 +70,7 @@ def toolbar(run: str, sql: str, use: Callable[[str], None]) -> None:
         st.dataframe(pd.DataFrame(rows, columns=["column", "type", "meaning"]), hide_index=True, height=420, width=640)
     with upper[1].popover("Examples", width="stretch"):
         for index, (words, query) in enumerate(examples(run)):
-            st.button(plain(words), key=f"example-{index}", on_click=use, args=(query,), width="stretch")
+            st.button(plain(short(words)), key=f"example-{index}", on_click=use, args=(query,), width="stretch")
     with lower[0].popover("Saved", width="stretch"):
         saved_slices(sql, use)
     with lower[1]:
@@ -90,7 +90,7 @@ def saved_slices(sql: str, use: Callable[[str], None]) -> None:
             on_click=use,
             args=(item["sql"],),
             width="stretch",
-            help=plain(item.get("note") or item["sql"]),
+            help=plain(short(item.get("note") or item["sql"], 600)),
         )
         drop.button(
             "", key=f"drop-{index}", icon=":material/delete:", help="Delete", on_click=_drop, args=(item["name"],)

@@ -9,11 +9,17 @@ JS = """
 const make = (tag, cls, text) => {
   const node = document.createElement(tag);
   if (cls) node.className = cls;
-  if (text !== undefined && text !== null) node.textContent = text;
+  if (text !== undefined && text !== null) node.textContent = visible(text);
   return node;
 };
 
-const short = (name) => { const all = [...name]; return all.length > 32 ? all.slice(0, 31).join('') + '…' : name; };
+// What would reorder the words around it is shown as a character.
+const visible = (text) => String(text).replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '\ufffd');
+
+const short = (name) => {
+  const all = [...visible(name)];
+  return all.length > 32 ? all.slice(0, 31).join('') + '…' : all.join('');
+};
 
 export default function ({ parentElement, data, setTriggerValue }) {
   const root = parentElement.querySelector('.root');
@@ -48,7 +54,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     grid.style.setProperty('--size', data.size + 'px');
     for (const item of data.items) {
       const card = anchor(item.target, 'card');
-      card.title = item.hint || '';
+      card.title = visible(item.hint || '');
       card.style.setProperty('--cell', item.colour);
       const row = make('span', 'pictures');
       for (const shown of item.pictures) row.append(picture(shown));
@@ -85,15 +91,17 @@ export default function ({ parentElement, data, setTriggerValue }) {
     grid.style.setProperty('--classes', data.names.length);
     grid.classList.toggle('many', data.names.length > 6 || data.names.some((name) => name.length > 9));
     grid.append(make('span'));
-    for (const name of data.names) { const head = make('span', 'column', name); head.title = name; grid.append(head); }
+    for (const name of data.names) {
+      const head = make('span', 'column', name); head.title = visible(name); grid.append(head);
+    }
     for (const row of data.rows) {
-      const head = make('span', 'row', row.name); head.title = row.name; grid.append(head);
+      const head = make('span', 'row', row.name); head.title = visible(row.name); grid.append(head);
       for (const item of row.cells) {
         if (!item) { grid.append(make('span', 'none')); continue; }
         const cell = anchor(item.target, item.right ? 'right' : 'wrong');
         cell.textContent = item.n;
-        cell.title = item.hint;
-        cell.setAttribute('aria-label', item.hint);
+        cell.title = visible(item.hint);
+        cell.setAttribute('aria-label', cell.title);
         cell.style.setProperty('--strength', 12 + 88 * item.strength + '%');
         cell.classList.toggle('strong', !item.right && item.strength > 0.5);
         grid.append(cell);
@@ -111,7 +119,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     for (const row of data.rows) {
       const line = make('tr');
       const name = make('td', 'text');
-      const to = anchor(row.target, 'link'); to.textContent = short(row.name); to.title = row.name;
+      const to = anchor(row.target, 'link'); to.textContent = short(row.name); to.title = visible(row.name);
       name.append(to);
       const heat = make('td'); heat.append(row.heat ? picture(row.heat, 'small') : make('span', 'soft', '–'));
       const bar = make('td', 'barcell');
@@ -125,7 +133,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
       const confused = make('td', 'text');
       if (row.confused) {
         const other = anchor(row.confused.target, 'link');
-        other.textContent = short(row.confused.name); other.title = row.confused.name;
+        other.textContent = short(row.confused.name); other.title = visible(row.confused.name);
         confused.append(other, make('span', 'soft', ' ' + row.confused.n));
       } else confused.append(make('span', 'soft', '–'));
       line.append(name, heat, make('td', 'number', row.n), bar, make('td', 'number', row.accuracy),
@@ -224,7 +232,8 @@ export default function ({ parentElement, data, setTriggerValue }) {
 """
 
 CSS = """
-.root { font-family: var(--st-font); color: var(--st-text-color); font-size: 1rem; line-height: 1.4; }
+.root { font-family: var(--st-font); color: var(--st-text-color); font-size: 1rem; line-height: 1.4;
+  container-type: inline-size; overflow-wrap: anywhere; }
 a { color: inherit; text-decoration: none; }
 a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-color); outline-offset: 2px; }
 .soft { opacity: 0.68; }
@@ -251,7 +260,7 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
   overflow: hidden; overflow-wrap: anywhere; line-height: 1.4; }
 .card .line { display: block; opacity: 0.72; font-size: 0.88rem; overflow: hidden; text-overflow: ellipsis;
   white-space: nowrap; }
-.matrix { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; }
+.matrix { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 12px; }
 .cell { display: block; border: 1px solid var(--st-border-color); border-left: 8px solid var(--cell);
   border-radius: 8px;
   padding: 12px 14px; background: var(--st-background-color); min-width: 0; }
@@ -259,7 +268,7 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
 .cell .name { display: block; font-weight: 600; }
 .cell .numbers { display: flex; align-items: baseline; gap: 12px; flex-wrap: wrap; }
 .cell .big { font-size: 2.6rem; font-weight: 650; line-height: 1.15; font-variant-numeric: tabular-nums; }
-.cell .share { white-space: nowrap; opacity: 0.72; font-variant-numeric: tabular-nums; }
+.cell .share { opacity: 0.72; font-variant-numeric: tabular-nums; }
 .cell .strip { display: flex; flex-wrap: wrap; gap: 5px; margin-top: 8px; height: 58px; overflow: hidden; }
 .cell .strip .frame { width: 58px; flex: none; }
 .findings { list-style: none; margin: 0; padding: 0; }
@@ -314,11 +323,12 @@ table.classes { border-collapse: collapse; width: 100%; font-variant-numeric: ta
 .facts th, .facts td { padding: 6px 8px 6px 0; border-top: 1px solid var(--st-border-color); overflow-wrap: anywhere; }
 .facts tr:first-child > * { border-top: 0; }
 .hits { display: flex; flex-direction: column; gap: 12px; }
-.hit { display: grid; grid-template-columns: minmax(180px, 300px) 1fr; gap: 18px;
+.hit { display: grid; grid-template-columns: minmax(180px, 300px) minmax(0, 1fr); gap: 18px;
   border: 1px solid var(--st-border-color);
   border-left: 8px solid var(--cell); border-radius: 8px; padding: 10px 14px 10px 10px; }
 .hit .pictures { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; gap: 6px; align-content: start; }
 .hit .title { display: flex; align-items: center; gap: .25em; flex-wrap: wrap; font-weight: 600; }
+.hit .title > * { min-width: 0; }
 .hit .title .soft { font-weight: 400; margin-left: .6em; }
 .hit p { margin: 4px 0; overflow-wrap: anywhere; } .hit .quote { font-size: 1.15rem; }
 .hit .foot { display: flex; gap: 18px; flex-wrap: wrap; font-size: .88rem; margin-top: 6px; }
@@ -328,5 +338,10 @@ mark { background: color-mix(in srgb, var(--st-primary-color) 24%, transparent);
   background: transparent; border: 1px solid var(--st-border-color);
   border-radius: var(--st-button-radius, 8px); padding: .3rem .75rem; min-height: 2.5rem; cursor: pointer; width: 100%;
   white-space: nowrap; }
+@container (max-width: 560px) {
+  .finding { grid-template-columns: 2.2rem minmax(0, 1fr); } .finding .pictures { grid-column: 2; }
+  .hit { grid-template-columns: minmax(0, 1fr); } .hit > .pictures { max-width: 300px; }
+}
+@container (max-width: 340px) { .matrix { grid-template-columns: minmax(0, 1fr); } }
 .copy:hover { border-color: var(--st-primary-color); color: var(--st-primary-color); }
 """

@@ -30,7 +30,11 @@ NOT_JUDGED = Cell(None, "not judged", "#8A8F98")
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 _ADDRESS = re.compile(r"(?<=http)(?=s?://)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
+_DIRECTION = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Streamlit turns these into icons, its logo and arrows after Markdown is read, so that a backslash is of no use.
+_DIRECTIVE = re.compile(r"(?<=:)(?=\w)")
+_SYMBOL = re.compile(r"(?<!\S)(?:<->|->|<-|--|>=|<=|~=)(?!\S)")
 
 
 def cell(name: str | None) -> Cell:
@@ -38,11 +42,26 @@ def cell(name: str | None) -> Cell:
     return next((known for known in CELLS if known.name == name), NOT_JUDGED)
 
 
+def visible(text: object) -> str:
+    """User data in one line, without what would reorder the words around it: such a character is shown as one."""
+    return _DIRECTION.sub("\ufffd", _CONTROL.sub(" ", str(text)))
+
+
 def plain(text: object) -> str:
-    """User data as literal text in a Markdown widget: no markup, no link, no remote picture, no directive."""
-    line = _CONTROL.sub(" ", str(text)).replace("\n", " ")
+    """User data as literal text in a Markdown widget: no markup, no formula, link, remote picture or directive."""
     # Markdown makes links of bare addresses even where they are escaped: an invisible word joiner breaks them.
-    return _PUNCTUATION.sub(r"\\\1", _ADDRESS.sub("\u2060", line))
+    line = _SYMBOL.sub(_parted, _DIRECTIVE.sub("\u2060", _ADDRESS.sub("\u2060", visible(text))))
+    return _PUNCTUATION.sub(r"\\\1", line)
+
+
+def _parted(symbol: re.Match[str]) -> str:
+    return symbol[0][0] + "\u2060" + symbol[0][1:]
+
+
+def short(text: object, most: int = 80) -> str:
+    """A name for a heading: its beginning and, where that is not all, an ellipsis."""
+    line = visible(text)
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 
 def segments(text: str, words: Sequence[str]) -> list[tuple[str, bool]]:

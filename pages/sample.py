@@ -19,9 +19,10 @@ from pages._frame import Run, empty, guarded, open_page
 from pages._pictures import fill_of, full_picture, rgb_of, scale_picture, view, views
 from pages._shared import read, slice_ids, store_folder
 from pages._view import draw, go, grid, percent, score_text
-from pages._words import cell, plain
+from pages._words import cell, plain, short
 
 NEIGHBOURS = 6
+MOST_OF_A_NAME = 80  # in the title; the whole name is in its help
 
 
 def main() -> None:
@@ -61,12 +62,15 @@ def heading(sample: dict[str, Any]) -> None:
     """What it is, what it was called, and which cell that makes."""
     kind = cell(sample.get("cell"))
     label, prediction = sample.get("label"), sample.get("prediction")
+    names = [name for name in (label, prediction) if name is not None and len(str(name)) > MOST_OF_A_NAME]
+    whole = "  \n".join(plain(name) for name in dict.fromkeys(names)) or None
+    called, named = (plain(short(name, MOST_OF_A_NAME)) for name in (label, prediction))
     if prediction is None:
-        st.title(plain(label or "Not classified"))
+        st.title(called if label else "Not classified", help=whole)
     elif label is None or sample.get("correct"):
-        st.title(f"{plain(prediction)} · {percent(sample.get('confidence'))}")
+        st.title(f"{named} · {percent(sample.get('confidence'))}", help=whole)
     else:
-        st.title(f"{plain(label)} called {plain(prediction)} · {percent(sample.get('confidence'))}")
+        st.title(f"{called} called {named} · {percent(sample.get('confidence'))}", help=whole)
     st.html(
         f'<span style="display:inline-block;width:.8em;height:.8em;border-radius:50%;background:{kind.colour}"></span> '
         f"<span style='font-size:1.15rem;font-weight:600'>{kind.words}</span>"
@@ -174,7 +178,11 @@ def _about_top(sample: dict[str, Any]) -> str:
     words = f"The {len(names)} most probable classes"
     if label is None:
         return f"{words}."
-    return f"{words}; the label in colour." if label in names else f"{words}; {plain(label)}, the label, is not one."
+    return (
+        f"{words}; the label in colour."
+        if label in names
+        else f"{words}; {plain(short(label))}, the label, is not one."
+    )
 
 
 def causal(sample: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from pages._frame import Run, empty, guarded, open_page
 from pages._pictures import VIEWS, views
 from pages._shared import load_meaning, matches, meaning_tried, read, slice_ids, store, warm_up
 from pages._view import draw, go, grid, says, score_text, target
-from pages._words import cell, pictures_text, plain, segments, slice_sql
+from pages._words import cell, pictures_text, plain, segments, short, slice_sql
 
 LIMIT = 40
 WHOLE_RUN = "the whole run"
@@ -89,7 +89,9 @@ def suggestions(run: str) -> None:
     rows = read("pictures", run, cell="correct_low", limit=3) or read("pictures", run, limit=3)
     said = list(dict.fromkeys(row["description"] for row in rows if row.get("description")))
     for index, text in enumerate([*said, "only the background is visible"][:4]):
-        st.button(plain(text), key=f"try-{index}", icon=":material/search:", on_click=_ask, args=(text[:200],))
+        st.button(
+            plain(short(text, 160)), key=f"try-{index}", icon=":material/search:", on_click=_ask, args=(text[:200],)
+        )
     warm_up()
 
 

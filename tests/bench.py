@@ -10,7 +10,6 @@ import os
 import platform
 import shutil
 import statistics
-import subprocess
 import tempfile
 import time
 import urllib.error
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from core.__main__ import DEMO
 from core.pipeline import RunOutcome, RunRequest, run
-from core.serve import HOST, app_command, free_port
+from core.serve import HOST, free_port, start_app
 
 OPENED = 5
 """How often the page is opened anew."""
@@ -52,12 +51,7 @@ def first_pictures(store: Path) -> tuple[float, list[float]]:
     from playwright.sync_api import sync_playwright
 
     port, began = free_port(), time.perf_counter()
-    child = subprocess.Popen(
-        app_command(port),
-        env={**os.environ, "WHYLOOK_STORE": str(store)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    child = start_app(store, port)
     try:
         while True:
             try:

@@ -6,6 +6,7 @@ Knows: processes, deadlines, the reply as Arrow. Does not know: what SQL is let 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
 import subprocess
@@ -29,6 +30,8 @@ _START_SECONDS = 30.0
 _GRACE_SECONDS = 0.5
 _IDLE_KEPT = 2
 _AT_ONCE = 4
+_PREFIX = "whylook-sql-"
+_LEFT_SECONDS = 60.0
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -58,7 +61,7 @@ class _Worker:
     def __init__(self, path: Path, memory: str) -> None:
         self.path, self.memory = path, memory
         self.bytes = _bytes(memory)
-        self.folder = tempfile.mkdtemp(prefix="whylook-sql-")
+        self.folder = tempfile.mkdtemp(prefix=_PREFIX)
         package = str(Path(__file__).resolve().parents[2])
         environment = {"PYTHONPATH": package, "PATH": os.defpath, "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
@@ -243,3 +246,17 @@ def end_workers() -> None:
         workers, _idle[:] = list(_idle), []
     for worker in workers:
         worker.end()
+
+
+def remove_left_folders() -> None:
+    """Removes folders of workers that were killed together with their parent: ours, old, and nobody works in them."""
+    working = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            working.add(process.cwd())
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            state = folder.lstat()
+            old = time.time() - state.st_mtime > _LEFT_SECONDS
+            if old and state.st_uid == os.getuid() and str(folder.resolve()) not in working:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,98 @@
+"""Who may talk to the app: requests to its own address, from its own pages, and nobody else's page may frame it.
+
+Knows: ASGI, the headers Host, Origin and Sec-Fetch-*. Does not know: Streamlit, pages, stores. Another site that is
+open in the same browser can send requests to this machine too; they end here, whatever path they name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+NAMES = ("127.0.0.1", "localhost")
+FOREIGN_HOST, FOREIGN_ORIGIN = 421, 403
+WORDS = {
+    FOREIGN_HOST: b"This is not the address of this app.\n",
+    FOREIGN_ORIGIN: b"Only the app's own pages may ask for this.\n",
+}
+POLICY = (
+    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; connect-src 'self' data: blob: {sockets}; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+"""Nothing is loaded from elsewhere. Streamlit and Vega build code at run time, hence the two `unsafe` words."""
+
+
+def own_hosts(port: int) -> frozenset[str]:
+    """Every way in which a browser names the app in the header Host."""
+    return frozenset(f"{name}:{port}" for name in NAMES) | (frozenset(NAMES) if port == 80 else frozenset())
+
+
+def refusal(scope: Scope, hosts: frozenset[str]) -> int | None:
+    """The status a request is refused with, or None where it may pass.
+
+    A websocket must say where it comes from, as every browser does. A link on another page may open the app; nothing
+    else may be asked for from another page, be it a picture or a script.
+    """
+    given: dict[bytes, list[str]] = {}
+    for name, value in scope["headers"]:
+        given.setdefault(name.lower(), []).append(value.decode("latin-1").strip().lower())
+    [host, *others] = given.get(b"host", [""])
+    if host not in hosts or others:
+        return FOREIGN_HOST
+    origins = given.get(b"origin", [])
+    if (origins or scope["type"] == "websocket") and origins != [f"http://{host}"]:
+        return FOREIGN_ORIGIN
+    if set(given.get(b"sec-fetch-site", [])) & {"cross-site", "same-site"} and not _opens_a_page(scope, given):
+        return FOREIGN_ORIGIN
+    return None
+
+
+def _opens_a_page(scope: Scope, given: dict[bytes, list[str]]) -> bool:
+    navigates = (given.get(b"sec-fetch-mode"), given.get(b"sec-fetch-dest")) == (["navigate"], ["document"])
+    return navigates and scope.get("method") in ("GET", "HEAD")
+
+
+class Gate:
+    """ASGI middleware that refuses foreign requests and forbids other pages to frame or read the answers."""
+
+    def __init__(self, app: Asgi, *, port: int) -> None:
+        """`port` is where the app listens."""
+        self.app, self.hosts = app, own_hosts(port)
+        sockets = " ".join(sorted(f"ws://{host}" for host in self.hosts))
+        self.headers = [
+            (b"content-security-policy", POLICY.format(sockets=sockets).encode()),
+            (b"x-frame-options", b"DENY"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"cross-origin-opener-policy", b"same-origin"),
+            (b"cross-origin-resource-policy", b"same-origin"),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request or passes it on."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+
+        async def protected(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                kept = [pair for pair in message.get("headers", []) if pair[0].lower() not in dict(self.headers)]
+                message = {**message, "headers": [*kept, *self.headers]}
+            await send(message)
+
+        status = refusal(scope, self.hosts)
+        if status is None:
+            await self.app(scope, receive, protected)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: the browser gets a 403
+        else:
+            plain = [(b"content-type", b"text/plain"), (b"content-length", str(len(WORDS[status])).encode())]
+            await protected({"type": "http.response.start", "status": status, "headers": plain})
+            await protected({"type": "http.response.body", "body": WORDS[status]})

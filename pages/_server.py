@@ -1,0 +1,75 @@
+"""The process that serves the app: Streamlit behind the gate, ended with the process that started it.
+
+Knows: st.App, signals, the pipe from its parent. Does not know: what a page shows. Started by `core/serve.py` as
+`python -m pages._server PORT` in the folder of app.py, with a pipe as standard input.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from threading import Thread
+from types import FrameType
+
+import streamlit as st
+from starlette.middleware import Middleware
+
+from core.queries.user_sql import end_workers, remove_left_folders
+from pages._gate import Gate
+
+APP = Path(__file__).resolve().parent.parent / "app.py"
+GRACE_SECONDS = 4.0
+
+
+def main() -> None:
+    """Serves until a signal comes or the parent is gone."""
+    port = int(sys.argv[1])
+    end_on_signals()
+    end_with_parent()
+    remove_left_folders()
+    sys.argv = [str(APP)]  # Streamlit looks for its settings beside what was started
+    app = st.App(APP, middleware=[Middleware(Gate, port=port)])
+    app.run(
+        config={
+            "server.address": "127.0.0.1",
+            "server.port": port,
+            "server.headless": True,
+            "browser.gatherUsageStats": False,
+        }
+    )
+
+
+def end_on_signals() -> None:
+    """Ends in order, so that SQL workers and their folders go too; the server passes its signals on to these."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    def as_term(number: int, frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, as_term)
+
+
+def end_with_parent() -> None:
+    """Ends this process when the parent's end of the pipe closes, which not even kill -9 prevents."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            continue
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE_SECONDS)
+        end_workers()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()
