@@ -25,8 +25,17 @@ from core.sql_gate import SqlError, check_text
 from core.sql_worker import read_message, write_message
 from core.store import Store
 
-_START_SECONDS = 30.0
-_GRACE_SECONDS = 0.5
+SECONDS = 5.0
+"""How long a query may take, waiting for a free worker and its start included."""
+GRACE_SECONDS = 1.0
+"""After SECONDS + GRACE_SECONDS at most there is an answer, if only that the query was stopped."""
+MEMORY = "1GB"
+"""What the process of a query may hold altogether: Python, DuckDB and the result."""
+_START_SECONDS = 30.0  # on a cold disk; a query then still has _LEAST_SECONDS
+_LEAST_SECONDS = 1.0
+_KILL_SECONDS = 0.5
+_LOOK_SECONDS = 0.02
+_GROWN = 128 << 20  # an idle worker that holds this much more than at its start is ended
 _IDLE_KEPT = 2
 _AT_ONCE = 4
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -55,14 +64,15 @@ class SqlResult:
 class _Worker:
     """One process with one generation open. Everything it may write is in its own folder, removed with it."""
 
-    def __init__(self, path: Path, memory: str) -> None:
-        self.path, self.memory = path, memory
+    def __init__(self, store: Store, memory: str) -> None:
+        self.memory = memory
         self.bytes = _bytes(memory)
+        self.base = 0
         self.folder = tempfile.mkdtemp(prefix="whylook-sql-")
         package = str(Path(__file__).resolve().parents[2])
         environment = {"PYTHONPATH": package, "PATH": os.defpath, "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "core.sql_worker"],
+            [sys.executable, "-P", "-m", "core.sql_worker", str(self.bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -70,57 +80,75 @@ class _Worker:
             env=environment,
             start_new_session=True,
         )
-        self.base = 0
-        opening = {"path": str(path.resolve()), "memory": memory, "bytes": self.bytes}
         try:
-            header, _ = self.ask(opening, seconds=_START_SECONDS)
-        except (QueryError, EOFError) as error:
+            self.path = self._open(store)
+        except EOFError as error:
             self.end()
             raise QueryError("The SQL worker did not start; try again") from error
-        if "ready" not in header:
+        except BaseException:
             self.end()
-            raise QueryError(f"The SQL worker cannot open the store: {header.get('error')}")
-        self.base = psutil.Process(self.process.pid).memory_info().rss
+            raise
+        self.base = self._held()
 
-    def ask(self, request: dict[str, Any], *, seconds: float) -> tuple[dict[str, Any], bytes]:
-        """Sends a request and waits; the process is killed when it takes longer or grows beyond its memory.
+    def _open(self, store: Store) -> Path:
+        """Opens the newest generation, which a publisher may replace and remove at any moment."""
+        deadline = time.monotonic() + _START_SECONDS
+        self.receive(deadline)
+        while True:
+            path = store.current_path()
+            header, _ = self.ask({"path": str(path.resolve())}, deadline=deadline)
+            if "ready" in header:
+                return path
+            if store.current_path() == path:
+                raise QueryError("The newest generation cannot be read; the next run makes it again from the shards")
+
+    def ask(self, request: dict[str, Any], *, deadline: float) -> tuple[dict[str, Any], bytes]:
+        """Sends a request and waits; the process is killed at the deadline or when it grows beyond its memory.
 
         Raises:
             EOFError: the process died.
             QueryError: it was killed, for the reason that the message says.
         """
-        assert self.process.stdin and self.process.stdout
-        reply: list[tuple[dict[str, Any], bytes]] = []
-        source = self.process.stdout
+        assert self.process.stdin
         try:
             write_message(self.process.stdin, request)  # type: ignore[arg-type]
         except BrokenPipeError as error:
             raise EOFError from error
+        return self.receive(deadline)
 
-        def receive() -> None:
+    def receive(self, deadline: float) -> tuple[dict[str, Any], bytes]:
+        """Waits for what the process says next."""
+        assert self.process.stdout
+        reply: list[tuple[dict[str, Any], bytes]] = []
+        source = self.process.stdout
+
+        def read() -> None:
             try:
                 reply.append(read_message(source))  # type: ignore[arg-type]
             except (EOFError, ValueError, OSError):
                 return
 
-        receiver = threading.Thread(target=receive, daemon=True)
+        receiver = threading.Thread(target=read, daemon=True)
         receiver.start()
-        deadline = time.monotonic() + seconds + _GRACE_SECONDS
         while receiver.is_alive():
-            receiver.join(0.05)
+            receiver.join(_LOOK_SECONDS)
             if receiver.is_alive() and time.monotonic() > deadline:
                 self.kill()
                 raise QueryError("time")
-            if receiver.is_alive() and self.base and self._grown() > 1.5 * self.bytes:
+            if receiver.is_alive() and self.base and self._held() > self.bytes:
                 self.kill()
                 raise QueryError("memory")
         if not reply:
             raise EOFError
         return reply[0]
 
-    def _grown(self) -> int:
+    def grown(self) -> bool:
+        """Whether it holds so much more than at its start that another should take its place."""
+        return self._held() > self.base + min(_GROWN, (self.bytes - self.base) // 2)
+
+    def _held(self) -> int:
         try:
-            return int(psutil.Process(self.process.pid).memory_info().rss) - self.base
+            return int(psutil.Process(self.process.pid).memory_info().rss)
         except psutil.Error:
             return 0
 
@@ -146,14 +174,16 @@ _guard = threading.Lock()
 _slots = threading.BoundedSemaphore(_AT_ONCE)
 
 
-def run_sql(store: Store, sql: str, *, seconds: float = 5.0, memory: str = "1GB", max_rows: int = 5000) -> SqlResult:
+def run_sql(
+    store: Store, sql: str, *, seconds: float = SECONDS, memory: str = MEMORY, max_rows: int = 5000
+) -> SqlResult:
     """Runs one SELECT that a person wrote, where it can harm neither the store nor the machine.
 
     Args:
         store: its newest generation is read.
         sql: one SELECT; see core.sql_gate for what passes.
-        seconds: how long it may take; its process is stopped then.
-        memory: how much the process may take beside what it starts with, such as "512MB".
+        seconds: how long it may take; it is stopped then, and GRACE_SECONDS later at most there is an answer.
+        memory: how much its process may hold altogether, such as "512MB".
         max_rows: rows to give back at most.
 
     Raises:
@@ -161,12 +191,14 @@ def run_sql(store: Store, sql: str, *, seconds: float = 5.0, memory: str = "1GB"
         StoreError: nothing has been published yet.
     """
     check_text(sql)
-    path = store.current_path()
+    store.current_path()
     started = time.monotonic()
     if not _slots.acquire(timeout=seconds):
         raise QueryError("Too many queries run at the moment; try again shortly")
     try:
-        header, payload = _ask_fresh_or_idle(path, memory, {"sql": sql, "seconds": seconds, "max_rows": max_rows})
+        worker = _take(store, memory)
+        left = max(min(_LEAST_SECONDS, seconds), started + seconds - time.monotonic())
+        header, payload = _answer(worker, {"sql": sql, "seconds": left, "max_rows": max_rows})
     finally:
         _slots.release()
     words = header.get("error")
@@ -177,10 +209,10 @@ def run_sql(store: Store, sql: str, *, seconds: float = 5.0, memory: str = "1GB"
     return SqlResult(table, bool(header["truncated"]), time.monotonic() - started)
 
 
-def _ask_fresh_or_idle(path: Path, memory: str, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    worker = _take(path, memory)
+def _answer(worker: _Worker, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """The worker's reply; afterwards it is idle again, or ended where it cannot be trusted with another query."""
     try:
-        header, payload = worker.ask(request, seconds=request["seconds"])
+        header, payload = worker.ask(request, deadline=time.monotonic() + request["seconds"] + _KILL_SECONDS)
     except EOFError:
         worker.end()
         return {"error": "died"}, b""
@@ -190,21 +222,25 @@ def _ask_fresh_or_idle(path: Path, memory: str, request: dict[str, Any]) -> tupl
     except BaseException:  # an interrupted rerun must not leave half a reply in the pipe
         worker.end()
         raise
-    _give_back(worker, keep=header.get("error") not in ("memory", "time"))
+    spent = header.get("error") in ("memory", "time") or header.get("broken") or worker.grown()
+    _give_back(worker, keep=not spent)
     return header, payload
 
 
 def _refusal(words: str, header: dict[str, Any], seconds: float, memory: str) -> QueryError:
+    broken = "DuckDB could not go on with this query and was started anew; nothing else is harmed. Write it another way"
     known = {
         "time": f"The query was stopped after {seconds:g} s; narrow it with WHERE or LIMIT",
         "memory": f"The query needs more than {memory} of memory; select fewer rows or columns, or aggregate",
-        "died": f"The query broke its process, which may use {memory}; nothing else is harmed. Make it simpler",
+        "died": broken,
+        "broken": broken,
     }
     return SqlError(known.get(words, words), line=header.get("line"), column=header.get("column"))
 
 
-def _take(path: Path, memory: str) -> _Worker:
-    """An idle worker for this generation, or a new one; workers of older generations end."""
+def _take(store: Store, memory: str) -> _Worker:
+    """An idle worker for the newest generation, or a new one; workers of older generations end."""
+    path = store.current_path()
     with _guard:
         stale = [worker for worker in _idle if worker.path.parent == path.parent and worker.path != path]
         fit = [worker for worker in _idle if (worker.path, worker.memory) == (path, memory)]
@@ -215,7 +251,7 @@ def _take(path: Path, memory: str) -> _Worker:
         return fit[0]
     if fit:
         fit[0].end()
-    return _Worker(path, memory)
+    return _Worker(store, memory)
 
 
 def _give_back(worker: _Worker, *, keep: bool) -> None:
