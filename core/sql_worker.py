@@ -13,6 +13,7 @@ import resource
 import struct
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -91,7 +92,7 @@ def fetch(con: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int) -> tuple[p
     reader = con.execute(sql).to_arrow_reader(min(max_rows + 1, 2048))
     batches: list[pa.RecordBatch] = []
     rows, size = 0, 0
-    schema = _distinct(reader.schema)
+    schema = pa.schema(_distinct(reader.schema))
     for batch in reader:
         left = max_rows - rows
         size += batch.nbytes
@@ -101,25 +102,40 @@ def fetch(con: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int) -> tuple[p
                     f"The result is larger than {MAX_RESULT_BYTES >> 20} MB; select fewer or shorter columns"
                 )
             return pa.Table.from_batches(batches, schema), True
-        batches.append(pa.RecordBatch.from_arrays(batch.slice(0, left).columns, schema=schema))
+        named = zip(batch.slice(0, left).columns, schema.types, strict=True)
+        columns = [column if column.type == kind else column.view(kind) for column, kind in named]
+        batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
         rows += min(left, batch.num_rows)
         if batch.num_rows > left:
             return pa.Table.from_batches(batches, schema), True
     return pa.Table.from_batches(batches, schema), False
 
 
-def _distinct(schema: pa.Schema) -> pa.Schema:
-    """The schema with every column name made different, as a table of rows needs it."""
+def _distinct(fields: Iterable[pa.Field]) -> list[pa.Field]:
+    """Fields with every name made different, also within structs, as rows of Python need it."""
     taken: set[str] = set()
-    fields = []
-    for item in schema:
+    made = []
+    for item in fields:
         name, number = item.name, 1
         while name in taken:
             number += 1
             name = f"{item.name}_{number}"
         taken.add(name)
-        fields.append(item.with_name(name))
-    return pa.schema(fields)
+        made.append(item.with_name(name).with_type(_distinct_type(item.type)))
+    return made
+
+
+def _distinct_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(kind):
+        return pa.struct(_distinct(kind.fields))
+    if pa.types.is_map(kind):
+        key, value = _distinct_type(kind.key_type), _distinct_type(kind.item_type)
+        return pa.map_(kind.key_field.with_type(key), kind.item_field.with_type(value))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_distinct_type(kind.value_type)), kind.list_size)
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_distinct_type(kind.value_type)))
+    return kind
 
 
 def answer(con: duckdb.DuckDBPyConnection, request: dict[str, Any]) -> tuple[dict[str, Any], bytes | memoryview]:

@@ -82,6 +82,10 @@ def test_values_of_every_kind_arrive(store: Store) -> None:
         """SELECT '{"a": 1}'::JSON AS j, 1::HUGEINT AS h, DATE '2020-01-01' AS d, [1, 2] AS l, {'x': 1} AS s,
         NULL AS n, INTERVAL 3 DAY AS i, uuid() AS u, '🐄' AS cow""",
     ).rows[0]
+    unnamed = "SELECT row(1, 'a') AS r, [row(1, 2)] AS l, MAP {'k': row(1, row(2, 3))} AS m, [[1, 2]]::INT[2][1] AS f"
+    assert run_sql(store, unnamed).rows == [
+        {"r": {"": 1, "_2": "a"}, "l": [{"": 1, "_2": 2}], "m": [("k", {"": 1, "_2": {"": 2, "_2": 3}})], "f": [[1, 2]]}
+    ]
     assert (row["l"], row["s"], row["n"], row["cow"]) == ([1, 2], {"x": 1}, None, "🐄")
 
 
@@ -299,7 +303,7 @@ def test_queries_go_on_while_a_run_publishes(tmp_path: Path) -> None:
     publisher = threading.Thread(target=publish)
     publisher.start()
     try:
-        for _ in range(25):
+        for _ in range(8):
             assert run_sql(store, "SELECT count(*) AS n FROM samples").rows == [{"n": 6}]
     finally:
         done.set()
