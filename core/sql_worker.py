@@ -218,20 +218,17 @@ def limit_memory(total: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _opened(source: BinaryIO, sink: BinaryIO, memory: int) -> duckdb.DuckDBPyConnection:
-    """The generation that the parent names; where one has gone meanwhile, it names the next."""
-    while True:
-        opening, _ = read_message(source)
-        try:
-            con = open_locked(Path(opening["path"]), memory=memory, temporary=Path.cwd())
-            con.execute("SELECT count(*) FROM samples").fetchall()
-            return con
-        except duckdb.Error as error:
-            write_message(sink, {"error": str(error).partition("\n")[0]})
+def _moved(con: duckdb.DuckDBPyConnection | None, path: Path, memory: int) -> duckdb.DuckDBPyConnection:
+    """Another generation in place of the one that was open."""
+    new = open_locked(path, memory=memory, temporary=Path.cwd())
+    new.execute("SELECT count(*) FROM samples").fetchall()
+    if con is not None:
+        con.close()
+    return new
 
 
 def main() -> None:
-    """Answers requests from standard input until it closes; the first ones name a generation.
+    """Answers requests from standard input until it closes; a request names a generation to open, or a query.
 
     The argument is how many bytes the process may hold altogether.
     """
@@ -239,15 +236,23 @@ def main() -> None:
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that DuckDB may print can mix with replies
     write_message(sink, {"started": True})
-    try:
-        con = _opened(source, sink, int(DUCKDB_SHARE * max(0, total - resident())))
-        limit_memory(total)
-        write_message(sink, {"ready": True})
-        while True:
+    memory = int(DUCKDB_SHARE * max(0, total - resident()))
+    con: duckdb.DuckDBPyConnection | None = None
+    while True:
+        try:
             request, _ = read_message(source)
-            write_message(sink, *answer(con, request))
-    except (EOFError, BrokenPipeError):
-        os._exit(0)
+            if con is not None and "sql" in request:
+                write_message(sink, *answer(con, request))
+                continue
+            first = con is None
+            con = _moved(con, Path(request["path"]), memory)
+            if first:
+                limit_memory(total)
+            write_message(sink, {"ready": True})
+        except duckdb.Error as error:  # the parent names another generation, or ends this process
+            write_message(sink, {"error": str(error).partition("\n")[0]})
+        except (EOFError, BrokenPipeError):
+            os._exit(0)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,8 @@ class SqlResult:
 class _Worker:
     """One process with one generation open. Everything it may write is in its own folder, removed with it."""
 
-    def __init__(self, store: Store, memory: str) -> None:
+    def __init__(self, memory: str) -> None:
+        # what it imports takes about a second, which open() waits for
         self.memory = memory
         self.bytes = _bytes(memory)
         self.base = 0
@@ -80,27 +81,29 @@ class _Worker:
             env=environment,
             start_new_session=True,
         )
+        self.path: Path | None = None
+
+    def open(self, store: Store) -> None:
+        """Opens the newest generation, which a publisher may remove at any moment; ends itself if it cannot."""
+        deadline = time.monotonic() + _START_SECONDS
         try:
-            self.path = self._open(store)
+            if self.path is None:
+                self.receive(deadline)
+            while True:
+                path = self.path = store.current_path()
+                header, _ = self.ask({"path": str(path.resolve())}, deadline=deadline)
+                if "ready" in header:
+                    self.base = self.base or self._held()
+                    return
+                if store.current_path() == path:
+                    words = "The newest generation cannot be read; the next run makes it again from the shards"
+                    raise QueryError(words)
         except EOFError as error:
             self.end()
             raise QueryError("The SQL worker did not start; try again") from error
         except BaseException:
             self.end()
             raise
-        self.base = self._held()
-
-    def _open(self, store: Store) -> Path:
-        """Opens the newest generation, which a publisher may replace and remove at any moment."""
-        deadline = time.monotonic() + _START_SECONDS
-        self.receive(deadline)
-        while True:
-            path = store.current_path()
-            header, _ = self.ask({"path": str(path.resolve())}, deadline=deadline)
-            if "ready" in header:
-                return path
-            if store.current_path() == path:
-                raise QueryError("The newest generation cannot be read; the next run makes it again from the shards")
 
     def ask(self, request: dict[str, Any], *, deadline: float) -> tuple[dict[str, Any], bytes]:
         """Sends a request and waits; the process is killed at the deadline or when it grows beyond its memory.
@@ -214,11 +217,9 @@ def _answer(worker: _Worker, request: dict[str, Any]) -> tuple[dict[str, Any], b
     try:
         header, payload = worker.ask(request, deadline=time.monotonic() + request["seconds"] + _KILL_SECONDS)
     except EOFError:
-        worker.end()
-        return {"error": "died"}, b""
-    except QueryError as error:
-        worker.end()
-        return {"error": str(error)}, b""
+        header, payload = {"error": "died", "broken": True}, b""
+    except QueryError as error:  # it was killed
+        header, payload = {"error": str(error), "broken": True}, b""
     except BaseException:  # an interrupted rerun must not leave half a reply in the pipe
         worker.end()
         raise
@@ -239,28 +240,31 @@ def _refusal(words: str, header: dict[str, Any], seconds: float, memory: str) ->
 
 
 def _take(store: Store, memory: str) -> _Worker:
-    """An idle worker for the newest generation, or a new one; workers of older generations end."""
+    """An idle worker that has the newest generation open, one that can open it, or a new one."""
     path = store.current_path()
     with _guard:
-        stale = [worker for worker in _idle if worker.path.parent == path.parent and worker.path != path]
-        fit = [worker for worker in _idle if (worker.path, worker.memory) == (path, memory)]
-        _idle[:] = [worker for worker in _idle if worker not in stale and worker is not (fit[0] if fit else None)]
-    for worker in stale:
+        dead = [worker for worker in _idle if worker.process.poll() is not None]
+        fit = [worker for worker in _idle if worker.memory == memory and worker not in dead]
+        here = [worker for worker in fit if worker.path and worker.path.parent == path.parent]
+        ready = [worker for worker in here if worker.path == path]
+        spare = [worker for worker in fit if worker.path is None]
+        chosen = next(iter((*ready, *here, *spare)), None)
+        _idle[:] = [worker for worker in _idle if worker not in dead and worker is not chosen]
+    for worker in dead:
         worker.end()
-    if fit and fit[0].process.poll() is None:
-        return fit[0]
-    if fit:
-        fit[0].end()
-    return _Worker(store, memory)
+    chosen = chosen or _Worker(memory)
+    if chosen.path != path:
+        chosen.open(store)
+    return chosen
 
 
 def _give_back(worker: _Worker, *, keep: bool) -> None:
+    """Keeps a worker for the next query, or ends it and lets another start meanwhile."""
+    if not keep:
+        worker.end()
     with _guard:
-        if keep:
-            _idle.append(worker)
-        excess = [] if keep else [worker]
-        while len(_idle) > _IDLE_KEPT:
-            excess.append(_idle.pop(0))
+        _idle.append(worker if keep else _Worker(worker.memory))
+        excess = [_idle.pop(0) for _ in range(len(_idle) - _IDLE_KEPT)]
     for old in excess:
         old.end()
 
