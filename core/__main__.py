@@ -76,6 +76,8 @@ def build_parser() -> Parser:
     sql.add_argument("query", help="one SELECT statement")
     sql.add_argument("--max-rows", type=int, default=5000, help="rows shown at most (default 5000)")
     _format(sql)
+    sql.add_argument("--safe-csv", action="store_true", help="CSV holds a text such as =1+2 as it is, and a "
+                     "spreadsheet runs it; this puts an apostrophe before it")  # fmt: skip
 
     search = _command(commands, "search", _search, "search the explanations by words and by meaning")
     search.add_argument("text")
@@ -226,7 +228,7 @@ def _sql(arguments: argparse.Namespace) -> int:
 
     store = _existing(Store(arguments.store))
     result = queries.run_sql(store, arguments.query, max_rows=arguments.max_rows)
-    write_table(result.table, arguments.format)
+    write_table(result.table, arguments.format, safe_csv=arguments.safe_csv)
     if result.truncated:
         print(f"whylook: only the first {arguments.max_rows:,} rows are shown (--max-rows)", file=sys.stderr)
     return 0

@@ -1,32 +1,34 @@
 """The gate before user SQL: one SELECT over this store's tables, or a refusal in words with its place.
 
-Knows: what DuckDB's parser says a text does; which tables and functions are let through. Does not know: the data,
-processes, time or memory limits (core/sql_worker has those; a statement that passes here is harmless, not cheap).
+Knows: what DuckDB's parser says a text does, where a CTE's name holds. Does not know: the data, which names are let
+through (core/sql_functions), processes, time or memory limits (core/sql_worker; what passes is harmless, not cheap).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import duckdb
 
 from core.errors import QueryError
+from core.sql_functions import FUNCTIONS, TABLE_FUNCTIONS, TABLE_MACROS, TABLES
 
 MAX_CHARACTERS = 20_000
 MAX_NESTING = 150
-TABLES = frozenset(("samples", "runs", "images", "metadata", "predictions", "attributions"))
-TABLES |= {"judgements", "embeddings", "failures", "slices", "findings", "deck"}
-TABLE_FUNCTIONS = frozenset(("unnest", "range", "generate_series", "json_each", "json_tree"))
-REFUSED_FUNCTIONS = frozenset(
-    ("write_log", "sleep_ms", "getenv", "getvariable", "current_setting", "current_query", "current_query_id")
-    + ("current_connection_id", "current_transaction_id", "nextval", "currval", "setseed", "query", "query_table")
-    + ("json_execute_serialized_sql", "parse_duckdb_log_message", "error", "variant_bytes_to_variant", "stats")
-)
 _REMEDY = "Here only one SELECT over samples (or another table of this store) can run"
 _PLACE = re.compile(r"\n+LINE (\d+): (.*)\n( *)\^", re.DOTALL)
+_GAP = r"(?:\s|--[^\n]*(?:\n|$)|/\*(?:[^*]|\*(?!/))*\*/)"
+_EXPLAIN = re.compile(rf"{_GAP}*EXPLAIN\b({_GAP}+ANALYZE\b)?", re.IGNORECASE)
+_CTE_NAME = re.compile(r"(?!duckdb_|pragma_|pg_|sqlite_)[\w -]+", re.IGNORECASE)
+_TABLE_LIST = "SELECT name FROM (VALUES " + ", ".join(f"('{name}')" for name in sorted(TABLES)) + ") AS tables(name)"
+_MARK = "the values that DuckDB will find"
+_PIVOT_ENDS = {"using", "group", "order", "limit", "offset", "union", "except", "intersect", "qualify"}
+
+Scope = Mapping[str, bool]
+"""The CTEs that can be named at a place, in lower case; true within a recursive one, of its own name."""
 
 
 class SqlError(QueryError):
@@ -39,6 +41,13 @@ class SqlError(QueryError):
         self.words = words
         self.line = line
         self.column = column
+
+
+def identifier(name: str) -> str:
+    """A column name as SQL: bare where that is safe and easier to read, else quoted."""
+    if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and duckdb.tokenize(name)[0][1] == duckdb.token_type.identifier:
+        return name
+    return '"' + name.replace('"', '""') + '"'
 
 
 def check_text(sql: str) -> None:
@@ -60,8 +69,11 @@ def check_text(sql: str) -> None:
             raise _at(sql, len(sql[:index].encode()), f"The query is nested more than {MAX_NESTING} deep")
 
 
-def check(sql: str) -> None:
-    """Lets exactly one SELECT over this store's tables pass.
+def check(sql: str) -> str:
+    """Lets exactly one SELECT over this store's tables pass, or the EXPLAIN of one; gives the text to run.
+
+    That is the text itself save for SHOW TABLES, which becomes a SELECT of the tables' names. PIVOT without IN is two
+    statements for DuckDB, one of which makes a temporary type: run the text in a transaction and roll it back.
 
     Raises:
         SqlError: anything else, in words, with line and column where the parser knows them.
@@ -69,76 +81,181 @@ def check(sql: str) -> None:
     check_text(sql)
     con = duckdb.connect(":memory:", config={"python_enable_replacements": False, "threads": 1})
     try:
-        tree = _parse(con, sql)
+        kinds = _statements(con, sql)
+        found = _EXPLAIN.match(sql)
+        if kinds != ["EXPLAIN"] or not found:
+            return _check_select(con, sql, kinds)
+        # blanks in place of the first words keep every place what it was
+        inner = re.sub(r"[^\n]", " ", sql[: found.end()]) + sql[found.end() :]
+        explained = f"EXPLAIN {'ANALYZE ' if found[1] else ''}{_check_select(con, inner, _statements(con, inner))}"
+        if _statements(con, explained) != ["EXPLAIN"]:
+            raise SqlError(f"{_REMEDY}, or its EXPLAIN")
+        return explained
     except RecursionError as error:
         raise SqlError("The query is nested too deeply") from error
     finally:
         con.close()
-    nodes = list(_nodes(tree))
-    # DuckDB would look for a file of that name, so a CTE may not be called like one
-    names = {str(node["key"]) for node in nodes if isinstance(node.get("value"), dict) and "query" in node["value"]}
-    common = {name.lower() for name in names if re.fullmatch(r"\w+", name)}
-    for node in nodes:
-        _check_node(sql, node, common)
 
 
-def _parse(con: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
-    """The parser's tree of the only statement."""
+def _check_select(con: duckdb.DuckDBPyConnection, sql: str, kinds: list[str]) -> str:
+    if not kinds:
+        raise SqlError("There is no query yet, only a comment")
+    if kinds == ["SELECT"]:
+        tree = _tree(con, sql)
+        return _checked(con, sql, tree)
+    if set(kinds[:-1]) == {"CREATE"} and kinds[-1] == "SELECT":  # either a PIVOT without IN, or really two statements
+        named, marks = with_values_named(sql)
+        if marks == len(kinds) - 1 and _statements(con, named) == ["SELECT"]:
+            tree = _tree(con, named)
+            pivots = [pivot for node, _ in _nodes(tree) for pivot in node.get("pivots") or []]
+            if sum(_MARK in json.dumps(pivot["entries"]) for pivot in pivots) == marks:
+                _checked(con, named, tree)
+                return sql
+    if len(kinds) > 1 and kinds[0] == "SELECT":
+        raise SqlError(f"{_REMEDY}; this text holds {len(kinds)} statements")
+    if len(kinds) > 1 and re.search(r"\bpivot", sql, re.IGNORECASE):
+        raise SqlError("Write the pivot as SELECT * FROM samples PIVOT (… FOR … IN ('a', 'b')): name its values")
+    raise SqlError(f"{_REMEDY}, not {kinds[0]}")
+
+
+def _statements(con: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
+    """The kinds of statements in a text, as DuckDB runs them."""
     try:
-        statements = con.extract_statements(sql)
+        return [str(statement.type).rpartition(".")[2] for statement in con.extract_statements(sql)]
     except duckdb.Error as error:
         raise translate(error, sql) from error
-    if not statements:
-        raise SqlError("There is no query yet, only a comment")
-    if len(statements) > 1 and statements[0].type == duckdb.StatementType.SELECT:
-        raise SqlError(f"{_REMEDY}; this text holds {len(statements)} statements")
-    kind = str(statements[0].type).rpartition(".")[2]
-    refusal = f"{_REMEDY}, not {kind}" if kind != "SELECT" else _REMEDY
-    if re.match(r"\s*pivot\b", sql, re.IGNORECASE):
-        refusal = "Write the pivot as SELECT * FROM samples PIVOT (… ON … IN ('a', 'b')): its values must be named"
+
+
+def _tree(con: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
+    """The parser's tree of the only statement."""
     try:
         text = con.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()[0][0]
     except duckdb.Error as error:
         raise translate(error, sql) from error
     tree: dict[str, Any] = json.loads(text)
     if tree["error"]:
-        raise SqlError(refusal if tree.get("error_type") == "not implemented" else str(tree.get("error_message")))
+        raise SqlError(_REMEDY if tree.get("error_type") == "not implemented" else str(tree.get("error_message")))
     return tree
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every object of the parser's tree, without recursion."""
-    waiting = [tree]
+def with_values_named(sql: str) -> tuple[str, int]:
+    """The text with `IN (…)` after each expression of a PIVOT that lacks it, as the gate can read it, and how often."""
+    data = sql.encode()
+    starts = [start for start, _ in duckdb.tokenize(sql)]
+    words = [re.match(rb"\w+|.", data[start:], re.DOTALL)[0].decode(errors="replace").lower() for start in starts]  # type: ignore[index]
+    places: list[int] = []
+    for index, word in enumerate(words):
+        if word in ("pivot", "pivot_wider"):
+            places += _unnamed(words, index + 1)
+    pieces, last = [], 0
+    for place in sorted(set(places)):
+        start = starts[place] if place < len(starts) else len(data)
+        pieces.append(data[last:start] + f"\n IN ('{_MARK}') ".encode())
+        last = start
+    return (b"".join(pieces) + data[last:]).decode(), len(pieces)
+
+
+def _unnamed(words: list[str], start: int) -> Iterator[int]:
+    """Of a PIVOT whose words begin at `start`: the words before which an IN is missing."""
+    depth, on, named = 0, False, False
+    for index in range(start, len(words) + 1):
+        word = words[index] if index < len(words) else ";"
+        ends = depth == 0 and (word in ")]};," or word in _PIVOT_ENDS)
+        if on and ends and not named:
+            yield index
+        if ends and (on or word in ")]};") and word != ",":
+            return
+        if on and depth == 0:
+            named = False if word == "," else named or word == "in"
+        on = on or (depth == 0 and word == "on")
+        depth += (word in "([{") - (word in ")]}")
+
+
+def _checked(con: duckdb.DuckDBPyConnection, sql: str, tree: dict[str, Any]) -> str:
+    """Checks every node of a tree; the text to run in its place."""
+    shown = False
+    for node, scope in list(_nodes(tree)):
+        _check_node(sql, node, scope)
+        if node.get("type") == "SHOW_REF" and not node.get("query"):
+            node.update(_tree(con, f"FROM ({_TABLE_LIST})")["statements"][0]["node"]["from_table"])
+            shown = True
+    if not shown:
+        return sql
+    text: str = con.execute("SELECT json_deserialize_sql(?::JSON)", [json.dumps(tree)]).fetchall()[0][0]
+    return text
+
+
+def _nodes(tree: Any) -> Iterator[tuple[dict[str, Any], Scope]]:
+    """Every object of the parser's tree with the CTEs that can be named there, without recursion."""
+    waiting: list[tuple[Any, Scope]] = [(tree, {})]
     while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            yield item
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
+        item, scope = waiting.pop()
+        if isinstance(item, list):
+            waiting.extend((part, scope) for part in item)
+        elif isinstance(item, dict):
+            yield item, scope
+            inside = scope
+            # a CTE sees those before it, not itself and none after it
+            for entry in (item.get("cte_map") or {}).get("map", []):
+                waiting.append((entry["value"], inside))
+                inside = {**inside, str(entry["key"]).lower(): False}
+            for key, value in item.items():
+                if key == "cte_map":
+                    continue
+                itself = item.get("type") == "RECURSIVE_CTE_NODE" and key == "right"
+                waiting.append((value, {**inside, str(item["cte_name"]).lower(): True} if itself else inside))
 
 
-def _check_node(sql: str, node: dict[str, Any], common: set[str]) -> None:
+def _check_node(sql: str, node: dict[str, Any], scope: Scope) -> None:
     place = node.get("query_location", -1)
+    for entry in (node.get("cte_map") or {}).get("map", []):
+        # DuckDB would look for a file or a system table of that name where the CTE is not seen
+        if not _CTE_NAME.fullmatch(str(entry["key"])):
+            raise SqlError(f"A CTE cannot be called {entry['key']} here; use letters, digits and _")
     if node.get("type") == "BASE_TABLE":
-        name, schema = str(node.get("table_name", "")), str(node.get("schema_name") or "")
-        known = name.lower() in TABLES and schema.lower() in ("", "main") or (name.lower() in common and not schema)
-        if not known or node.get("catalog_name"):
-            full = ".".join(part for part in (node.get("catalog_name"), schema, name) if part)
-            raise _at(sql, place, f"There is no table {full} to read here; there are {', '.join(sorted(TABLES))}")
+        _check_table(sql, node, scope)
     elif node.get("type") == "TABLE_FUNCTION":
-        name = str(node.get("function", {}).get("function_name", "")).lower()
-        if name not in TABLE_FUNCTIONS:
+        function = node.get("function") or {}
+        name = str(function.get("function_name", "")).lower()
+        if name in TABLE_MACROS:
+            _check_source(sql, function, scope)
+        elif name not in TABLE_FUNCTIONS or function.get("catalog") or function.get("schema"):
             raise _at(sql, place, f"{name}() cannot be read from here; {_REMEDY[0].lower()}{_REMEDY[1:]}")
     elif node.get("type") == "SHOW_REF" and not node.get("query"):
-        raise _at(sql, place, "Only DESCRIBE and SUMMARIZE of a table are possible here")
+        if node.get("table_name") not in ('"tables"', "__show_tables_expanded"):
+            raise _at(sql, place, "Only SHOW TABLES, and DESCRIBE and SUMMARIZE of a table, are possible here")
     elif "function_name" in node:
+        # `label.upper()` comes as function upper of a schema label, and no schema here has functions of its own
         name = str(node["function_name"]).lower()
-        schema = str(node.get("schema") or "").lower()
-        if name in REFUSED_FUNCTIONS or node.get("catalog") or schema not in ("", "main"):
+        if name not in FUNCTIONS | TABLE_FUNCTIONS | TABLE_MACROS:  # those of tables have been looked at as such
             raise _at(sql, place, f"The function {name}() cannot be used here")
     elif node.get("class") == "PARAMETER":
         raise _at(sql, place, "A query cannot have parameters (? or $1); write the value")
+
+
+def _check_table(sql: str, node: dict[str, Any], scope: Scope) -> None:
+    name, schema, catalog = (str(node.get(key) or "") for key in ("table_name", "schema_name", "catalog_name"))
+    known = not catalog and (
+        (name.lower() in TABLES and schema.lower() in ("", "main"))
+        or (name.lower() in scope and not schema)
+        or (scope.get(name.lower(), False) and schema.lower() == "recurring")
+    )
+    if not known:
+        full = ".".join(part for part in (catalog, schema, name) if part)
+        tables = ", ".join(sorted(TABLES))
+        raise _at(sql, node.get("query_location", -1), f"There is no table {full} to read here; there are {tables}")
+
+
+def _check_source(sql: str, function: dict[str, Any], scope: Scope) -> None:
+    """Checks the table that a macro's argument names."""
+    arguments = function.get("children", [])
+    sources = [part for part in arguments if str(part.get("alias")).lower() == "source"]
+    sources += [part for part in arguments[:1] if not part.get("alias")]
+    source = sources[0] if len(sources) == 1 else {}
+    name = ".".join(source.get("column_names") or [str(source.get("value", {}).get("value", ""))])
+    if function.get("catalog") or function.get("schema") or not (name.lower() in TABLES or name.lower() in scope):
+        words = f"{function['function_name']}() needs a table of this store first, as in histogram(samples, score)"
+        raise _at(sql, function.get("query_location", -1), words)
 
 
 def _at(sql: str, offset: int, words: str) -> SqlError:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # the pipeline brings torch along, which a table needs not wa
 FORMATS = ("table", "csv", "json", "parquet")
 BAR_WIDTH = 24
 WIDEST_CELL = 60
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 QUIET_SECONDS = 10.0
 """Without a terminal (a log file, a pipe) a line is written at most this often."""
 
@@ -131,13 +132,38 @@ def text_table(table: pa.Table) -> str:
     return "\n".join([*lines[:1], rule, *lines[1:]])
 
 
-def write_table(table: pa.Table, form: str, *, out: TextIO | None = None, binary: BinaryIO | None = None) -> None:
-    """Write rows to stdout in one of FORMATS.
+def spreadsheet_cell(value: object) -> object:
+    """An apostrophe before a text that a spreadsheet would run as a formula; numbers and the rest as they are."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+
+def spreadsheet_table(table: pa.Table) -> pa.Table:
+    """A table whose texts and column names no spreadsheet takes for formulas."""
+    columns = []
+    for column in table.columns:
+        values = column.to_pylist()
+        safe = [spreadsheet_cell(value) for value in values]
+        texts = [None if value is None else str(value) for value in safe]
+        columns.append(column if safe == values else pa.array(texts, type=pa.string()))
+    return pa.table(columns, names=[str(spreadsheet_cell(name)) for name in table.column_names])
+
+
+def write_table(
+    table: pa.Table,
+    form: str,
+    *,
+    safe_csv: bool = False,
+    out: TextIO | None = None,
+    binary: BinaryIO | None = None,
+) -> None:
+    """Write rows to stdout in one of FORMATS; `safe_csv` makes CSV that a spreadsheet can open without running it.
 
     Raises:
-        RequestError: Parquet to a terminal.
+        RequestError: Parquet to a terminal, or safe CSV that is no CSV.
     """
     stream = out or sys.stdout
+    if safe_csv and form != "csv":
+        raise RequestError(f"--safe-csv goes with --format csv, not {form}")
     if form == "parquet":
         target = binary or sys.stdout.buffer
         if target.isatty():
@@ -152,10 +178,10 @@ def write_table(table: pa.Table, form: str, *, out: TextIO | None = None, binary
         json.dump(table.to_pylist(), stream, default=_plain, ensure_ascii=False, indent=1)
         stream.write("\n")
     elif form == "csv":
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(table.column_names)
-        for row in table.to_pylist():
-            writer.writerow([_cell(value) for value in row.values()])
+        shown = spreadsheet_table(table) if safe_csv else table
+        stream.write(_csv_line(shown.column_names))
+        for row in shown.to_pylist():
+            stream.write(_csv_line([_cell(value) for value in row.values()]))
     else:
         stream.write(text_table(table) + "\n")
 
@@ -163,6 +189,12 @@ def write_table(table: pa.Table, form: str, *, out: TextIO | None = None, binary
 def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pa.Table:
     """Chosen columns of dict rows as an Arrow table; mappings become JSON text."""
     return pa.table({name: pa.array([_arrow(row.get(name)) for row in rows]) for name in columns})
+
+
+def _csv_line(values: Sequence[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(values)  # with "\n" alone a bare CR would not be quoted
+    return line.getvalue()[:-2] + "\n"
 
 
 def _arrow(value: object) -> object:

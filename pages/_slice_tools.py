@@ -11,9 +11,10 @@ import pandas as pd
 import streamlit as st
 
 from core.errors import StoreError
+from core.queries import identifier
 from pages._shared import read, store
 from pages._view import copy_button
-from pages._words import identifier, literal, plain, short, slice_sql
+from pages._words import literal, plain, short, slice_sql
 
 MEANING = {
     "run": "name of the run",

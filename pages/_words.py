@@ -78,11 +78,6 @@ def literal(value: str) -> str:
     return "'" + value.replace("\x00", "").replace("'", "''") + "'"
 
 
-def identifier(name: str) -> str:
-    """A column name as a quoted SQL identifier, bare where that is safe and easier to read."""
-    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
-
-
 def slice_sql(run: str, *conditions: str, order: str = "confidence DESC") -> str:
     """SELECT over samples of one run with further conditions, laid out to be read."""
     lines = ["SELECT * FROM samples", f"WHERE run = {literal(run)}", *(f"  AND {text}" for text in conditions)]

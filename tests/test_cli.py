@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from command_line import whylook
+from command_line import refusal, whylook
 from store_factory import make_store
 from tiny_world import make_folder, make_model
 
@@ -160,6 +160,22 @@ def test_a_query_can_be_written_as_table_csv_json_and_parquet(filled: tuple[Path
     assert [row["label"] for row in csv.DictReader(io.StringIO(outs["csv"].decode()))] == labels
     assert [(row["label"], row["n"]) for row in json.loads(outs["json"])] == [(label, 8) for label in labels]
     assert pq.read_table(io.BytesIO(outs["parquet"])).column("n").to_pylist() == [8, 8, 8]
+
+
+def test_csv_for_a_spreadsheet_holds_no_formula_and_its_numbers_stay_numbers(
+    filled: tuple[Path, str], capsys: Capture
+) -> None:
+    starts = ["=cmd|' /C calc'!A0", "+1", "-2", "@SUM(A1)", "\t=1", "\r=1", "cow", "a=b"]
+    texts = ", ".join("'" + text.replace("'", "''") + "'" for text in starts)
+    query = f"""SELECT unnest([{texts}]) AS "=text", -1.5 AS n, 'x'::ENUM('x') AS e, '=1'::ENUM('=1') AS "@e" """
+    words = ["sql", query, "--format", "csv", "--store", filled[0]]
+    plain = list(csv.reader(io.StringIO(whylook(capsys, *words).out, newline="")))
+    safe = list(csv.reader(io.StringIO(whylook(capsys, *words, "--safe-csv").out, newline="")))
+    assert [row[0] for row in plain] == ["=text", *starts]
+    assert safe[0] == ["'=text", "n", "e", "'@e"]
+    assert [row[0] for row in safe[1:]] == ["'" + text for text in starts[:6]] + starts[6:]
+    assert {tuple(row[1:]) for row in safe[1:]} == {("-1.5", "x", "'=1")}
+    assert "--format csv" in refusal(capsys, "sql", "SELECT 1", "--safe-csv", "--store", filled[0])
 
 
 def test_rows_that_were_left_out_are_said(filled: tuple[Path, str], capsys: Capture) -> None:

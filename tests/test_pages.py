@@ -295,7 +295,6 @@ def test_marked_words_are_cut_out_without_markup_and_lose_nothing() -> None:
 def test_a_clicks_sql_quotes_any_class_name() -> None:
     sql = _words.slice_sql("r-1", f"label = {_words.literal(ODD[2])}")
     assert "'o''hara \"q\" 🐄" in sql
-    assert _words.identifier('a "b"') == '"a ""b"""'
 
 
 def test_downloads_are_named_after_run_and_slice() -> None:

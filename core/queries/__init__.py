@@ -26,7 +26,7 @@ from core.queries.reads import (
 from core.queries.search import Hit, SearchResult, search
 from core.queries.trust import Measure, Trust, trust
 from core.queries.user_sql import SqlResult, run_sql
-from core.sql_gate import SqlError
+from core.sql_gate import SqlError, identifier
 
 __all__ = [
     "CardMeasure",
@@ -49,6 +49,7 @@ __all__ = [
     "failures",
     "fetch_rows",
     "histogram",
+    "identifier",
     "judge_card",
     "maps",
     "matrix",

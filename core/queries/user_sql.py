@@ -26,8 +26,17 @@ from core.sql_gate import SqlError, check_text
 from core.sql_worker import read_message, write_message
 from core.store import Store
 
-_START_SECONDS = 30.0
-_GRACE_SECONDS = 0.5
+SECONDS = 5.0
+"""How long a query may take, waiting for a free worker and its start included."""
+GRACE_SECONDS = 1.0
+"""After SECONDS + GRACE_SECONDS at most there is an answer, if only that the query was stopped."""
+MEMORY = "1GB"
+"""What the process of a query may hold altogether: Python, DuckDB and the result."""
+_START_SECONDS = 30.0  # on a cold disk; a query then still has _LEAST_SECONDS
+_LEAST_SECONDS = 1.0
+_KILL_SECONDS = 0.5
+_LOOK_SECONDS = 0.02
+_GROWN = 128 << 20  # an idle worker that holds this much more than at its start is ended
 _IDLE_KEPT = 2
 _AT_ONCE = 4
 _PREFIX = "whylook-sql-"
@@ -58,14 +67,16 @@ class SqlResult:
 class _Worker:
     """One process with one generation open. Everything it may write is in its own folder, removed with it."""
 
-    def __init__(self, path: Path, memory: str) -> None:
-        self.path, self.memory = path, memory
+    def __init__(self, memory: str) -> None:
+        # what it imports takes about a second, which open() waits for
+        self.memory = memory
         self.bytes = _bytes(memory)
+        self.base = 0
         self.folder = tempfile.mkdtemp(prefix=_PREFIX)
         package = str(Path(__file__).resolve().parents[2])
         environment = {"PYTHONPATH": package, "PATH": os.defpath, "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "core.sql_worker"],
+            [sys.executable, "-P", "-m", "core.sql_worker", str(self.bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -73,57 +84,77 @@ class _Worker:
             env=environment,
             start_new_session=True,
         )
-        self.base = 0
-        opening = {"path": str(path.resolve()), "memory": memory, "bytes": self.bytes}
+        self.path: Path | None = None
+
+    def open(self, store: Store) -> None:
+        """Opens the newest generation, which a publisher may remove at any moment; ends itself if it cannot."""
+        deadline = time.monotonic() + _START_SECONDS
         try:
-            header, _ = self.ask(opening, seconds=_START_SECONDS)
-        except (QueryError, EOFError) as error:
+            if self.path is None:
+                self.receive(deadline)
+            while True:
+                path = self.path = store.current_path()
+                header, _ = self.ask({"path": str(path.resolve())}, deadline=deadline)
+                if "ready" in header:
+                    self.base = self.base or self._held()
+                    return
+                if store.current_path() == path:
+                    words = "The newest generation cannot be read; the next run makes it again from the shards"
+                    raise QueryError(words)
+        except EOFError as error:
             self.end()
             raise QueryError("The SQL worker did not start; try again") from error
-        if "ready" not in header:
+        except BaseException:
             self.end()
-            raise QueryError(f"The SQL worker cannot open the store: {header.get('error')}")
-        self.base = psutil.Process(self.process.pid).memory_info().rss
+            raise
 
-    def ask(self, request: dict[str, Any], *, seconds: float) -> tuple[dict[str, Any], bytes]:
-        """Sends a request and waits; the process is killed when it takes longer or grows beyond its memory.
+    def ask(self, request: dict[str, Any], *, deadline: float) -> tuple[dict[str, Any], bytes]:
+        """Sends a request and waits; the process is killed at the deadline or when it grows beyond its memory.
 
         Raises:
             EOFError: the process died.
             QueryError: it was killed, for the reason that the message says.
         """
-        assert self.process.stdin and self.process.stdout
-        reply: list[tuple[dict[str, Any], bytes]] = []
-        source = self.process.stdout
+        assert self.process.stdin
         try:
             write_message(self.process.stdin, request)  # type: ignore[arg-type]
         except BrokenPipeError as error:
             raise EOFError from error
+        return self.receive(deadline)
 
-        def receive() -> None:
+    def receive(self, deadline: float) -> tuple[dict[str, Any], bytes]:
+        """Waits for what the process says next."""
+        assert self.process.stdout
+        reply: list[tuple[dict[str, Any], bytes]] = []
+        source = self.process.stdout
+
+        def read() -> None:
             try:
                 reply.append(read_message(source))  # type: ignore[arg-type]
             except (EOFError, ValueError, OSError):
                 return
 
-        receiver = threading.Thread(target=receive, daemon=True)
+        receiver = threading.Thread(target=read, daemon=True)
         receiver.start()
-        deadline = time.monotonic() + seconds + _GRACE_SECONDS
         while receiver.is_alive():
-            receiver.join(0.05)
+            receiver.join(_LOOK_SECONDS)
             if receiver.is_alive() and time.monotonic() > deadline:
                 self.kill()
                 raise QueryError("time")
-            if receiver.is_alive() and self.base and self._grown() > 1.5 * self.bytes:
+            if receiver.is_alive() and self.base and self._held() > self.bytes:
                 self.kill()
                 raise QueryError("memory")
         if not reply:
             raise EOFError
         return reply[0]
 
-    def _grown(self) -> int:
+    def grown(self) -> bool:
+        """Whether it holds so much more than at its start that another should take its place."""
+        return self._held() > self.base + min(_GROWN, (self.bytes - self.base) // 2)
+
+    def _held(self) -> int:
         try:
-            return int(psutil.Process(self.process.pid).memory_info().rss) - self.base
+            return int(psutil.Process(self.process.pid).memory_info().rss)
         except psutil.Error:
             return 0
 
@@ -149,14 +180,16 @@ _guard = threading.Lock()
 _slots = threading.BoundedSemaphore(_AT_ONCE)
 
 
-def run_sql(store: Store, sql: str, *, seconds: float = 5.0, memory: str = "1GB", max_rows: int = 5000) -> SqlResult:
+def run_sql(
+    store: Store, sql: str, *, seconds: float = SECONDS, memory: str = MEMORY, max_rows: int = 5000
+) -> SqlResult:
     """Runs one SELECT that a person wrote, where it can harm neither the store nor the machine.
 
     Args:
         store: its newest generation is read.
         sql: one SELECT; see core.sql_gate for what passes.
-        seconds: how long it may take; its process is stopped then.
-        memory: how much the process may take beside what it starts with, such as "512MB".
+        seconds: how long it may take; it is stopped then, and GRACE_SECONDS later at most there is an answer.
+        memory: how much its process may hold altogether, such as "512MB".
         max_rows: rows to give back at most.
 
     Raises:
@@ -164,12 +197,14 @@ def run_sql(store: Store, sql: str, *, seconds: float = 5.0, memory: str = "1GB"
         StoreError: nothing has been published yet.
     """
     check_text(sql)
-    path = store.current_path()
+    store.current_path()
     started = time.monotonic()
     if not _slots.acquire(timeout=seconds):
         raise QueryError("Too many queries run at the moment; try again shortly")
     try:
-        header, payload = _ask_fresh_or_idle(path, memory, {"sql": sql, "seconds": seconds, "max_rows": max_rows})
+        worker = _take(store, memory)
+        left = max(min(_LEAST_SECONDS, seconds), started + seconds - time.monotonic())
+        header, payload = _answer(worker, {"sql": sql, "seconds": left, "max_rows": max_rows})
     finally:
         _slots.release()
     words = header.get("error")
@@ -180,54 +215,59 @@ def run_sql(store: Store, sql: str, *, seconds: float = 5.0, memory: str = "1GB"
     return SqlResult(table, bool(header["truncated"]), time.monotonic() - started)
 
 
-def _ask_fresh_or_idle(path: Path, memory: str, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    worker = _take(path, memory)
+def _answer(worker: _Worker, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """The worker's reply; afterwards it is idle again, or ended where it cannot be trusted with another query."""
     try:
-        header, payload = worker.ask(request, seconds=request["seconds"])
+        header, payload = worker.ask(request, deadline=time.monotonic() + request["seconds"] + _KILL_SECONDS)
     except EOFError:
-        worker.end()
-        return {"error": "died"}, b""
-    except QueryError as error:
-        worker.end()
-        return {"error": str(error)}, b""
+        header, payload = {"error": "died", "broken": True}, b""
+    except QueryError as error:  # it was killed
+        header, payload = {"error": str(error), "broken": True}, b""
     except BaseException:  # an interrupted rerun must not leave half a reply in the pipe
         worker.end()
         raise
-    _give_back(worker, keep=header.get("error") not in ("memory", "time"))
+    spent = header.get("error") in ("memory", "time") or header.get("broken") or worker.grown()
+    _give_back(worker, keep=not spent)
     return header, payload
 
 
 def _refusal(words: str, header: dict[str, Any], seconds: float, memory: str) -> QueryError:
+    broken = "DuckDB could not go on with this query and was started anew; nothing else is harmed. Write it another way"
     known = {
         "time": f"The query was stopped after {seconds:g} s; narrow it with WHERE or LIMIT",
         "memory": f"The query needs more than {memory} of memory; select fewer rows or columns, or aggregate",
-        "died": f"The query broke its process, which may use {memory}; nothing else is harmed. Make it simpler",
+        "died": broken,
+        "broken": broken,
     }
     return SqlError(known.get(words, words), line=header.get("line"), column=header.get("column"))
 
 
-def _take(path: Path, memory: str) -> _Worker:
-    """An idle worker for this generation, or a new one; workers of older generations end."""
+def _take(store: Store, memory: str) -> _Worker:
+    """An idle worker that has the newest generation open, one that can open it, or a new one."""
+    path = store.current_path()
     with _guard:
-        stale = [worker for worker in _idle if worker.path.parent == path.parent and worker.path != path]
-        fit = [worker for worker in _idle if (worker.path, worker.memory) == (path, memory)]
-        _idle[:] = [worker for worker in _idle if worker not in stale and worker is not (fit[0] if fit else None)]
-    for worker in stale:
+        dead = [worker for worker in _idle if worker.process.poll() is not None]
+        fit = [worker for worker in _idle if worker.memory == memory and worker not in dead]
+        here = [worker for worker in fit if worker.path and worker.path.parent == path.parent]
+        ready = [worker for worker in here if worker.path == path]
+        spare = [worker for worker in fit if worker.path is None]
+        chosen = next(iter((*ready, *here, *spare)), None)
+        _idle[:] = [worker for worker in _idle if worker not in dead and worker is not chosen]
+    for worker in dead:
         worker.end()
-    if fit and fit[0].process.poll() is None:
-        return fit[0]
-    if fit:
-        fit[0].end()
-    return _Worker(path, memory)
+    chosen = chosen or _Worker(memory)
+    if chosen.path != path:
+        chosen.open(store)
+    return chosen
 
 
 def _give_back(worker: _Worker, *, keep: bool) -> None:
+    """Keeps a worker for the next query, or ends it and lets another start meanwhile."""
+    if not keep:
+        worker.end()
     with _guard:
-        if keep:
-            _idle.append(worker)
-        excess = [] if keep else [worker]
-        while len(_idle) > _IDLE_KEPT:
-            excess.append(_idle.pop(0))
+        _idle.append(worker if keep else _Worker(worker.memory))
+        excess = [_idle.pop(0) for _ in range(len(_idle) - _IDLE_KEPT)]
     for old in excess:
         old.end()
 
