@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -275,6 +276,26 @@ def test_a_torchscript_resnet_has_the_layer_and_map_of_its_python(tmp_path: Path
         assert found.layer == "layer4"
         batch = pictures(2, 64)
         assert torch.allclose(attribute(found, batch).maps, attribute(given(model, side=64), batch).maps, atol=1e-4)
+
+
+class Talks(nn.Module):
+    """Puts numbers into a text and warns, as torchvision's scripted ViT and GoogLeNet do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = resnet18(num_classes=4)
+
+    def forward(self, x):
+        torch._assert(x.shape[1] == 3, f"{x.shape[1]} channels, not {3}")
+        if x.shape[0] > 0:
+            warnings.warn("scripted")  # noqa: B028
+        return self.inner(x)
+
+
+def test_a_torchscript_model_that_writes_text_and_warns_is_run_all_the_same(tmp_path: Path) -> None:
+    torch.jit.script(seeded(Talks)).save(str(tmp_path / "model.pt"))
+    found = load_classifier(f"torchscript:{tmp_path / 'model.pt'}", probe=noise(SIDE, SIDE))
+    assert found.layer.startswith("inner.layer")
 
 
 def test_a_torchscript_transformer_is_read_before_its_last_attention(tmp_path: Path) -> None:

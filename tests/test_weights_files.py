@@ -66,13 +66,18 @@ def test_weights_that_no_model_can_use_are_refused_by_name(tmp_path: Path, chang
     assert words in refused(tmp_path / "w.pt")
 
 
-@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+@pytest.mark.parametrize("suffix", ["pt", "safetensors", "torchscript"])
 def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path, suffix: str) -> None:
     os.mkfifo(tmp_path / f"pipe.{suffix}")
     (tmp_path / f"folder.{suffix}").mkdir()
     (tmp_path / f"zeros.{suffix}").symlink_to("/dev/zero")
     for name in ("pipe", "folder", "zeros"):
-        assert "a folder, a pipe or a device" in refused(tmp_path / f"{name}.{suffix}")
+        path = tmp_path / f"{name}.{suffix}"
+        if suffix == "torchscript":
+            with pytest.raises(RequestError, match="a folder, a pipe or a device and no TorchScript file"):
+                load_classifier(f"torchscript:{path}")
+        else:
+            assert "a folder, a pipe or a device and no weights file" in refused(path)
 
 
 def test_a_file_that_unpacks_to_many_times_its_size_is_refused(tmp_path: Path) -> None:

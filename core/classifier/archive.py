@@ -53,6 +53,18 @@ def load_archive(file: Path) -> Any:
     return script
 
 
+def check_regular(file: Path, what: str) -> None:
+    """Refuse what is no regular file: a pipe would be waited for, a device never ends.
+
+    Raises:
+        RequestError: nothing is there, or something else; `what` names what was expected.
+    """
+    if not file.exists():
+        raise RequestError(f"no such {what}: {file}")
+    if not file.is_file():
+        raise RequestError(f"{file} is a folder, a pipe or a device and no {what}")
+
+
 def check_unpacked(file: Path) -> None:
     """Refuse a zip file that takes far more memory than disk; PyTorch stores what it saves as it is.
 

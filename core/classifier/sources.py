@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import models
 
-from core.classifier.archive import load_archive
+from core.classifier.archive import check_regular, load_archive
 from core.classifier.names import names_from
 from core.classifier.preprocess import plain_transform
 from core.classifier.torchscript import unroll
@@ -183,8 +183,7 @@ def _hugging_face(name: str) -> Source:
 def _torchscript(name: str) -> Source:
     """A TorchScript archive; its graph is run by torch's own interpreter, not by Python."""
     file = Path(name).expanduser()
-    if not file.is_file():
-        raise RequestError(f"no such TorchScript file: {file}")
+    check_regular(file, "TorchScript file")
     model = load_archive(file)
     code = hashlib.sha256(file.read_bytes()).digest()
     return Source(unroll(model), plain_transform(), code=code, notes=(_NO_TRANSFORM,))

@@ -28,6 +28,7 @@ _PYTHON: dict[str, Callable[..., Any]] = {
     "aten::__isnot__": lambda left, right: left is not right,
     "aten::__not__": lambda value: not value,
     "aten::__getitem__": lambda values, index: values[index],
+    "aten::format": lambda text, *values: text.format(*values),
     "prim::unchecked_cast": lambda value: value,
     "aten::eq": lambda left, right: left == right,
     "aten::ne": lambda left, right: left != right,
@@ -137,6 +138,8 @@ def _node(node: Any, inputs: list[Any], values: dict[str, Any]) -> list[Any]:
         return _run(blocks[0 if inputs[0] else 1], values)
     if kind in {"prim::TupleUnpack", "prim::ListUnpack"}:
         return list(inputs[0])
+    if kind == "aten::warn":  # to the author of the model, not to who explains it
+        return []
     if kind == "prim::RaiseException":
         raise ValueError(str(inputs[0]))
     if kind in _COLLECT:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from core.classifier.archive import check_unpacked
+from core.classifier.archive import check_regular, check_unpacked
 from core.classifier.names import names_from
 from core.classifier.sources import Source
 from core.errors import RequestError
@@ -37,10 +37,7 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], list[str] | None]:
     Raises:
         RequestError: missing, damaged, carries code, or holds no tensors.
     """
-    if not file.is_file():
-        if file.exists():
-            raise RequestError(f"{file} is a folder, a pipe or a device and no weights file")
-        raise RequestError(f"no such weights file: {file}")
+    check_regular(file, "weights file")
     if file.suffix.lower() == ".safetensors":
         try:
             return _without_prefix(load_file(file)), None

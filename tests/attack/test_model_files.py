@@ -1,4 +1,4 @@
-"""Hostile and broken model files of eighty kinds: one clear line each, nothing of them run, memory and time bounded.
+"""Hostile and broken model files of seventy kinds: one clear line each, nothing of them run, memory and time bounded.
 
 One process loads them all, one after the other, as whylook does; a crash or a hang ends the list early and is seen.
 """
