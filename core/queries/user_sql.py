@@ -20,10 +20,11 @@ from typing import Any
 import psutil
 import pyarrow as pa
 
-from core.errors import QueryError
+from core.errors import QueryError, StoreError
 from core.sql_gate import SqlError, check_text
 from core.sql_worker import read_message, write_message
 from core.store import Store
+from core.store.reading import damaged_generation
 
 _START_SECONDS = 30.0
 _GRACE_SECONDS = 0.5
@@ -79,7 +80,8 @@ class _Worker:
             raise QueryError("The SQL worker did not start; try again") from error
         if "ready" not in header:
             self.end()
-            raise QueryError(f"The SQL worker cannot open the store: {header.get('error')}")
+            said = damaged_generation(str(header.get("error")), path)
+            raise QueryError(said or f"The SQL worker cannot open the store: {header.get('error')}")
         self.base = psutil.Process(self.process.pid).memory_info().rss
 
     def ask(self, request: dict[str, Any], *, seconds: float) -> tuple[dict[str, Any], bytes]:
@@ -158,7 +160,7 @@ def run_sql(store: Store, sql: str, *, seconds: float = 5.0, memory: str = "1GB"
 
     Raises:
         QueryError: refused, failed, too slow or too large; in words, with line and column where they are known.
-        StoreError: nothing has been published yet.
+        StoreError: nothing has been published yet, or the generation is damaged.
     """
     check_text(sql)
     path = store.current_path()
@@ -170,6 +172,8 @@ def run_sql(store: Store, sql: str, *, seconds: float = 5.0, memory: str = "1GB"
     finally:
         _slots.release()
     words = header.get("error")
+    if words is not None and (said := damaged_generation(str(words), path)):
+        raise StoreError(said)
     if words is not None:
         raise _refusal(str(words), header, seconds, memory)
     with pa.ipc.open_stream(payload) as reader:
