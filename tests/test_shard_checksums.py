@@ -181,11 +181,23 @@ def test_a_damaged_record_does_not_hide_the_other_runs(tmp_path: Path, capsys: C
     answer = whylook(capsys, "runs", "--store", tmp_path)
     assert answer.code == 0 and other in answer.out
     assert f"damaged: the record of run {run} is damaged" in answer.err
+    (was,) = [entry for entry in queries.runs(store.reader()) if entry["run"] == run]
     with store.open_for_writing():
         store.check()
         assert [damage.file for damage in store.damaged()] == [f"runs/{run}.json"]
-        assert store.begin_run({"images": "other"}, {"images": "i"})
+        assert "made again from the published store" in store.damaged()[0].remedy
+        store.publish()
     assert (tmp_path / "damaged" / "runs" / record.name).is_file() and store.damaged_records() == []
+    assert was in queries.runs(store.reader())
+    with store.open_for_writing():  # and the same settings find it
+        assert store.begin_run(was["settings"], was["fingerprints"], class_names=was["class_names"]) == run
+    (tmp_path / "CURRENT").unlink()
+    for name in (record.name, f"{record.name}.bak"):
+        flip(record.with_name(name))
+    with store.open_for_writing():  # nothing is published: it can only be made by the same command
+        store.check()
+        assert "run the same command again" in store.damaged()[0].remedy
+        assert store.begin_run(was["settings"], was["fingerprints"], class_names=was["class_names"]) == run
 
 
 def test_what_people_keep_survives_a_flip(tmp_path: Path) -> None:

@@ -83,7 +83,10 @@ def run(request: RunRequest, *, progress: Callable[[Progress], None], stop: Call
         loaded = _load(request, seconds=seconds, stack=stack, progress=progress)
         request = loaded.request
         writer = stack.enter_context(store.open_for_writing())
+        progress(Progress("checking the store", 0, 0))
+        began = time.monotonic()
         writer.check()
+        seconds["checking the store"] = time.monotonic() - began
         note = loaded.judging.judge.knows if loaded.judging else None
         name = writer.begin_run(
             request.settings(), loaded.fingerprints, class_names=loaded.classifier.class_names, judge_note=note

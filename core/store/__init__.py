@@ -217,7 +217,7 @@ class Store:
         Rows of a damaged shard that are published become shards again; damaged() says what was found.
         """
         self._needs_lock()
-        found = [*runs.mend_records(self.folder), saved.mend_saved(self._saved)]
+        found = [*runs.mend_records(self.folder, self._published_run), saved.mend_saved(self._saved)]
         self._shelf.damaged += [damage for damage in found if damage]
         self._shelf.check(self._reader_or_none)
 
@@ -306,6 +306,14 @@ class Store:
             return self.reader()
         except StoreError:
             return None
+
+    def _published_run(self, run: str) -> dict[str, Any] | None:
+        try:
+            found = self.reader().execute("SELECT * FROM runs WHERE run = ?", [run])
+            names, rows = [column[0] for column in found.description or []], found.fetchall()
+        except StoreError:
+            return None
+        return dict(zip(names, rows[0], strict=True)) if rows else None
 
     def _open(self, path: Path) -> duckdb.DuckDBPyConnection:
         con = duckdb.connect(str(path), read_only=True, config=_READER_CONFIG)

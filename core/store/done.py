@@ -5,6 +5,7 @@ Knows: keys and states in the shards of one table. Does not know: what becomes o
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -72,7 +73,9 @@ class DoneIndex:
         names = [name for name in ("fingerprint", "image_id", "state") if name in SCHEMAS[self._folder.name].names]
         rows = read_shard(path, columns=names)
         states = rows["state"].to_pylist() if "state" in names else [None] * len(rows)
-        pairs = zip(rows["fingerprint"].to_pylist(), rows["image_id"].to_pylist(), states, strict=True)
+        # the tables hold the same names: interned, a million pictures take the memory of one table
+        ids = [sys.intern(str(image_id)) for image_id in rows["image_id"].to_pylist()]
+        pairs = zip(rows["fingerprint"].to_pylist(), ids, states, strict=True)
         for fingerprint, image_id, state in pairs:
             failed = state == "failed"
             (self._failed if failed else self._done)[fingerprint].add(image_id)

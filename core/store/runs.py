@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,7 @@ def begin(
     if unknown := set(fingerprints) - set(STAGE_TABLES):
         raise StoreError(f"unknown stage {', '.join(sorted(unknown))}; expected {', '.join(STAGE_TABLES)}")
     settings = json.loads(json.dumps(dict(settings), default=str))
-    canonical = json.dumps([settings, dict(fingerprints)], sort_keys=True).encode("utf-8", "replace")
-    digest = hashlib.sha256(canonical).hexdigest()
+    digest = _digest(settings, fingerprints)
     names = (f"r-{digest[:length]}" for length in range(_SHORTEST_NAME, len(digest) + 1))
     run = next(name for name in names if read_record(folder, name).get("digest", digest) == digest)
     before = read_record(folder, run)
@@ -107,13 +106,22 @@ def read_record(folder: Path, run: str) -> dict[str, Any]:
     return (_readable(path) or {}) if path.is_file() else {}
 
 
-def mend_records(folder: Path) -> list[Damage]:
-    """Sets damaged records aside, with the copy of each in its place where that is intact."""
+def mend_records(folder: Path, published: Callable[[str], Mapping[str, Any] | None]) -> list[Damage]:
+    """Sets damaged records aside; in the place of each comes its copy, or what was published of it.
+
+    Args:
+        folder: the store's.
+        published: gives a run's row of table `runs`, None when there is none.
+    """
     found = []
     for path in sorted((folder / "runs").glob("*.json")):
         reason, record = is_damaged(path), _readable(path)
         if reason or record is None:
-            copied = "its copy takes its place" if record else "run the same command again to make it anew"
+            copied = "its copy takes its place"
+            if record is None and (row := published(path.stem)):
+                record, copied = _of_row(row), "made again from the published store"
+            if record is None:
+                copied = "run the same command again to make it anew"
             file = str(path.relative_to(folder))
             damage = Damage(file, reason or "no record of a run", now(), f"set aside in {FOLDER}/; {copied}")
             note(folder, damage, place=set_aside(folder, path))
@@ -162,6 +170,21 @@ def as_time(text: str | None) -> datetime | None:
 
 def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
     write_json(folder / "runs" / f"{record['run']}.json", record, twin=True)
+
+
+def _digest(settings: Mapping[str, Any], fingerprints: Mapping[str, str]) -> str:
+    canonical = json.dumps([dict(settings), dict(fingerprints)], sort_keys=True)
+    return hashlib.sha256(canonical.encode("utf-8", "replace")).hexdigest()
+
+
+def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The record that as_row() made a row of table `runs` of."""
+    kept = ("run", "state", "class_names", "judge_note", "high_score", "version", "attempt")
+    times = {name: row[name] and row[name].isoformat(timespec="milliseconds") for name in ("started", "finished")}
+    objects = {name: json.loads(row[name] or "{}") for name in ("settings", "counts", "seconds")}
+    prints = {stage: row[f"{stage}_fingerprint"] for stage in STAGE_TABLES if row[f"{stage}_fingerprint"] is not None}
+    record = {**{name: row[name] for name in kept}, **times, **objects, "fingerprints": prints}
+    return {**record, "digest": _digest(objects["settings"], prints)}
 
 
 def _package_version() -> str:
