@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from command_line import refusal, whylook
 from store_factory import image, make_store, prediction
+from test_pages import opened, words_on
 from tiny_world import make_folder, make_model
 
 from core import queries
@@ -198,6 +199,23 @@ def test_a_damaged_record_does_not_hide_the_other_runs(tmp_path: Path, capsys: C
         store.check()
         assert "run the same command again" in store.damaged()[0].remedy
         assert store.begin_run(was["settings"], was["fingerprints"], class_names=was["class_names"]) == run
+
+
+def test_the_page_runs_names_what_was_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, run = make_store(tmp_path, rows=12)
+    bad = shards(tmp_path, "predictions")[0]
+    flip(bad)
+    with store.open_for_writing():
+        store.check()
+        store.publish()
+    _, lost = make_store(tmp_path, rows=7)
+    for name in (f"{lost}.json", f"{lost}.json.bak"):
+        flip(tmp_path / "runs" / name)
+    app = opened(monkeypatch, "runs", tmp_path, run=run)
+    assert not app.exception and not app.error
+    assert "2 files of this store were damaged" in words_on(app)
+    told = "\n".join(row for frame in app.dataframe for row in frame.value.get("damaged", []))
+    assert bad.name in told and f"the record of run {lost}" in told
 
 
 def test_what_people_keep_survives_a_flip(tmp_path: Path) -> None:
