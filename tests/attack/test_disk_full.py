@@ -6,8 +6,9 @@ stages), and a small file system of its own, filled by a file beside the store, 
 
 from __future__ import annotations
 
+import re
+import resource
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,20 +20,10 @@ from test_kills import TABLES, doubled, same, undisturbed, words
 from core.store import Store
 
 __all__ = ["words"]  # the fixture
-ROOT = Path(__file__).resolve().parents[2]
-LIMITS = [64, 256, 700, 1_200, 2_500, 4_000, 6_000, 8_000, 12_000, 50_000, 300_000, 1_000_000, 2_000_000, 3_000_000]
-"""Bytes of the largest file: from no JSON file, over no shard of one or the other table, to hardly no generation."""
-FREE = [4, 12, 40, 100, 160, 220, 300, 400, 600, 900, 1_300, 1_800, 2_400, 3_000]
+LIMITS = [1_200, 3_000, 5_000, 8_000, 12_000, 300_000, 2_000_000, 4_000_000]
+"""Bytes of the largest file: too few for the run's record, for some shards, for a generation."""
+FREE = [8, 60, 150, 250, 400, 900, 1_800, 3_000]
 """KB that the small disk has left when the run begins."""
-LIMITED = """
-import resource, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-from core.pipeline import journal
-journal.PUBLISH_SECONDS, journal.PUBLISH_SHARE = 0.1, 1.0
-from core.__main__ import main
-sys.exit(main(sys.argv[2:]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +62,12 @@ def test_a_limit_on_files_at_every_stage(tmp_path: Path, forker: Forker, words: 
     stages = set()
     for limit in LIMITS:
         folder = tmp_path / str(limit)
-        command = [sys.executable, "-c", LIMITED, str(limit), *words, "--store", str(folder)]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-        if refused(ended.returncode, ended.stderr):
-            stages.add(ended.stderr.strip().splitlines()[-1].partition(str(folder))[2].partition("part-")[0])
+        pid = forker.start([*words, "--store", str(folder)], tmp_path / "out")
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, limit))  # long before it has read the folder
+        code = forker.wait()
+        said = (tmp_path / "out").read_text()
+        if refused(code, said):
+            stages.add(re.sub(r"[\d-]+.*", "", said.strip().splitlines()[-1].partition(str(folder))[2]))
         kept = len(stored(folder, "predictions"))
         goes_on(forker, words, folder, whole, tmp_path / "out", kept)
     assert len(stages) >= 3, stages  # the store's own files, shards, generations
@@ -126,10 +119,10 @@ def test_a_disk_that_fills_while_the_run_works(disk: Path, tmp_path: Path, forke
     whole = tmp_path / "whole"
     lasts = undisturbed(forker, words, whole)
     refusals = 0
-    for number in range(6):
+    for number in range(4):
         folder = disk / str(number)
         forker.start([*words, "--store", str(folder)], tmp_path / "out")
-        time.sleep((0.1 + 0.12 * number) * lasts)
+        time.sleep((0.1 + 0.2 * number) * lasts)
         filler = fill(disk, leave=0)
         refusals += refused(forker.wait(), (tmp_path / "out").read_text())
         seen = Store(folder).exists()

@@ -60,7 +60,12 @@ def same(folder: Path, whole: Path, *, tables: tuple[str, ...]) -> None:
     con, other = Store(folder).reader(), Store(whole).reader()
     order = {"failures": "ALL", "judge_card": "image_id, control"}
     for table in tables:
-        leave = {"samples": "run", "judgements": "fingerprint, seconds", "judge_card": "fingerprint, seconds"}
+        leave = {
+            "samples": "run",
+            "failures": "run, attempt",
+            "judgements": "fingerprint, seconds",
+            "judge_card": "fingerprint, seconds",
+        }
         query = (
             f"SELECT * EXCLUDE ({leave.get(table, 'fingerprint')}) FROM {table} ORDER BY {order.get(table, 'image_id')}"
         )
