@@ -348,6 +348,8 @@ def _runs(arguments: argparse.Namespace) -> int:
 
     store = Store(arguments.store)
     records = store.run_records() if arguments.store.exists() else []
+    for sentence in store.damaged_records():
+        print(f"damaged: {sentence}", file=sys.stderr)
     if not records:
         raise RequestError(f"no runs in {arguments.store} yet: start one with whylook demo or whylook run")
     columns = ["run", "state", "started", "finished", "counts", "settings"]

@@ -78,13 +78,15 @@ def tell(outcome: RunOutcome, request: RunRequest) -> int:
             f"failed: {len(outcome.failures) - FAILURES_SHOWN:,} more, on the page Runs and in table failures",
             file=sys.stderr,
         )
+    for sentence in outcome.damaged:
+        print(f"damaged: {printable(sentence)}", file=sys.stderr)
     counted = {key: value for key, value in outcome.counts.items() if key != "listed"}
     print(f"run {outcome.run} {outcome.state}: " + " · ".join(f"{key} {value:,}" for key, value in counted.items()))
     print(seconds_per_stage(outcome.seconds))
     if outcome.state == "interrupted":
         print(how_to_go_on(request), file=sys.stderr)
         return 130
-    return 1 if outcome.failures else 0
+    return 1 if outcome.failures or outcome.damaged else 0
 
 
 def how_to_go_on(request: RunRequest) -> str:

@@ -180,6 +180,8 @@ def answer(con: duckdb.DuckDBPyConnection, request: dict[str, Any]) -> tuple[dic
 def _failure(error: Exception, sql: str, *, late: bool) -> dict[str, Any]:
     """What the reply says of an error."""
     text = str(error)
+    if "Corrupt database file" in text:
+        return {"error": "damaged", "broken": True}
     if isinstance(error, duckdb.FatalException | duckdb.InternalException) or _FATAL.search(text):
         return {"error": "broken", "broken": True}
     if isinstance(error, MemoryError | duckdb.OutOfMemoryException | pa.ArrowMemoryError):

@@ -39,6 +39,7 @@ def main() -> None:
         return
     if records:
         overview(records)
+    damaged()
     current = next((item for item in records if run and item["run"] == run["run"]), None) or (
         records[0] if records else None
     )
@@ -129,6 +130,20 @@ def overview(records: list[Run]) -> None:
     if picked and records[picked[0]]["run"] != st.query_params.get("run"):
         st.session_state["chosen_run"] = records[picked[0]]["run"]
         go("runs", run=records[picked[0]]["run"])
+
+
+def damaged() -> None:
+    """Files of the store that did not hold what was written there, and what became of each."""
+    found = [*store().damaged_records(), *(read("damaged_files") if store().exists() else [])]
+    if not found:
+        return
+    files = "1 file of this store was" if len(found) == 1 else f"{len(found):,} files of this store were"
+    st.warning(
+        f"{files} damaged. That mostly means a failing disk or memory: have it checked. "
+        "Delete the store's folder `damaged` when you have seen this.",
+        icon=":material/warning:",
+    )
+    st.dataframe(pd.DataFrame({"damaged": found}), hide_index=True, width="stretch")
 
 
 def _state(run: Run) -> str:

@@ -29,7 +29,8 @@ def test_what_a_killed_writer_left_half_done_is_swept_away(tmp_path: Path) -> No
     (tmp_path / ".building-1.duckdb.tmp").mkdir()
     (tmp_path / "shards" / "images" / ".part-000009.parquet.1.tmp").write_bytes(b"half")
     with store.open_for_writing():
-        assert store.publish().damaged == ()
+        store.publish()
+        assert store.damaged() == []
     assert not list(tmp_path.glob(".building-*")) and not list(tmp_path.glob("shards/*/.*"))
 
 
@@ -54,15 +55,16 @@ def test_a_damaged_shard_is_reported_and_its_pictures_are_done_again(tmp_path: P
         assert bad is not None
         data = bad.read_bytes()
         bad.write_bytes({"truncated": data[: len(data) // 2], "zero": b"", "rubbish": os.urandom(2000)}[damage])
-        assert store.done("classifier", "c") == {"y"}
         publication = store.publish()
         assert publication.rows["predictions"] == 1
-        assert [text.partition(":")[0] for text in publication.damaged] == [f"predictions/{bad.name}"]
-        assert [row["stage"] for row in queries.failures(store.reader(), run)] == ["store"]
+        found = store.damaged()[0]
+        assert (found.file, found.rows) == (f"predictions/{bad.name}", 1)
+        assert not bad.exists() and (tmp_path / "damaged" / "shards" / "predictions" / bad.name).is_file()
+        assert queries.damaged_files(store.reader()) == [found.sentence]
+        assert queries.failures(store.reader(), run) == []
+        assert store.done("classifier", "c") == {"y"}
         store.write("predictions", [prediction("x")], fingerprint="c")
         assert store.publish().rows["predictions"] == 2
-        bad.write_bytes(data)  # restored from a backup
-        assert store.publish().damaged == ()
 
 
 def test_a_damaged_generation_is_made_again_from_the_shards(tmp_path: Path) -> None:
@@ -136,7 +138,8 @@ def test_when_no_more_can_be_written_it_is_a_store_error_and_the_old_generation_
     assert not list(tmp_path.glob("shards/*/.*.tmp")) and not list(tmp_path.glob(".building-*"))
     with Store(tmp_path).open_for_writing() as store:
         assert store.done("images", "i") == {"a"}
-        assert store.publish().damaged == ()
+        store.publish()
+        assert store.damaged() == []
 
 
 @pytest.fixture
@@ -173,11 +176,9 @@ def test_what_else_lies_broken_in_the_folder_is_a_store_error(tmp_path: Path) ->
     with pytest.raises(StoreError, match="cannot read what was saved"):
         store.slices()
     (tmp_path / "run-progress.json").write_text("{")
-    with pytest.raises(StoreError, match="cannot read"):
-        store.progress()
+    assert store.progress() is None
     (tmp_path / "CURRENT").write_text("../../etc/passwd")
-    with pytest.raises(StoreError, match="does not name a generation"):
-        Store(tmp_path).reader()
+    assert Store(tmp_path).generation() == 1
 
 
 def test_a_generation_of_an_older_version_says_how_to_renew_it_and_the_next_publication_does(tmp_path: Path) -> None:
@@ -189,7 +190,8 @@ def test_a_generation_of_an_older_version_says_how_to_renew_it_and_the_next_publ
         old.reader()
     shard = sorted((tmp_path / "store" / "shards" / "judgements").glob("*.parquet"))[0]
     older = pq.read_table(shard).drop_columns(["rubric_shift"])
-    pq.write_table(older.append_column("weight", [[1.0] * len(older)]), shard)  # as version 2 wrote them
+    pq.write_table(older.append_column("weight", [[1.0] * len(older)]), shard.with_name("part-000001.parquet"))
+    shard.unlink()  # now it is as version 2 wrote it
     with old.open_for_writing():
         old.publish()
     assert old.reader().execute("SELECT count(j.state) FROM judgements j").fetchone() == (12,)

@@ -44,6 +44,8 @@ __all__ = ["Progress", "Protocol", "RunOutcome", "RunRequest", "RunState", "requ
 BATCH_SIZE = {"cpu": 16, "mps": 64, "cuda": 128}
 PROBED = 12
 """Pictures on which `auto` compares."""
+ROUNDS = 3
+"""How often a run goes over its pictures at most: again where a shard turned out damaged that it had just written."""
 EXPLAIN_STAGES = ("images", "classifier", "attribution")
 
 
@@ -81,27 +83,44 @@ def run(request: RunRequest, *, progress: Callable[[Progress], None], stop: Call
         loaded = _load(request, seconds=seconds, stack=stack, progress=progress)
         request = loaded.request
         writer = stack.enter_context(store.open_for_writing())
+        progress(Progress("checking the store", 0, 0))
+        began = time.monotonic()
+        writer.check()
+        seconds["checking the store"] = time.monotonic() - began
         note, limits = (loaded.judging.judge.knows, loaded.judging.judge.limits) if loaded.judging else (None, None)
         name = writer.begin_run(
             request.settings(), loaded.fingerprints, class_names=loaded.classifier.class_names, judge_note=note,
             judge_limits=limits,
         )  # fmt: skip
         journal = Journal(writer, name, progress=progress, seconds=seconds)
-        state: RunState = "failed"
-        try:
-            journal.fail(loaded.scan.failures)
-            state = "done" if _work(request, loaded, journal=journal, stop=stop) else "interrupted"
-        except KeyboardInterrupt:
-            state = "interrupted"
-            raise
-        finally:
-            # Whatever happened, readers see what was finished; a second error must not hide the first.
-            with suppress(WhylookError) if state == "failed" else ExitStack():
-                counts = _finish(loaded, journal, state=state, note=note)
+        for _ in range(ROUNDS):
+            known = len(writer.damaged())
+            state, counts = _round(loaded, journal, note=note, stop=stop)
+            if state != "done" or len(writer.damaged()) == known:
+                break
         card = queries.judge_card(store.reader(), name) if loaded.judging else None
     said = [one for one in (note, limits, card and card.sentence) if one]
     warnings = (*loaded.scan.warnings, *loaded.classifier.notes, *said)
-    return RunOutcome(name, state, counts, tuple(journal.failures), seconds, warnings)
+    damaged = tuple(damage.sentence for damage in writer.damaged())
+    return RunOutcome(name, state, counts, tuple(journal.failures), seconds, warnings, damaged)
+
+
+def _round(
+    loaded: _Loaded, journal: Journal, *, note: str | None, stop: Callable[[], bool]
+) -> tuple[RunState, dict[str, int]]:
+    """All that is not done yet, and the last publication; how it ended, and the counts."""
+    state: RunState = "failed"
+    try:
+        journal.fail(loaded.scan.failures)
+        state = "done" if _work(loaded.request, loaded, journal=journal, stop=stop) else "interrupted"
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
+    finally:
+        # Whatever happened, readers see what was finished; a second error must not hide the first.
+        with suppress(WhylookError) if state == "failed" else ExitStack():
+            counts = _finish(loaded, journal, state=state, note=note)
+    return state, counts
 
 
 def _load(

@@ -32,6 +32,7 @@ class Journal:
         self.run = run
         self.seconds = seconds
         self.failures: list[Failure] = []
+        self._failed: set[Failure] = set()
         self._progress = progress
         self._last_publication = time.monotonic()
         self._publication_seconds = 0.0
@@ -83,10 +84,11 @@ class Journal:
             self._dirty = True
 
     def fail(self, failures: Sequence[Failure]) -> None:
-        """Record failures: in the store first, then in the outcome."""
+        """Record failures: in the store first, then in the outcome, once each."""
         if failures:
             self.store.write("failures", failures, run=self.run)
-            self.failures.extend(failures)
+            self.failures.extend(item for item in failures if item not in self._failed)
+            self._failed.update(failures)
             self._dirty = True
 
     def publish(self) -> None:

@@ -167,7 +167,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended. `failures` are those of this attempt, as written to the store."""
+    """How a run ended. `failures` are those of this attempt, as written to the store.
+
+    `damaged` has a sentence per file of the store that turned out damaged, with what became of it.
+    """
 
     run: str
     state: RunState
@@ -175,6 +178,7 @@ class RunOutcome:
     failures: tuple[Failure, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
 
 
 def fingerprint(*parts: object) -> str:

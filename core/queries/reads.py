@@ -132,10 +132,15 @@ def failures(con: Connection, run: str) -> list[dict[str, Any]]:
         SELECT stage, image_id, path, reason FROM noted
         UNION ALL SELECT stage, image_id, path, reason FROM states
             WHERE (stage, image_id) NOT IN (SELECT (stage, image_id) FROM noted WHERE image_id IS NOT NULL)
-        UNION ALL SELECT 'store', NULL, table_name || '/' || name, reason FROM damaged_shards
         ORDER BY stage, path""",
         {"run": run},
     )
+
+
+def damaged_files(con: Connection) -> list[str]:
+    """Files of the store that turned out damaged and were set aside: one sentence each, with what became of them."""
+    rows = con.execute("SELECT concat_ws('/', nullif(table_name, ''), name), reason FROM damaged_shards ORDER BY ALL")
+    return [f"{file}: {reason}" for file, reason in rows.fetchall()]
 
 
 def matrix(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:

@@ -21,10 +21,11 @@ from typing import Any
 import psutil
 import pyarrow as pa
 
-from core.errors import QueryError
+from core.errors import QueryError, StoreError
 from core.sql_gate import SqlError, check_text
 from core.sql_worker import read_message, write_message
 from core.store import Store
+from core.store.reading import damaged_words, means_damaged
 
 SECONDS = 5.0
 """How long a query may take, waiting for a free worker and its start included."""
@@ -99,6 +100,8 @@ class _Worker:
                     self.base = self.base or self._held()
                     return
                 if store.current_path() == path:
+                    if means_damaged(str(header.get("error"))):
+                        raise StoreError(damaged_words(path))
                     words = "The newest generation cannot be read; the next run makes it again from the shards"
                     raise QueryError(words)
         except EOFError as error:
@@ -194,7 +197,7 @@ def run_sql(
 
     Raises:
         QueryError: refused, failed, too slow or too large; in words, with line and column where they are known.
-        StoreError: nothing has been published yet.
+        StoreError: nothing has been published yet, or the generation is damaged.
     """
     check_text(sql)
     store.current_path()
@@ -208,6 +211,8 @@ def run_sql(
     finally:
         _slots.release()
     words = header.get("error")
+    if words == "damaged":
+        raise StoreError(damaged_words(store.current_path()))
     if words is not None:
         raise _refusal(str(words), header, seconds, memory)
     with pa.ipc.open_stream(payload) as reader:

@@ -5,25 +5,28 @@ Knows: how its parts go together; `Store` is the one way in. Does not know: mode
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import duckdb
 
 from core.errors import StoreError
 from core.store import generations, runs, saved
+from core.store.damage import Damage
 from core.store.generations import Publication
+from core.store.json_files import DamagedFileError, read_json, write_json
 from core.store.locks import hold_lock, is_locked
 from core.store.publish import STORE_VERSION, Contents, load_fts
-from core.store.shards import STAGE_TABLES, Row, done_ids, to_arrow, write_atomically, write_shard
+from core.store.reading import Reader, damaged_generation
+from core.store.shards import STAGE_TABLES, Row, to_arrow
+from core.store.shelf import Shelf
 
-__all__ = ["STORE_VERSION", "Publication", "Store"]
+__all__ = ["STORE_VERSION", "Damage", "Publication", "Store"]
 _READER_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -42,6 +45,7 @@ class Store:
         """
         self.folder = folder
         self._saved = folder / "saved.json"
+        self._shelf = Shelf(folder)
         self._writing = False
         self._guard = threading.Lock()
         self._opened: tuple[str, duckdb.DuckDBPyConnection] | None = None
@@ -71,13 +75,11 @@ class Store:
                 try:
                     if self._opened is None or self._opened[0] != name:
                         self._opened = (name, self._open(self.folder / name))
-                    return self._opened[1].cursor()
+                    cursor = self._opened[1].cursor()
+                    return cast(duckdb.DuckDBPyConnection, Reader(cursor, self.folder / name))
                 except duckdb.Error as error:  # the publisher may have removed it since CURRENT was read
                     if last_try or self._current() == name:
-                        reason = str(error).splitlines()[0]
-                        raise StoreError(
-                            f"cannot open {self.folder / name}: {reason}; the next run makes it again from the shards"
-                        ) from error
+                        raise StoreError(_cannot_open(self.folder / name, error)) from error
         raise AssertionError("the last try returns or raises")
 
     def current_path(self) -> Path:
@@ -95,12 +97,19 @@ class Store:
         """The runs as they are on disk now, newest first; published tables may be a little behind."""
         return runs.read_records(self.folder)
 
+    def damaged_records(self) -> list[str]:
+        """One sentence per run whose record cannot be read; run_records() has the others."""
+        return runs.damaged_records(self.folder)
+
     def progress(self) -> dict[str, Any] | None:
         """What the last writer reported, with `alive`: whether it still writes. None when there was none."""
         path = self.folder / "run-progress.json"
         if not path.is_file():
             return None
-        return {**runs.read_json(path), "alive": self.writer_alive()}
+        try:
+            return {**read_json(path), "alive": self.writer_alive()}
+        except DamagedFileError:  # the next report takes its place
+            return None
 
     def writer_alive(self) -> bool:
         """Whether a run holds this store's lock now."""
@@ -164,8 +173,9 @@ class Store:
         """
         with hold_lock(self.folder):
             self._check_version()
-            write_atomically(self.folder / "store.json", json.dumps({"version": STORE_VERSION}).encode())
+            write_json(self.folder / "store.json", {"version": STORE_VERSION})
             generations.sweep(self.folder)
+            self._shelf.open()
             self._writing = True
             try:
                 yield self
@@ -201,7 +211,22 @@ class Store:
         """Pictures whose rows of one stage are safely on disk; a damaged shard's pictures are not among them."""
         if stage not in STAGE_TABLES:
             raise StoreError(f"unknown stage {stage}; expected {', '.join(STAGE_TABLES)}")
-        return done_ids(self.folder / "shards" / STAGE_TABLES[stage], fingerprint, include_failed=include_failed)
+        table = STAGE_TABLES[stage]
+        return self._shelf.done(table, fingerprint, include_failed=include_failed, writing=self._writing)
+
+    def check(self) -> None:
+        """Verifies every shard, run record and saved file; what is damaged is set aside and counts as not done.
+
+        Rows of a damaged shard that are published become shards again; damaged() says what was found.
+        """
+        self._needs_lock()
+        found = [*runs.mend_records(self.folder, self._published_run), saved.mend_saved(self._saved)]
+        self._shelf.damaged += [damage for damage in found if damage]
+        self._shelf.check(self._reader_or_none)
+
+    def damaged(self) -> list[Damage]:
+        """What turned out damaged since this writer opened the store."""
+        return list(self._shelf.damaged)
 
     def write(
         self, table: str, rows: Sequence[Row], *, fingerprint: str | None = None, run: str | None = None
@@ -224,7 +249,7 @@ class Store:
         if None in constants.values():
             raise StoreError(f"rows of {table} need a {'known run' if table == 'failures' else 'fingerprint'}")
         arrow = to_arrow(table, rows, constants)
-        return write_shard(self.folder / "shards" / table, arrow) if rows else None
+        return self._shelf.write(table, arrow) if rows else None
 
     def finish_run(
         self,
@@ -260,7 +285,7 @@ class Store:
         self._needs_lock()
         report = {"run": run, "stage": stage, "done": done, "total": total, "rate": rate, "seconds_left": seconds_left}
         report |= {"message": message, "limit": limit, "pid": os.getpid(), "updated": time.time()}
-        write_atomically(self.folder / "run-progress.json", json.dumps(report).encode("utf-8", "replace"))
+        write_json(self.folder / "run-progress.json", report)
 
     def publish(self) -> Publication:
         """Makes the next generation from the shards and points CURRENT at it; readers move on when they like.
@@ -275,14 +300,31 @@ class Store:
             findings=[row for entry in saved.read_entries(self._saved, "findings").values() for row in entry["rows"]],
             deck=self.deck(),
         )
-        return generations.publish(self.folder, contents)
+        return generations.publish(self.folder, contents, shelf=self._shelf)
 
     # ------------------------------------------------------------------ inside
+
+    def _reader_or_none(self) -> duckdb.DuckDBPyConnection | None:
+        try:
+            return self.reader()
+        except StoreError:
+            return None
+
+    def _published_run(self, run: str) -> dict[str, Any] | None:
+        try:
+            found = self.reader().execute("SELECT * FROM runs WHERE run = ?", [run])
+            names, rows = [column[0] for column in found.description or []], found.fetchall()
+        except StoreError:
+            return None
+        return dict(zip(names, rows[0], strict=True)) if rows else None
 
     def _open(self, path: Path) -> duckdb.DuckDBPyConnection:
         con = duckdb.connect(str(path), read_only=True, config=_READER_CONFIG)
         load_fts(con)
         found = con.execute("SELECT version FROM store_info").fetchone()
+        if found is not None and found[0] > STORE_VERSION:
+            con.close()
+            raise StoreError(_too_new(self.folder, found[0]))
         if found is not None and found[0] < STORE_VERSION:
             con.close()
             raise StoreError(
@@ -296,14 +338,16 @@ class Store:
 
     def _check_version(self) -> None:
         path = self.folder / "store.json"
-        version = runs.read_json(path).get("version") if path.is_file() else STORE_VERSION
+        if not path.is_file():
+            return
+        try:
+            version = read_json(path).get("version")
+        except DamagedFileError:  # the generation names its version, too, and the next writer writes this file anew
+            return
         if not isinstance(version, int):
             raise StoreError(f"{path} names no version; is {self.folder} a whylook store?")
         if version > STORE_VERSION:
-            raise StoreError(
-                f"{self.folder} was written by a newer whylook (store version {version}, this knows {STORE_VERSION}); "
-                "upgrade whylook or choose another --store"
-            )
+            raise StoreError(_too_new(self.folder, version))
 
     def _needs_lock(self) -> None:
         if not self._writing:
@@ -311,9 +355,24 @@ class Store:
 
     def _entries(self, kind: str) -> list[dict[str, Any]]:
         entries = saved.read_entries(self._saved, kind).values()
-        return [{**entry, "saved": runs.as_time(entry["saved"])} for entry in entries]
+        try:
+            return [{**entry, "saved": runs.as_time(entry["saved"])} for entry in entries]
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{self._saved} is damaged: {error}; move it away to go on without it") from error
 
     def _delete(self, kind: str, name: str, words: str) -> None:
         if name not in saved.read_entries(self._saved, kind):
             raise StoreError(f"there is no {words}")
         saved.put_entry(self._saved, kind, name, None, words=f"deleting {words}")
+
+
+def _cannot_open(path: Path, error: duckdb.Error) -> str:
+    reason = str(error).splitlines()[0]
+    return damaged_generation(reason, path) or f"cannot open {path}: {reason}; the next run makes it again"
+
+
+def _too_new(folder: Path, version: int) -> str:
+    return (
+        f"{folder} was written by a newer whylook (store version {version}, this knows {STORE_VERSION}); "
+        "upgrade whylook or choose another --store"
+    )

@@ -1,13 +1,12 @@
 """Publishing: shards -> one DuckDB file that readers open read-only.
 
-Knows: the schema, which shards a file already holds, keys, the text index. Does not know: locks, file names, models.
+Knows: the schema, which shards a file already holds, the text index. Does not know: locks, file names, models.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,14 @@ import duckdb
 import pyarrow as pa
 
 from core.errors import StoreError
-from core.store.shards import SCHEMAS, shard_paths
+from core.store.damage import Damage
+from core.store.shards import SCHEMAS, DamagedShardError, read_shard
+from core.store.shelf import KEYS, Shelf
 
 STORE_VERSION = 3
 _AT_ONCE = 200
 """Shards loaded in one transaction: bounds the memory that a large store needs."""
+_BYTES_AT_ONCE = 64 << 20
 _SCHEMA = Path(__file__).parent.parent / "schema.sql"
 SAMPLE_COLUMNS = (
     ("run", "image_id", "path", "label", "prediction", "correct", "confidence", "margin", "label_probability", "cell")
@@ -36,8 +38,6 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": "2GB",
     "preserve_insertion_order": False,
 }
-_KEYS = {"failures": "run, attempt, stage, image_id, path, reason", "judge_card": "fingerprint, image_id, control"}
-"""What makes a row of a table the same row again; of the other tables it is (fingerprint, image_id)."""
 _TYPES: dict[type, pa.DataType] = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 
 
@@ -80,13 +80,13 @@ def schema_section(name: str) -> str:
     return next(part.partition("\n")[2] for part in parts[1:] if part.partition("\n")[0].strip() == name)
 
 
-def build(target: Path, *, base: Path | None, shards: Path, contents: Contents, generation: int) -> dict[str, int]:
-    """Makes the database file `target` from the shards; starts from a copy of `base` and loads only what that lacks.
+def build(target: Path, *, copied: bool, shelf: Shelf, contents: Contents, generation: int) -> dict[str, int]:
+    """Makes the database file `target` from the shards.
 
     Args:
-        target: file to make; nothing may be there.
-        base: an earlier generation, or None to load every shard.
-        shards: folder with one folder of shards per table.
+        target: file to make; nothing may be there, or with `copied` a copy of an earlier generation.
+        copied: load only the shards that the copy lacks.
+        shelf: the shards; it sets aside those that turn out damaged.
         contents: the small tables.
         generation: number to write into the file.
 
@@ -94,23 +94,21 @@ def build(target: Path, *, base: Path | None, shards: Path, contents: Contents, 
         Rows per shard table.
 
     Raises:
-        duckdb.Error, OSError: the file could not be made (full disk, damaged base).
+        duckdb.Error, OSError: the file could not be made (full disk, unusable copy).
     """
-    if base is not None:
-        shutil.copyfile(base, target)
     con = duckdb.connect(str(target), config=_CONFIG)
     try:
         load_fts(con)
-        if base is None:
+        if not copied:
             con.execute(schema_section("tables"))
         elif con.execute("SELECT version FROM store_info").fetchone() != (STORE_VERSION,):
             raise duckdb.InvalidInputException("an earlier generation of another version")
         con.execute("ALTER TABLE runs ADD COLUMN IF NOT EXISTS judge_limits VARCHAR")  # generations before it lack it
-        changed = {table for table in SCHEMAS if _load_new(con, table, shards / table)}
-        _write_contents(con, contents, generation)
+        changed = {table for table in SCHEMAS if _load_new(con, table, shelf)}
+        _write_contents(con, contents, generation, damaged=shelf.notes())
         if "images" in changed:
             _make_metadata(con)
-        if "judgements" in changed or base is None:
+        if "judgements" in changed or not copied:
             con.execute(schema_section("documents"))
             con.execute("PRAGMA create_fts_index('documents', 'document', 'text', stemmer='porter', overwrite=1)")
         con.execute(schema_section("samples"))
@@ -120,74 +118,61 @@ def build(target: Path, *, base: Path | None, shards: Path, contents: Contents, 
         con.close()
 
 
-def damaged_shards(path: Path) -> tuple[str, ...]:
-    """Shards that could not be read when the generation `path` was made, as `table/name: reason`."""
-    con = duckdb.connect(str(path), read_only=True)
-    try:
-        rows = con.execute(
-            "SELECT table_name || '/' || name || ': ' || reason FROM damaged_shards ORDER BY ALL"
-        ).fetchall()
-        return tuple(str(row[0]) for row in rows)
-    finally:
-        con.close()
-
-
-def _load_new(con: duckdb.DuckDBPyConnection, table: str, folder: Path) -> bool:
-    """Loads the shards that the file does not hold yet; one that cannot be read is noted, not fatal."""
+def _load_new(con: duckdb.DuckDBPyConnection, table: str, shelf: Shelf) -> bool:
+    """Loads the shards that the file does not hold yet, a bounded number at a time; damaged ones are set aside."""
     rows = con.execute("SELECT name FROM loaded_shards WHERE table_name = ?", [table]).fetchall()
     loaded = {str(row[0]) for row in rows}
-    con.execute("DELETE FROM damaged_shards WHERE table_name = ?", [table])
-    paths = [path for path in shard_paths(folder) if path.name not in loaded]
-    if not paths:
-        return False
-    for start in range(0, len(paths), _AT_ONCE):
-        some = paths[start : start + _AT_ONCE]
+    paths = [path for path in shelf.paths(table) if path.name not in loaded]
+    names: list[str] = []
+    arrived: list[pa.Table] = []
+    size = 0
+    for path in paths:
         try:
-            _load(con, table, some)
-        except duckdb.Error:
-            for path in some:
-                _load_or_note(con, table, path)
-    return True
+            arrived.append(read_shard(path))
+        except DamagedShardError as error:
+            shelf.lose(table, [(path, error)])
+            continue
+        names.append(path.name)
+        size += arrived[-1].nbytes
+        if len(names) == _AT_ONCE or size > _BYTES_AT_ONCE:
+            _load(con, table, names, arrived)
+            names, arrived, size = [], [], 0
+    if names:
+        _load(con, table, names, arrived)
+    return bool(paths)
 
 
-def _load_or_note(con: duckdb.DuckDBPyConnection, table: str, path: Path) -> None:
-    try:
-        _load(con, table, [path])
-    except duckdb.Error as error:
-        try:  # is it the shard, or the disk, or us?
-            con.execute("SELECT count(columns(*)) FROM read_parquet(?)", [str(path)]).fetchall()
-        except duckdb.Error as damage:
-            reason = str(damage).splitlines()[0].replace(str(path), path.name)
-            con.execute("INSERT INTO damaged_shards VALUES (?, ?, ?)", [table, path.name, reason])
-        else:
-            raise error
-
-
-def _load(con: duckdb.DuckDBPyConnection, table: str, paths: Sequence[Path]) -> None:
+def _load(con: duckdb.DuckDBPyConnection, table: str, names: Sequence[str], shards: Sequence[pa.Table]) -> None:
     """Adds shards to their table in one transaction; of several rows with one key the newest stays."""
-    key = _KEYS.get(table, "fingerprint, image_id")
+    key = KEYS.get(table, "fingerprint, image_id")
+    rows = pa.concat_tables(shards)
+    columns = ", ".join(rows.column_names)
+    con.register("arriving", rows.append_column("place", pa.array(range(len(rows)), pa.int64())))
     con.execute("BEGIN")
     try:
         con.execute(
-            f"""CREATE OR REPLACE TEMP TABLE arrived AS
-            SELECT * FROM read_parquet(?, filename = true, file_row_number = true, union_by_name = true)
-            QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY filename DESC, file_row_number DESC) = 1""",
-            [[str(path) for path in paths]],
+            f"""CREATE OR REPLACE TEMP TABLE arrived AS SELECT {columns} FROM arriving
+            QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY place DESC) = 1"""
         )
-        # a shard of another version may hold columns that are none any more
-        known, arrived = (set(_column_names(con, name)) for name in (table, "arrived"))
-        kept = ", ".join(f'"{name}"' for name in sorted(known & arrived))
         con.execute(f"DELETE FROM {table} WHERE ({key}) IN (SELECT ({key}) FROM arrived)")
-        con.execute(f"INSERT INTO {table} BY NAME SELECT {kept} FROM arrived")
-        con.execute("INSERT INTO loaded_shards SELECT ?, unnest(?)", [table, [path.name for path in paths]])
+        con.execute(f"INSERT INTO {table} BY NAME SELECT {columns} FROM arrived")
+        con.execute("INSERT INTO loaded_shards SELECT ?, unnest(?)", [table, list(names)])
         con.execute("DROP TABLE arrived")
         con.execute("COMMIT")
     except duckdb.Error:
         con.execute("ROLLBACK")
         raise
+    finally:
+        con.unregister("arriving")
 
 
-def _write_contents(con: duckdb.DuckDBPyConnection, contents: Contents, generation: int) -> None:
+def _write_contents(
+    con: duckdb.DuckDBPyConnection, contents: Contents, generation: int, *, damaged: Sequence[Damage]
+) -> None:
+    con.execute("DELETE FROM damaged_shards")
+    if damaged:
+        values = [[*one.file.rpartition("/")[::2], one.told] for one in damaged]
+        con.executemany("INSERT INTO damaged_shards VALUES (?, ?, ?)", values)
     con.execute("DELETE FROM store_info")
     con.execute("INSERT INTO store_info VALUES (?, ?)", [STORE_VERSION, generation])
     for table in ("runs", "slices", "findings", "deck"):

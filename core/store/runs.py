@@ -1,4 +1,4 @@
-"""Run records: one small JSON file per run, replaced atomically.
+"""Run records: one small JSON file per run with a copy beside it, replaced atomically.
 
 Knows: a run's name, settings, fingerprints, state, attempts. Does not know: rows, DuckDB, locks.
 """
@@ -9,14 +9,16 @@ import hashlib
 import importlib.metadata
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from core.errors import StoreError
 from core.records import HIGH_SCORE
-from core.store.shards import STAGE_TABLES, write_atomically
+from core.store.damage import FOLDER, Damage, note, set_aside
+from core.store.json_files import DamagedFileError, is_damaged, read_with_twin, twin_of, write_json
+from core.store.shards import STAGE_TABLES
 
 _SHORTEST_NAME = 6
 
@@ -34,8 +36,7 @@ def begin(
     if unknown := set(fingerprints) - set(STAGE_TABLES):
         raise StoreError(f"unknown stage {', '.join(sorted(unknown))}; expected {', '.join(STAGE_TABLES)}")
     settings = json.loads(json.dumps(dict(settings), default=str))
-    canonical = json.dumps([settings, dict(fingerprints)], sort_keys=True).encode("utf-8", "replace")
-    digest = hashlib.sha256(canonical).hexdigest()
+    digest = _digest(settings, fingerprints)
     names = (f"r-{digest[:length]}" for length in range(_SHORTEST_NAME, len(digest) + 1))
     run = next(name for name in names if read_record(folder, name).get("digest", digest) == digest)
     before = read_record(folder, run)
@@ -88,17 +89,64 @@ def set_high_score(folder: Path, run: str, score: float) -> None:
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """Every run's record, newest first, with times as datetimes (UTC)."""
-    records = [read_json(path) for path in (folder / "runs").glob("*.json")]
+    """The record of every run that can be read, newest first, with times as datetimes (UTC)."""
+    records = [record for path in (folder / "runs").glob("*.json") if (record := _readable(path))]
     for record in records:
         record["started"], record["finished"] = as_time(record["started"]), as_time(record["finished"])
     return sorted(records, key=lambda record: (record["started"], record["run"]), reverse=True)
 
 
+def damaged_records(folder: Path) -> list[str]:
+    """One sentence per run whose record cannot be read, with what to do."""
+    damaged = [path.stem for path in sorted((folder / "runs").glob("*.json")) if _readable(path) is None]
+    return [f"the record of run {run} is damaged: run the same command again to make it anew" for run in damaged]
+
+
 def read_record(folder: Path, run: str) -> dict[str, Any]:
     """One run's record, empty when there is none."""
     path = folder / "runs" / f"{run}.json"
-    return read_json(path) if path.is_file() else {}
+    return (_readable(path) or {}) if path.is_file() else {}
+
+
+def mend_records(folder: Path, published: Callable[[str], Mapping[str, Any] | None]) -> list[Damage]:
+    """Sets damaged records aside; in the place of each comes its copy, or what was published of it.
+
+    Args:
+        folder: the store's.
+        published: gives a run's row of table `runs`, None when there is none.
+    """
+    found = []
+    for path in sorted((folder / "runs").glob("*.json")):
+        reason, record = is_damaged(path), _readable(path)
+        if reason or record is None:
+            copied = "its copy takes its place"
+            if record is None and (row := published(path.stem)):
+                record, copied = _of_row(row), "made again from the published store"
+            if record is None:
+                copied = "run the same command again to make it anew"
+            file = str(path.relative_to(folder))
+            damage = Damage(file, reason or "no record of a run", now(), f"set aside in {FOLDER}/; {copied}")
+            note(folder, damage, place=set_aside(folder, path))
+            found.append(damage)
+        if record and (reason or not twin_of(path).is_file() or is_damaged(twin_of(path))):
+            write_json(path, record, twin=True)
+    return found
+
+
+def _readable(path: Path) -> dict[str, Any] | None:
+    """A record, None where neither it nor its copy holds one."""
+    try:
+        record = read_with_twin(path)
+        as_time(record["started"]), as_time(record["finished"])
+        objects = [record[name] for name in ("settings", "fingerprints", "counts")]
+    except (DamagedFileError, KeyError, TypeError, ValueError):
+        return None
+    except StoreError:
+        if path.is_file():
+            raise
+        return None  # it was removed meanwhile
+    whole = record.get("run") == path.stem and all(isinstance(value, dict) for value in objects)
+    return record if whole else None
 
 
 def as_row(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,21 +160,6 @@ def as_row(record: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file of the store.
-
-    Raises:
-        StoreError: it cannot be read or is no object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {path}: {error}") from error
-    if not isinstance(value, dict):
-        raise StoreError(f"{path} is not what whylook writes there")
-    return value
-
-
 def now() -> str:
     """The time in UTC, as kept in records."""
     return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
@@ -138,8 +171,22 @@ def as_time(text: str | None) -> datetime | None:
 
 
 def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    data = json.dumps(record, ensure_ascii=False, indent=1).encode("utf-8", "replace")
-    write_atomically(folder / "runs" / f"{record['run']}.json", data)
+    write_json(folder / "runs" / f"{record['run']}.json", record, twin=True)
+
+
+def _digest(settings: Mapping[str, Any], fingerprints: Mapping[str, str]) -> str:
+    canonical = json.dumps([dict(settings), dict(fingerprints)], sort_keys=True)
+    return hashlib.sha256(canonical.encode("utf-8", "replace")).hexdigest()
+
+
+def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The record that as_row() made a row of table `runs` of."""
+    kept = ("run", "state", "class_names", "judge_note", "high_score", "version", "attempt")
+    times = {name: row[name] and row[name].isoformat(timespec="milliseconds") for name in ("started", "finished")}
+    objects = {name: json.loads(row[name] or "{}") for name in ("settings", "counts", "seconds")}
+    prints = {stage: row[f"{stage}_fingerprint"] for stage in STAGE_TABLES if row[f"{stage}_fingerprint"] is not None}
+    record = {**{name: row[name] for name in kept}, **times, **objects, "fingerprints": prints}
+    return {**record, "digest": _digest(objects["settings"], prints)}
 
 
 def _package_version() -> str:

@@ -1,19 +1,21 @@
 """What people keep: slices, findings and the deck, each change of which can be undone.
 
-Knows: one small JSON file with the current entries and the states before. Does not know: DuckDB, what an entry means.
+Knows: one small JSON file with the current entries and the states before, and its copy. Does not know: DuckDB, what an
+entry means.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from core.errors import StoreError
-from core.store.shards import write_atomically
+from core.store.damage import FOLDER, Damage, note, set_aside
+from core.store.json_files import read_json, twin_of, write_json
+from core.store.runs import now
 
 Entries = dict[str, dict[str, Any]]
 _UNDO_STEPS = 50
@@ -56,27 +58,64 @@ def undo_entry(path: Path) -> str | None:
         return str(before["words"])
 
 
-def _read(path: Path) -> dict[str, Any]:
+def mend_saved(path: Path) -> Damage | None:
+    """Sets a damaged file aside; its copy takes its place where that is intact, an empty one where it is not."""
+    if not path.is_file():
+        return None
+    with _lock(path):
+        reason = _wrong(path)
+        if reason is None:
+            return None
+        copied = _wrong(twin_of(path)) is None
+        state = read_json(twin_of(path)) if copied else _empty()
+        remedy = "the copy made with the last change takes its place"
+        if not copied:
+            remedy = "nothing is kept at the moment: put a copy of yours in its place"
+        damage = Damage(path.name, reason, now(), f"set aside in {FOLDER}/; {remedy}")
+        note(path.parent, damage, place=set_aside(path.parent, path, copy=path.read_bytes()))
+        write_json(path, state, twin=True)
+    return damage
+
+
+def _wrong(path: Path) -> str | None:
+    """What is wrong with a file of saved things; None when nothing is."""
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {"kinds": {}, "undo": []}
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read what was saved in {path}: {error}") from error
-    if not isinstance(state, dict) or not {"kinds", "undo"} <= set(state):
-        raise StoreError(f"{path} does not hold saved slices; move it away to go on without them")
-    return state
+        whole = {"kinds", "undo"} <= set(read_json(path))
+    except StoreError as error:
+        return str(error).removeprefix(f"{path} is damaged: ")
+    return None if whole else "it does not hold saved slices"
+
+
+def _empty() -> dict[str, Any]:
+    return {"kinds": {}, "undo": []}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return _empty()
+    for place in (path, twin_of(path)):
+        if _wrong(place) is None:
+            return read_json(place)
+    raise StoreError(f"cannot read what was saved in {path}: {_wrong(path)}; move it away to go on without it")
 
 
 @contextmanager
 def _change(path: Path) -> Iterator[dict[str, Any]]:
     """The saved state under a short lock, so that two browser tabs cannot lose each other's slice."""
+    _read(path)  # where neither it nor its copy can be read, the person decides
+    mend_saved(path)
+    with _lock(path):
+        state = _read(path)
+        yield state
+        write_json(path, state, twin=True)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.with_name(f".{path.name}.lock").open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            state = _read(path)
-            yield state
-            write_atomically(path, json.dumps(state, ensure_ascii=False, indent=1).encode("utf-8", "replace"))
+            yield
     except OSError as error:
         raise StoreError(f"cannot save in {path.parent}: {error.strerror or error}") from error

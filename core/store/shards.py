@@ -1,14 +1,17 @@
 """Shards: the Parquet files that are the truth of a store.
 
-Knows: the columns of each table as Arrow types, records -> rows, atomic durable files. Does not know: DuckDB, runs.
+Knows: the columns of each table as Arrow types, records -> rows, atomic durable files, checksums. Does not know: runs.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import errno
+import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +70,8 @@ STAGE_TABLES = {
     "judge": "judgements",
     "embedding": "embeddings",
 }
+_NAME = re.compile(r"part-(\d+)(?:-(\d+)-([0-9a-f]{16}))?\.parquet")
+"""Number, and since there are checksums: rows, checksum."""
 _LENGTHS = {"distribution": 6, "vector": 384}
 
 
@@ -99,43 +104,85 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise StoreError(f"cannot write {path}: {error.strerror or error}; free some space and start again") from error
 
 
-def write_shard(folder: Path, table: pa.Table) -> Path:
-    """Writes one durable shard `part-NNNNNN.parquet` into `folder` and returns its path.
+class DamagedShardError(StoreError):
+    """A shard does not hold the bytes that were written; `rows` is how many it held, None where that is lost, too."""
+
+    def __init__(self, reason: str, *, rows: int | None = None) -> None:
+        """Keeps why, in a few words."""
+        super().__init__(reason)
+        self.rows = rows
+
+
+def write_shard(folder: Path, table: pa.Table, *, number: int) -> Path:
+    """Writes one durable shard `part-NUMBER-ROWS-CHECKSUM.parquet` into `folder` and returns its path.
+
+    The checksum is of the bytes: one atomic rename binds the two together, and no second file can be lost.
 
     Raises:
         StoreError: the disk is full or the folder cannot be written; no shard of that name exists then.
     """
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    path = folder / f"part-{_next_number(folder):06d}.parquet"
-    write_atomically(path, sink.getvalue().to_pybytes())
+    data = sink.getvalue().to_pybytes()
+    path = folder / f"part-{number:06d}-{len(table)}-{_checksum(data)}.parquet"
+    write_atomically(path, data)
     return path
+
+
+def read_shard(path: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
+    """Some or all columns of a shard, in its table's types, from bytes that fit the checksum in its name.
+
+    A shard of before, without a checksum, is decoded in full, so that what cannot be read is found.
+
+    Raises:
+        DamagedShardError: its bytes are not those that were written.
+        StoreError: it cannot be read at all (no permission, too many open files).
+    """
+    named = _NAME.fullmatch(path.name)
+    rows, checksum = (int(named[2]), named[3]) if named and named[3] else (None, None)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise DamagedShardError("the disk cannot read it", rows=rows) from error
+        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+    if checksum and checksum != _checksum(data):
+        raise DamagedShardError("its bytes are not those that were written", rows=rows)
+    try:
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            found = file.read(columns=list(columns) if checksum and columns else None, use_threads=False)
+        if not checksum:
+            found.validate(full=True)
+        return _in_types(found, SCHEMAS[path.parent.name], columns)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise DamagedShardError(str(error).splitlines()[0][:200], rows=rows) from error
+
+
+def _in_types(found: pa.Table, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
+    """The columns of `schema` (of which `columns`): one that an older version did not write is NULL, others go."""
+    if missing := {"fingerprint", "run", "image_id"} & set(schema.names) - set(found.column_names):
+        raise KeyError(f"it has no column {', '.join(sorted(missing))}")
+    fields = [field for field in schema if columns is None or field.name in columns]
+    arrays = [
+        found[field.name].cast(field.type) if field.name in found.column_names else pa.nulls(len(found), field.type)
+        for field in fields
+    ]
+    return pa.table(arrays, schema=pa.schema(fields))
+
+
+def _checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def shard_paths(folder: Path) -> list[Path]:
     """The shards in `folder`, oldest first."""
-    return sorted(folder.glob("part-*.parquet"), key=lambda path: (len(path.name), path.name))
+    return sorted(folder.glob("part-*.parquet"), key=lambda path: (shard_number(path.name), path.name))
 
 
-def done_ids(folder: Path, fingerprint: str, *, include_failed: bool = True) -> set[str]:
-    """Pictures with a row of that fingerprint in a folder's shards; a shard that cannot be read holds none."""
-    found: set[str] = set()
-    for path in shard_paths(folder):
-        names = ["image_id", "state"] if "state" in SCHEMAS[folder.name].names else ["image_id"]
-        try:
-            rows = pq.read_table(path, columns=names, filters=pc.field("fingerprint") == fingerprint)
-        except (pa.ArrowInvalid, OSError):
-            continue
-        if not include_failed and "state" in names:
-            found.difference_update(rows.filter(pc.field("state") == "failed")["image_id"].to_pylist())
-            rows = rows.filter(pc.field("state") != "failed")
-        found.update(rows["image_id"].to_pylist())
-    return found
-
-
-def _next_number(folder: Path) -> int:
-    paths = shard_paths(folder)
-    return 1 + int(paths[-1].stem.removeprefix("part-")) if paths else 1
+def shard_number(name: str) -> int:
+    """A shard's number from its file name, 0 where it has none."""
+    named = _NAME.fullmatch(name)
+    return int(named[1]) if named else 0
 
 
 def to_arrow(table: str, rows: Sequence[Row], constants: Mapping[str, object]) -> pa.Table:
