@@ -7,6 +7,7 @@ pictures.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import re
 import threading
@@ -25,6 +26,10 @@ PICTURES_MOST = 3 * 2**29
 PICTURES_SHARE = 0.25
 """And at most this share of what is free when the first one is decoded."""
 PICTURES_LEAST = 2**26
+ALONE_MOST = 3 * 2**30
+"""One that needs more than the budget is decoded alone, when it needs at most these 3 GB ..."""
+ALONE_SHARE = 0.5
+"""... and at most this share of what is free then."""
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # malloc.h
 _PAD = 64 * 2**20
@@ -36,11 +41,11 @@ _CGROUPS = (  # version 2, then 1: where it lies, the limit, the use, and what o
 
 
 class NoRoom(MemoryError):
-    """There is less memory than something needs, both in bytes, even with nothing beside it."""
+    """Something needs more memory than it may take, both in bytes, even with nothing beside it."""
 
     def __init__(self, needed: int, free: int) -> None:
         """The message says both."""
-        super().__init__(f"needs about {size_text(needed)}, and {size_text(free)} of memory are free here")
+        super().__init__(f"need about {size_text(needed)} of memory, and may take {size_text(free)} here")
         self.needed = needed
         self.free = free
 
@@ -63,7 +68,7 @@ class Budget:
         """Hold so many bytes while inside.
 
         Raises:
-            NoRoom: it is more than the whole budget, and more than the memory that is free at all.
+            NoRoom: it is more than the whole budget, and more than one picture may take alone.
         """
         taken = min(amount, self.total)
         with self._changed:
@@ -75,7 +80,7 @@ class Budget:
             self._changed.notify_all()
         try:
             if amount > self.total:
-                check_room(amount)
+                check_room(amount, share=ALONE_SHARE, most=ALONE_MOST)
             yield
         finally:
             with self._changed:
@@ -89,17 +94,19 @@ def picture_budget() -> Budget:
     return Budget(int(min(PICTURES_MOST, max(PICTURES_LEAST, PICTURES_SHARE * free_memory()))))
 
 
-def check_room(amount: int, *, share: float = 1.0) -> None:
-    """Nothing, where `amount` bytes are at most this share of the memory that is free.
+def check_room(amount: int, *, share: float, most: float = math.inf) -> int:
+    """The bytes that may be taken: this share of the memory that is free and no more than `most`.
 
     Raises:
-        NoRoom: they are more, also after what was kept has been given back.
+        NoRoom: `amount` is more, also after what was kept has been given back.
     """
-    if amount > share * free_memory():
+    room = int(min(most, share * free_memory()))
+    if amount > room:
         give_back()
-        free = free_memory()
-        if amount > share * free:
-            raise NoRoom(amount, int(share * free))
+        room = int(min(most, share * free_memory()))
+    if amount > room:
+        raise NoRoom(amount, room)
+    return room
 
 
 def free_memory(root: Path = Path("/")) -> int:

@@ -183,7 +183,7 @@ def _hold(hold: Hold, price: int, image: Image.Image, held: ExitStack) -> None:
         held.enter_context(hold(price))
     except NoRoom as error:
         raise ImageError(
-            f"{image.width:,} x {image.height:,} pixels: {error}: make the picture smaller, give the process more "
+            f"{image.width:,} x {image.height:,} pixels {error}: make the picture smaller, give the process more "
             "memory, or give the model a transform that resizes"
         ) from error
 

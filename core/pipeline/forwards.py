@@ -19,13 +19,15 @@ from torch.utils._pytree import tree_leaves
 from core.attribution import METHODS, attribute, causal_check
 from core.classifier import Classifier
 from core.errors import ModelError
-from core.memory import check_room, free_memory
+from core.memory import check_room
 
-SHARE = 0.5
-"""Of the memory that is free, a forward on the CPU may take this much."""
+SHARE = 0.25
+"""Of the memory that is free, a batch may take this much on the CPU."""
 UNMEASURED = 2**25
 """Batches up to these 32 MB are not measured: usual batches of resized pictures."""
 NOTED_BYTES = 2**28
+OVERHEAD = 2
+"""Work space of convolutions and freed memory that is kept, as a factor: 1.9 for ResNet-18 at 6000 x 4000."""
 
 _SIDES = (256, 512)
 """Roots of the pixel counts at which a forward is measured when pictures are larger than that."""
@@ -56,8 +58,8 @@ class Forwards:
             needed = self.needed(batch[0])
         except ModelError:
             return 1, True
-        check_room(needed, share=SHARE)
-        return max(1, min(len(batch), int(SHARE * free_memory()) // needed)), needed > NOTED_BYTES
+        room = check_room(needed, share=SHARE)
+        return max(1, min(len(batch), room // needed)), needed > NOTED_BYTES
 
     def needed(self, picture: Tensor) -> int:
         """Bytes that prediction, map and causal check of one picture (C, H, W) take at their peak.
@@ -68,8 +70,8 @@ class Forwards:
         channels, height, width = picture.shape
         pixels = height * width
         if pixels <= _SIDES[1] ** 2:
-            return self._peak(picture[None])
-        small, large = (self._peak(_shrunk(picture, side)) for side in _SIDES)
+            return OVERHEAD * self._peak(picture[None])
+        small, large = (OVERHEAD * self._peak(_shrunk(picture, side)) for side in _SIDES)
         ratio = (_SIDES[1] / _SIDES[0]) ** 2
         growth = math.log(large / small) / math.log(ratio)
         if growth > 1:  # attention over all places grows with their square
