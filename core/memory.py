@@ -30,6 +30,8 @@ ALONE_MOST = 3 * 2**30
 """One that needs more than the budget is decoded alone, when it needs at most these 3 GB ..."""
 ALONE_SHARE = 0.5
 """... and at most this share of what is free then."""
+GIVEN_BACK = 2**28
+"""What a picture of this size took goes back to the system at once: each thread would keep as much for itself."""
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # malloc.h
 _PAD = 64 * 2**20
@@ -83,6 +85,8 @@ class Budget:
                 check_room(amount, share=ALONE_SHARE, most=ALONE_MOST)
             yield
         finally:
+            if amount >= GIVEN_BACK:
+                give_back()
             with self._changed:
                 self._free += taken
                 self._changed.notify_all()

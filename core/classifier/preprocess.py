@@ -39,7 +39,7 @@ class Preprocess:
 
     @cached_property
     def side(self) -> int | None:
-        """The longer side in pixels of what it makes of a picture of 3 x 2; None where that depends on the picture's size.
+        """The longer side in pixels of what it makes of a picture of 3 x 2; None where that depends on its size.
 
         Found by running it once on a smooth scene in two sizes: the tensors must be alike, for a transform that cuts a
         fixed piece out of the middle also returns one size, and sees something else in a smaller picture.

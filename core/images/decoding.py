@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 import struct
 import warnings
 import zlib
@@ -41,6 +40,8 @@ LARGE_PIXELS = 2**25
 WEBP_QUALITY = 82
 _HEADER_FIRST = 2**25
 """Files up to this size are read before their place in the budget is known; a larger one only after that."""
+_ICON_SIDE = 2048
+_ICON_HEAD = 2**16
 _STRIP = 2**22
 """Pixels that are converted at a time where the conversion needs several copies."""
 # Bytes per pixel that Pillow keeps by mode (4 for all others), and that decoders take beside it.
@@ -79,7 +80,7 @@ class Reader:
     per_pixel: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Opened:
     """An upright RGB picture and the size (width, height) that it has in its file, upright."""
 
@@ -129,7 +130,10 @@ def opened(
     with ExitStack() as held:
         with _explained():
             found = _open(path, image_id, reader, hold or picture_budget().hold, held)
-        yield found
+        try:
+            yield found
+        finally:
+            found.picture = Image.new("RGB", (1, 1))  # what is not held any more must not be kept by a name either
 
 
 @contextmanager
@@ -156,6 +160,8 @@ def _open(path: Path, image_id: str | None, reader: Callable[[int], Reader], hol
     reserved = 0
     with open_regular(path) as (file, size):
         if size > _HEADER_FIRST:
+            _check_icon(file.read(_ICON_HEAD))
+            file.seek(0)
             with Image.open(file, formats=FORMATS) as header:
                 reserved = size + _price(header, reader)
             _hold(hold, reserved, header, held)
@@ -164,12 +170,13 @@ def _open(path: Path, image_id: str | None, reader: Callable[[int], Reader], hol
     digest = hashlib.sha256(content).hexdigest()
     if len(content) != size or (image_id is not None and not digest.startswith(image_id)):
         raise ImageError("the file changed while the run was reading the folder: start the run again")
+    _check_icon(content)
     image = Image.open(io.BytesIO(content), formats=FORMATS)
     width, height = image.size
-    factor = _factor(image, reader(_pixels(image, content)))
+    factor = _factor(image, reader(_pixels(image)))
     if factor > 1:  # JPEG alone can do that while it decompresses
         image.draft(None, (width // factor, height // factor))
-    price = size + _price(image, reader, content, full=width * height)
+    price = size + _price(image, reader, full=width * height)
     if not reserved:
         _hold(hold, price, image, held)
     elif price > reserved:
@@ -188,19 +195,31 @@ def _hold(hold: Hold, price: int, image: Image.Image, held: ExitStack) -> None:
         ) from error
 
 
-def _pixels(image: Image.Image, content: bytes) -> int:
-    """How many pixels will be decompressed; an icon may hold a PNG that is larger than it says.
+def _pixels(image: Image.Image) -> int:
+    """How many pixels will be decompressed.
 
     Raises:
         ImageError: more than `MAX_PIXELS`.
     """
-    sizes = [image.size]
-    if image.format == "ICO":
-        sizes += [struct.unpack(">II", found) for found in re.findall(rb"IHDR(.{8})", content, re.DOTALL)]
-    width, height = max(sizes, key=lambda size: size[0] * size[1])
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{width} x {height} is more than {MAX_PIXELS:,} pixels (decompression bomb?)")
-    return width * height
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"{image.width} x {image.height} is more than {MAX_PIXELS:,} pixels (decompression bomb?)")
+    return image.width * image.height
+
+
+def _check_icon(content: bytes) -> None:
+    """An icon is decompressed as soon as it is opened, and what is in it may be larger than it says: look before.
+
+    Raises:
+        ImageError: it holds a picture that is no icon.
+    """
+    if not content.startswith(b"\0\0\1\0"):
+        return
+    for entry in range(struct.unpack_from("<H", content, 4)[0]):
+        (place,) = struct.unpack_from("<I", content, 6 + 16 * entry + 12)
+        png = content[place : place + 4] == b"\x89PNG"
+        width, height = struct.unpack_from(">II" if png else "<ii", content, place + (16 if png else 4))
+        if not (0 < width <= _ICON_SIDE and 0 < abs(height) <= 2 * _ICON_SIDE):
+            raise ImageError(f"an icon that holds {width:,} x {abs(height):,} pixels (decompression bomb?)")
 
 
 def _factor(image: Image.Image, reader: Reader) -> int:
@@ -210,9 +229,9 @@ def _factor(image: Image.Image, reader: Reader) -> int:
     return max(1, min(image.size) // (2 * reader.side))
 
 
-def _price(image: Image.Image, reader: Callable[[int], Reader], content: bytes = b"", *, full: int = 0) -> int:
+def _price(image: Image.Image, reader: Callable[[int], Reader], *, full: int = 0) -> int:
     """Bytes at the peak of decoding, turning and converting, or of what the reader makes of the result."""
-    pixels = _pixels(image, content)
+    pixels = _pixels(image)
     use = reader(max(pixels, full))
     depth = _DEPTH.get(image.mode, 4)
     beside = max(_DECODER.get(image.format or "", 0), 0 if image.mode == "RGB" and not _turned(image) else 4)
@@ -225,6 +244,8 @@ def _turned(image: Image.Image) -> bool:
     """Whether a large picture will be turned, which takes a copy; small ones are taken to be."""
     if image.width * image.height <= LARGE_PIXELS:
         return True
+    if image.format == "PNG":  # asked for its EXIF block, Pillow would decompress it to look behind the pixels, too
+        return "exif" in image.info
     try:
         return bool(image.getexif().get(0x0112, 1) != 1)
     except _DAMAGE:
