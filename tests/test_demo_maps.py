@@ -14,7 +14,7 @@ from core.attribution import attribute
 from core.attribution.faithfulness import edges, energy_inside, separation
 from core.classifier import load_classifier
 from core.pipeline.choosing import choose_method
-from core.pipeline.explain import first_picture, read_picture
+from core.pipeline.reading import first_picture, read_picture
 from core.statistics import mean_interval
 
 DEMO = Path(__file__).parent.parent / "data" / "demo"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -15,7 +18,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from core.errors import ImageError, RequestError
-from core.images import MAX_PIXELS, decode, scan, thumbnail
+from core.images import IMAGE_SUFFIXES, MAX_PIXELS, decode, opened, scan, thumbnail
+from core.images.decoding import FORMATS
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 
@@ -169,6 +173,68 @@ def test_a_picture_with_a_broken_exif_block_is_still_decoded(tmp_path: Path) -> 
     assert decode(tmp_path / "a.jpg").size == (24, 16)
 
 
+def test_only_formats_of_pictures_are_opened_and_every_suffix_has_its_format(tmp_path: Path) -> None:
+    for suffix in IMAGE_SUFFIXES - {".jfif", ".jpe"}:
+        assert Image.registered_extensions()[suffix] in FORMATS, suffix
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/it-ran\n")
+    (tmp_path / "gs").chmod(0o755)
+    page = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "a.jpg").write_text(page)
+    program = (
+        "import sys; from pathlib import Path; from core.images import decode; from core.errors import ImageError\n"
+        "try: decode(Path(sys.argv[1]))\nexcept ImageError as error: print(error)"
+    )
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(Path.cwd())}
+    command = [sys.executable, "-c", program, str(tmp_path / "a.jpg")]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert said == "not a picture in a known format\n"
+    assert not (tmp_path / "it-ran").exists()
+
+
+def test_the_bytes_that_are_hashed_are_those_that_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, other = save(tmp_path / "a.png", 1), save(tmp_path / "b.png", 2)
+    image_id = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+    opened_files: list[object] = []
+    real = os.open
+
+    def swapped_at_once(name: object, *words: int, **options: int) -> int:
+        handle = real(name, *words, **options)  # type: ignore[arg-type]
+        if name == path:
+            opened_files.append(name)
+            other.replace(path)
+        return handle
+
+    monkeypatch.setattr(os, "open", swapped_at_once)
+    with opened(path, image_id=image_id) as found:
+        assert np.array_equal(np.asarray(found.picture), np.asarray(picture(1)))
+    assert opened_files == [path]
+    monkeypatch.undo()
+    with pytest.raises(ImageError, match="changed while the run"), opened(path, image_id=image_id):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder", "loop", "endless", "sparse"])
+def test_what_is_no_regular_file_is_neither_waited_for_nor_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        socket.socket(socket.AF_UNIX).bind(str(path))
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "sparse":
+        path.touch()
+        os.truncate(path, 2**31 + 1)
+    else:
+        path.symlink_to({"device": "/dev/zero", "loop": "a.png", "endless": "/proc/kmsg"}[kind])
+    words = {"loop": "symbolic links", "endless": "empty file", "sparse": "larger than"}.get(kind, "not a regular file")
+    with pytest.raises(ImageError, match=words):
+        decode(path)
+    (tmp_path / "list.csv").write_text("path,label\na.png,cow\n")
+    (failure,) = scan(tmp_path / "list.csv").failures
+    assert words in failure.reason
+
+
 def test_thumbnails_are_webp_and_never_enlarged() -> None:
     import io
 
@@ -253,6 +319,17 @@ def test_linked_class_folders_are_followed_and_loops_end(tmp_path: Path) -> None
     (source / "cow").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "loop").symlink_to(source)
     assert [entry.label for entry in scan(source).entries] == ["cow"]
+
+
+def test_links_that_go_round_are_failures_and_the_rest_goes_on(tmp_path: Path) -> None:
+    save(tmp_path / "cow" / "a.png", 1)
+    (tmp_path / "cow" / "round").symlink_to("round")
+    (tmp_path / "there").symlink_to("back")
+    (tmp_path / "back").symlink_to("there")
+    found = scan(tmp_path)
+    assert [entry.relative_paths[0] for entry in found.entries] == ["cow/a.png"]
+    assert [failure.path for failure in found.failures] == ["back", "cow/round", "there"]
+    assert all("symbolic links" in failure.reason for failure in found.failures)
 
 
 def test_names_with_quotes_brackets_emoji_and_bytes_that_are_no_utf8_survive(tmp_path: Path) -> None:

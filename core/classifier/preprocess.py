@@ -1,4 +1,4 @@
-"""A transform that is checked each time it runs.
+"""A transform that is checked each time it runs, and whether it makes large pictures small.
 
 Knows: what a transform must return. Does not know: models, files.
 """
@@ -6,8 +6,10 @@ Knows: what a transform must return. Does not know: models, files.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -16,6 +18,10 @@ from torchvision.transforms import v2
 from core.errors import ModelError
 from core.foreign import Foreign
 
+LARGEST_SIDE = 512
+"""A transform that returns more pixels a side than this is not taken for one that makes pictures small."""
+ALIKE = 0.02
+"""Two sizes of one scene give the same tensor when they differ by this share of its spread at most, on average."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -30,6 +36,31 @@ class Preprocess:
     def __init__(self, transform: Callable[[Image.Image], Any], *, dtype: torch.dtype = torch.float32) -> None:
         self.transform = transform
         self.dtype = dtype
+
+    @cached_property
+    def side(self) -> int | None:
+        """The longer side in pixels of what it makes of a picture of 3 x 2; None where that depends on its size.
+
+        Found by running it once on a smooth scene in two sizes: the tensors must be alike, for a transform that cuts a
+        fixed piece out of the middle also returns one size, and sees something else in a smaller picture.
+        """
+        try:
+            return self._measure_side()
+        except ModelError:
+            return None
+
+    def _measure_side(self) -> int | None:
+        """What `side` says, measured."""
+        tried = self(_scene(64))
+        side = max(tried.shape[1:])
+        if side > LARGEST_SIDE:
+            return None
+        one, other = self(_scene(2 * side)), self(_scene(4 * side))
+        if not tried.shape == one.shape == other.shape:
+            return None
+        one, other = one.float(), other.float()
+        spread = max(float(one.std()), torch.finfo(torch.float32).tiny)
+        return side if float((one - other).abs().mean()) <= ALIKE * spread else None
 
     def __call__(self, image: Image.Image) -> Tensor:
         """The picture as the model wants it.
@@ -50,6 +81,14 @@ class Preprocess:
 
     def __repr__(self) -> str:
         return repr(self.transform)
+
+
+def _scene(height: int) -> Image.Image:
+    """A smooth picture, half as wide again as high: the same scene at every size."""
+    y, x = np.mgrid[0:height, 0 : height * 3 // 2].astype(np.float32) + 0.5
+    y, x = y / height, x / (height * 3 // 2)
+    waves = (np.sin(5 * x + 2 * y), np.cos(4 * y - x), np.sin(3 * x) * np.cos(3 * y))
+    return Image.fromarray(np.stack([127.5 + 127 * wave for wave in waves], axis=-1).astype(np.uint8))
 
 
 def plain_transform() -> Callable[[Image.Image], Tensor]:

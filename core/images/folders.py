@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.errors import RequestError
+from core.errors import ImageError, RequestError
+from core.images.files import open_regular, why
 from core.images.lists import Table, Value, clean, normal_path, read_table
 from core.records import Failure, ImageEntry
 
@@ -147,8 +148,11 @@ def _walk(folder: Path, source: Path, failures: list[Failure], seen: set[Path]) 
         if item.name.startswith(".") or item.name == "__pycache__":
             continue
         path = Path(item.path)
-        if item.is_dir():
-            real = path.resolve()
+        try:
+            real = path.resolve() if item.is_dir() else None
+        except (OSError, RuntimeError):  # links that go round: reading it as a file says so
+            real = None
+        if real is not None:
             if real not in seen:
                 seen.add(real)
                 yield from _walk(path, source, failures, seen)
@@ -194,16 +198,17 @@ def _merge(image_id: str, group: list[_Candidate], warnings: list[str]) -> Image
 
 def _hash(path: Path) -> tuple[str, str | None]:
     """The content hash of a file (sha256, first 32 hex digits), or the reason why there is none."""
+    digest = hashlib.sha256()
     try:
-        # A named pipe or a device would hang on open.
-        if path.exists() and not path.is_file():
-            return "", "not a regular file"
-        digest = hashlib.sha256()
-        size = 0
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                size += len(chunk)
+        with open_regular(path) as (file, size):
+            read = 0
+            while read <= size and (chunk := file.read(_CHUNK)):
+                read += len(chunk)
                 digest.update(chunk)
-    except (OSError, ValueError) as error:
-        return "", f"cannot be read: {getattr(error, 'strerror', None) or error}"
-    return (digest.hexdigest()[:_ID_LENGTH], None) if size else ("", "empty file (0 bytes)")
+    except ImageError as error:
+        return "", str(error)
+    except OSError as error:
+        return "", why(error)
+    if read != size:
+        return "", "the file changed while it was read: start the run again"
+    return digest.hexdigest()[:_ID_LENGTH], None

@@ -19,8 +19,9 @@ from core.errors import ImageError, RequestError, StoreError, WhylookError
 from core.memory import give_back
 from core.pipeline.ahead import decoding_threads
 from core.pipeline.choosing import choose_method, choose_precision
-from core.pipeline.explain import CAUSAL_DRAWS, CAUSAL_SEED, PROBES, Todo, explain, first_picture, read_picture
+from core.pipeline.explain import CAUSAL_DRAWS, CAUSAL_SEED, Todo, explain
 from core.pipeline.journal import Journal
+from core.pipeline.reading import PROBES, first_picture, probe_picture
 from core.pipeline.request import (
     VERSIONS,
     Progress,
@@ -46,6 +47,8 @@ PROBED = 12
 """Pictures on which `auto` compares."""
 ROUNDS = 3
 """How often a run goes over its pictures at most: again where a shard turned out damaged that it had just written."""
+PROBED_BYTES = 2**25
+"""And their bytes at most: fewer pictures where the transform leaves them large."""
 EXPLAIN_STAGES = ("images", "classifier", "attribution")
 
 
@@ -160,10 +163,11 @@ def _choose(
     tensors = []
     for entry in entries[:: max(1, len(entries) // PROBES)][:PROBES]:
         with suppress(ImageError):
-            tensors.append(classifier.transform(read_picture(entry)))
+            tensors.append(classifier.transform(probe_picture(entry)))
     if not tensors:
         raise RequestError("auto needs pictures that can be read; say --method gradcam --precision fp32")
     _, batch = max(stack_by_shape(tensors), key=lambda group: len(group[0]))
+    batch = batch[: max(2, PROBED_BYTES // batch[0].nbytes)]
     if request.method == "auto":
         method, classifier, why = choose_method(classifier, batch[:PROBED])
         classifier = dataclasses.replace(classifier, notes=(*classifier.notes, why))

@@ -5,31 +5,27 @@ Knows: the order of the stages and what a failure of one picture means. Does not
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
-from core import images
 from core.attribution import BatchAttribution, CausalEffect, Question, attribute, causal_check, statistics
 from core.classifier import Classifier, stack_by_shape
-from core.errors import ImageError, ModelError
+from core.errors import ModelError
+from core.memory import NoRoom, size_text
 from core.pipeline.ahead import ahead, chunks
+from core.pipeline.forwards import Forwards
+from core.pipeline.in_flight import MOST_DEATHS, InFlight
 from core.pipeline.journal import Journal
+from core.pipeline.reading import MODEL_ERRORS, Prepared, failure_of, prepare, weight
 from core.records import Attribution, Failure, ImageEntry, Prediction
 
-MODEL_ERRORS = (ModelError, torch.OutOfMemoryError)
-"""What the stages raise when a user's model or transform fails: recorded for the picture, never a traceback."""
-
-PROBES = 20
-"""Pictures among which one that can be read is looked for."""
+WAITING_BYTES = 2**29
+"""Prepared pictures that wait for the classifier take about this at most, and a batch half of it."""
 CAUSAL_DRAWS = 3
 CAUSAL_SEED = 20
 
@@ -54,18 +50,6 @@ class Todo:
         return any(image_id not in self.done[stage] for stage in ("classifier", "attribution"))
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """One decoded picture: its row for table `images`, its input (C, H, W), or why there is none."""
-
-    entry: ImageEntry
-    row: dict[str, object] | None = None
-    tensor: torch.Tensor | None = None
-    failure: Failure | None = None
-    seconds: float = 0.0
-    """What decoding, thumbnail and preprocessing took, in a thread."""
-
-
 @dataclass
 class Results:
     """Rows of one batch, on their way to the shards."""
@@ -86,7 +70,8 @@ def explain(
 ) -> bool:
     """Run the pass over every picture that lacks a row.
 
-    Memory holds two batches of inputs and, per thread, one full-size picture, however large the folder is.
+    Memory holds two batches of inputs and the pictures that are being decoded, both within a budget, however large the
+    folder and its pictures are. A picture on which an earlier attempt died is tried first and alone.
 
     Returns:
         False when `stop` ended it early. What is written stays and is not done again.
@@ -97,103 +82,101 @@ def explain(
     missing = [entry for entry in entries if todo.missing(entry.image_id)]
     done = len(entries) - len(missing)
     journal.begin("pictures", done=done, total=len(entries))
-    prepared = ahead(
-        lambda entry: prepare(entry, classifier, model=todo.needs_model(entry.image_id)),
-        missing,
-        threads=todo.threads,
-        limit=2 * todo.batch_size,
+    work = Work(classifier, todo, journal, InFlight(journal.store.folder), Forwards(classifier, todo.method))
+    hopeless = [entry for entry in missing if work.notes.deaths(entry.image_id) >= MOST_DEATHS]
+    journal.fail([work.notes.failure(entry) for entry in hopeless])
+    suspects = [entry for entry in missing if 0 < work.notes.deaths(entry.image_id) < MOST_DEATHS]
+    others = [entry for entry in missing if not work.notes.deaths(entry.image_id)]
+    done += len(hopeless)
+    passes = ((suspects, 1, 1), (others, todo.batch_size, todo.threads))
+    for some, batch_size, threads in (one for one in passes if one[0]):
+        with closing(work.batches(some, batch_size=batch_size, threads=threads)) as batches:
+            while not stop():
+                with journal.timed("waiting for pictures"):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                journal.beside("decoding", sum(item.seconds for item in batch))
+                work.explain_batch(batch)
+                done += len(batch)
+                journal.report(done, len(entries))
+                journal.publish_if_due()
+            else:
+                return False
+    return True
+
+
+@dataclass
+class Work:
+    """One pass at work; `proven` once the classifier has predicted anything."""
+
+    classifier: Classifier
+    todo: Todo
+    journal: Journal
+    notes: InFlight
+    forwards: Forwards
+    proven: bool = False
+
+    def batches(
+        self, entries: Sequence[ImageEntry], *, batch_size: int, threads: int
+    ) -> Generator[list[Prepared], None, None]:
+        """The pictures, decoded and prepared by threads, in batches that are also bounded in bytes."""
+        prepared = ahead(
+            lambda entry: prepare(
+                entry, self.classifier, model=self.todo.needs_model(entry.image_id), notes=self.notes
+            ),
+            entries,
+            threads=threads,
+            limit=2 * batch_size,
+            weigh=weight,
+            most=WAITING_BYTES,
+        )
+        with closing(prepared):
+            yield from chunks(prepared, batch_size, weigh=weight, most=WAITING_BYTES // 2)
+
+    def explain_batch(self, batch: Sequence[Prepared]) -> None:
+        """One batch through the model and into shards."""
+        todo, journal = self.todo, self.journal
+        rows = [item.row for item in batch if item.row is not None and item.entry.image_id not in todo.done["images"]]
+        journal.write("images", rows, fingerprint=todo.fingerprints["images"])
+        inputs = [item for item in batch if item.tensor is not None]
+        results = Results(failures=[item.failure for item in batch if item.failure is not None])
+        no_room: list[Failure] = []
+        for indices, stacked in stack_by_shape([item.tensor for item in inputs if item.tensor is not None]):
+            group = [inputs[i] for i in indices]
+            try:
+                size, noted = self.forwards.batch_size(stacked)
+            except NoRoom as error:
+                no_room += [_no_room(item.entry, stacked, error) for item in group]
+                continue
+            for start in range(0, len(group), size):
+                part = group[start : start + size]
+                with self.notes.working([item.entry.image_id for item in part] if noted else []):
+                    results.add(
+                        classify_and_attribute(
+                            part, stacked[start : start + size], self.classifier, todo, journal=journal
+                        )
+                    )
+        predictions = [row for row in results.predictions if row.image_id not in todo.done["classifier"]]
+        attributions = [row for row in results.attributions if row.image_id not in todo.done["attribution"]]
+        journal.write("predictions", predictions, fingerprint=todo.fingerprints["classifier"])
+        journal.write("attributions", attributions, fingerprint=todo.fingerprints["attribution"])
+        journal.fail([*results.failures, *no_room])
+        self.notes.forget([item.entry.image_id for item in batch])
+        blamed = [failure for failure in results.failures if failure.stage == "classifier"]
+        if not self.proven and blamed and not results.predictions:
+            raise ModelError(f"the classifier failed on every picture of the first batch: {blamed[0].reason}")
+        self.proven = self.proven or bool(results.predictions)
+
+
+def _no_room(entry: ImageEntry, batch: torch.Tensor, error: NoRoom) -> Failure:
+    """Why a picture of this batch (B, C, H, W) was not shown to the model."""
+    height, width = batch.shape[-2:]
+    reason = (
+        f"{width:,} x {height:,} pixels need about {size_text(error.needed)} in the classifier, which may take "
+        f"{size_text(error.free)} here: give the model a transform that resizes, or the process more memory"
     )
-    proven = False
-    with closing(prepared):
-        batches = chunks(prepared, todo.batch_size)
-        while not stop():
-            with journal.timed("waiting for pictures"):
-                batch = next(batches, None)
-            if batch is None:
-                return True
-            journal.beside("decoding", sum(item.seconds for item in batch))
-            proven = _explain_batch(batch, classifier, todo, journal=journal, proven=proven)
-            done += len(batch)
-            journal.report(done, len(entries))
-            journal.publish_if_due()
-    return False
-
-
-def _explain_batch(
-    batch: Sequence[Prepared], classifier: Classifier, todo: Todo, *, journal: Journal, proven: bool
-) -> bool:
-    """One batch through the model and into shards; True once the classifier has predicted anything."""
-    rows = [item.row for item in batch if item.row is not None and item.entry.image_id not in todo.done["images"]]
-    journal.write("images", rows, fingerprint=todo.fingerprints["images"])
-    inputs = [item for item in batch if item.tensor is not None]
-    results = Results(failures=[item.failure for item in batch if item.failure is not None])
-    for indices, stacked in stack_by_shape([item.tensor for item in inputs if item.tensor is not None]):
-        group = [inputs[i] for i in indices]
-        results.add(classify_and_attribute(group, stacked, classifier, todo, journal=journal))
-    predictions = [row for row in results.predictions if row.image_id not in todo.done["classifier"]]
-    attributions = [row for row in results.attributions if row.image_id not in todo.done["attribution"]]
-    journal.write("predictions", predictions, fingerprint=todo.fingerprints["classifier"])
-    journal.write("attributions", attributions, fingerprint=todo.fingerprints["attribution"])
-    journal.fail(results.failures)
-    blamed = [failure for failure in results.failures if failure.stage == "classifier"]
-    if not proven and blamed and not results.predictions:
-        raise ModelError(f"the classifier failed on every picture of the first batch: {blamed[0].reason}")
-    return proven or bool(results.predictions)
-
-
-def prepare(entry: ImageEntry, classifier: Classifier, *, model: bool) -> Prepared:
-    """Decode one picture; called in threads, so the full-size picture is dropped before this returns."""
-    began = time.monotonic()
-    prepared = _prepare(entry, classifier, model=model)
-    return replace(prepared, seconds=time.monotonic() - began)
-
-
-def _prepare(entry: ImageEntry, classifier: Classifier, *, model: bool) -> Prepared:
-    """The row and the input of one picture, or its failure."""
-    try:
-        picture = read_picture(entry)
-    except ImageError as error:
-        return Prepared(entry, failure=Failure("images", entry.image_id, entry.relative_paths[0], str(error)))
-    row: dict[str, object] = {
-        "image_id": entry.image_id,
-        "path": entry.relative_paths[0],
-        "paths": list(entry.relative_paths),
-        "label": entry.label,
-        "width": picture.width,
-        "height": picture.height,
-        "thumbnail": images.thumbnail(picture),
-        "metadata": dict(entry.metadata),
-    }
-    if not model:
-        return Prepared(entry, row)
-    try:
-        return Prepared(entry, row, classifier.transform(picture))
-    except MODEL_ERRORS as error:
-        return Prepared(entry, row, failure=_failure("classifier", entry, error))
-
-
-def read_picture(entry: ImageEntry) -> Image.Image:
-    """Decode the picture and make sure that it still holds the bytes it was listed with.
-
-    Raises:
-        ImageError: It cannot be decoded, or it changed since the folder was scanned.
-    """
-    try:
-        with entry.path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror or error}") from error
-    if not content.startswith(entry.image_id):
-        raise ImageError("the file changed while the run was reading the folder: start the run again")
-    return images.decode(entry.path)
-
-
-def first_picture(entries: Sequence[ImageEntry]) -> Image.Image | None:
-    """A picture that can be decoded, among the first few: the classifier's target layer is chosen at its size."""
-    for entry in entries[:PROBES]:
-        with suppress(ImageError):
-            return read_picture(entry)
-    return None
+    return Failure("classifier", entry.image_id, entry.relative_paths[0], reason)
 
 
 def classify_and_attribute(
@@ -209,7 +192,7 @@ def classify_and_attribute(
             answer = attribute(classifier, batch, method=todo.method, question=todo.question, labels=labels)
     except MODEL_ERRORS as error:
         if len(group) == 1:
-            return Results(failures=[_failure("classifier", group[0].entry, error)])
+            return Results(failures=[failure_of("classifier", group[0].entry, error)])
         middle, results = len(group) // 2, Results()
         for half in (slice(None, middle), slice(middle, None)):
             results.add(classify_and_attribute(group[half], batch[half], classifier, todo, journal=journal))
@@ -268,7 +251,7 @@ def _attributions(
             for half in (mapped[:middle], mapped[middle:]):
                 _attributions(half, group, batch, answer, classifier, results=results, journal=journal)
             return
-        results.failures.append(_failure("attribution", group[mapped[0]].entry, error))
+        results.failures.append(failure_of("attribution", group[mapped[0]].entry, error))
         effects = [None]
     for i, effect in zip(mapped, effects, strict=True):
         row = answer.maps[i].numpy().copy()  # (h, w)
@@ -300,9 +283,3 @@ def predict(entry: ImageEntry, probabilities: NDArray[np.float64], class_names: 
         label_probability=float(probabilities[class_names.index(str(entry.label))]) if known else None,
         probabilities=probabilities.astype(np.float32),
     )
-
-
-def _failure(stage: Literal["classifier", "attribution"], entry: ImageEntry, error: BaseException) -> Failure:
-    """A failure whose reason is one line, whatever the exception said."""
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
-    return Failure(stage, entry.image_id, entry.relative_paths[0], reason)

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import core.judge
-from core import queries
+from core import images, queries
 from core.embedding import Embedder, load_embedder
 from core.errors import ImageError, RequestError
 from core.judge import AnyJudge
 from core.judge.sampling import choose
 from core.masking import masked_image
 from core.pipeline.ahead import ahead, chunks, decoding_threads
-from core.pipeline.explain import read_picture
 from core.pipeline.journal import Journal
 from core.pipeline.request import VERSIONS, RunRequest, fingerprint
 from core.records import Failure, Fill, ImageEntry, Judgement, JudgeRequest, View
@@ -267,9 +266,10 @@ def small_picture(entry: ImageEntry) -> NDArray[np.uint8]:
     Raises:
         ImageError: it cannot be read.
     """
-    picture = read_picture(entry)
-    picture.thumbnail((LONG_SIDE, LONG_SIDE))
-    return np.asarray(picture, dtype=np.uint8)
+    shown_small = images.Reader(side=LONG_SIDE)
+    with images.opened(entry.path, image_id=entry.image_id, reader=lambda pixels: shown_small) as found:
+        found.picture.thumbnail((LONG_SIDE, LONG_SIDE))
+        return np.asarray(found.picture, dtype=np.uint8)
 
 
 def shown(pixels: NDArray[np.uint8], map_: NDArray[np.float32], *, fill: Fill, view: View) -> NDArray[np.uint8]:

@@ -20,7 +20,8 @@ from core.attribution import METHODS, attribute
 from core.attribution.faithfulness import edges, energy_inside, faithfulness, pointing_game, randomisation
 from core.classifier import Classifier, Precision, load_classifier, set_precision, stack_by_shape
 from core.errors import ImageError, RequestError
-from core.pipeline.explain import first_picture, label_indices, read_picture
+from core.pipeline.explain import label_indices
+from core.pipeline.reading import first_picture, model_input
 from core.pipeline.request import Progress, RunRequest, prediction_fingerprint, request_from_settings
 from core.records import ImageEntry
 from core.store import Store
@@ -100,7 +101,7 @@ def _batches(entries: Sequence[ImageEntry], classifier: Classifier) -> Iterator[
         some, tensors = [], []
         for entry in entries[start : start + BATCH]:
             try:
-                tensors.append(classifier.transform(read_picture(entry)))
+                tensors.append(model_input(entry, classifier))
             except ImageError:
                 continue
             some.append(entry)

@@ -22,7 +22,7 @@ from core.store.generations import Publication
 from core.store.json_files import DamagedFileError, read_json, write_json
 from core.store.locks import hold_lock, is_locked
 from core.store.publish import STORE_VERSION, Contents, load_fts
-from core.store.reading import Reader, damaged_generation
+from core.store.reading import Reader, damaged_words, means_damaged
 from core.store.shards import STAGE_TABLES, Row, to_arrow
 from core.store.shelf import Shelf
 
@@ -368,7 +368,9 @@ class Store:
 
 def _cannot_open(path: Path, error: duckdb.Error) -> str:
     reason = str(error).splitlines()[0]
-    return damaged_generation(reason, path) or f"cannot open {path}: {reason}; the next run makes it again"
+    return (
+        damaged_words(path) if means_damaged(reason) else f"cannot open {path}: {reason}; the next run makes it again"
+    )
 
 
 def _too_new(folder: Path, version: int) -> str:

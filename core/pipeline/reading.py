@@ -1,0 +1,172 @@
+"""From an entry of the listing to what the stages need: its row, the classifier's input, a picture to try a model on.
+
+Knows: what a picture that cannot be read means for a run, what its memory is held for. Does not know: formats, batches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from PIL import Image
+
+from core import images
+from core.classifier import Classifier
+from core.classifier.preprocess import Preprocess
+from core.errors import ImageError, ModelError
+from core.memory import NoRoom, picture_budget
+from core.pipeline.in_flight import InFlight
+from core.records import Failure, ImageEntry
+
+MODEL_ERRORS = (ModelError, torch.OutOfMemoryError)
+"""What the stages raise when a user's model or transform fails: recorded for the picture, never a traceback."""
+
+PROBES = 20
+"""Pictures among which one that can be read is looked for."""
+PROBE_SIDE = 1024
+"""A model is tried on a picture of at most this many pixels a side, however large the pictures are."""
+PROBE_BYTES = 2**28
+"""A picture that needs more is only decoded for a probe when all of the first ones do."""
+NOTED_BYTES = 2**28
+"""Pictures that need more to be decoded are noted while they are, so that one that kills the process is known."""
+
+_THUMBNAIL = 224
+_UNTRIED = 2**21
+"""Up to so many pixels (2 megapixels) it does not matter whether the transform makes pictures small."""
+_RESIZED, _WHOLE = 8, 40
+"""Bytes per pixel that a transform takes which resizes first, and one that makes floats of the whole picture."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One decoded picture: its row for table `images`, its input (C, H, W), or why there is none."""
+
+    entry: ImageEntry
+    row: dict[str, object] | None = None
+    tensor: torch.Tensor | None = None
+    failure: Failure | None = None
+    seconds: float = 0.0
+    """What decoding, thumbnail and preprocessing took, in a thread."""
+
+
+def weight(prepared: Prepared) -> int:
+    """Bytes of its input."""
+    return 0 if prepared.tensor is None else prepared.tensor.nbytes
+
+
+def prepare(entry: ImageEntry, classifier: Classifier, *, model: bool, notes: InFlight) -> Prepared:
+    """Decode one picture; called in threads, so the full-size picture is dropped before this returns."""
+    began = time.monotonic()
+    try:
+        prepared = _prepare(entry, classifier, model=model, notes=notes)
+    except ImageError as error:
+        prepared = Prepared(entry, failure=Failure("images", entry.image_id, entry.relative_paths[0], str(error)))
+    return replace(prepared, seconds=time.monotonic() - began)
+
+
+def _prepare(entry: ImageEntry, classifier: Classifier, *, model: bool, notes: InFlight) -> Prepared:
+    """The row and the input of one picture.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    with images.opened(
+        entry.path, image_id=entry.image_id, reader=_reader(classifier), hold=lambda price: _noted(entry, price, notes)
+    ) as found:
+        row: dict[str, object] = {
+            "image_id": entry.image_id,
+            "path": entry.relative_paths[0],
+            "paths": list(entry.relative_paths),
+            "label": entry.label,
+            "width": found.size[0],
+            "height": found.size[1],
+            "thumbnail": images.thumbnail(found.picture, side=_THUMBNAIL),
+            "metadata": dict(entry.metadata),
+        }
+        if not model:
+            return Prepared(entry, row)
+        try:
+            return Prepared(entry, row, classifier.transform(found.picture))
+        except MODEL_ERRORS as error:
+            return Prepared(entry, row, failure=failure_of("classifier", entry, error))
+
+
+def model_input(entry: ImageEntry, classifier: Classifier) -> torch.Tensor:
+    """One picture as the classifier sees it (C, H, W), the same as in a run.
+
+    Raises:
+        ImageError: it cannot be decoded, or it changed since the folder was scanned.
+        ModelError: the transform fails.
+    """
+    with images.opened(entry.path, image_id=entry.image_id, reader=_reader(classifier)) as found:
+        return classifier.transform(found.picture)
+
+
+def read_picture(entry: ImageEntry) -> Image.Image:
+    """Decode the picture and make sure that it still holds the bytes it was listed with.
+
+    Raises:
+        ImageError: It cannot be decoded, or it changed since the folder was scanned.
+    """
+    with images.opened(entry.path, image_id=entry.image_id) as found:
+        return found.picture
+
+
+def first_picture(entries: Sequence[ImageEntry]) -> Image.Image | None:
+    """A picture that can be decoded, among the first few: the classifier's target layer is chosen at its size.
+
+    It is at most `PROBE_SIDE` pixels long, and a large one is only taken where all are.
+    """
+    for hold in (_cheaply, None):
+        for entry in entries[:PROBES]:
+            with suppress(ImageError):
+                return probe_picture(entry, hold=hold)
+    return None
+
+
+def probe_picture(entry: ImageEntry, *, hold: images.Hold | None = None) -> Image.Image:
+    """A picture to try a model on, at most `PROBE_SIDE` pixels long.
+
+    Raises:
+        ImageError: it cannot be decoded, or `hold` has no room for it.
+    """
+    halved = images.Reader(side=PROBE_SIDE // 2)
+    with images.opened(entry.path, image_id=entry.image_id, reader=lambda pixels: halved, hold=hold) as found:
+        if max(found.picture.size) > PROBE_SIDE:
+            found.picture.thumbnail((PROBE_SIDE, PROBE_SIDE))
+        return found.picture
+
+
+def _cheaply(price: int) -> AbstractContextManager[None]:
+    """No room for large pictures."""
+    if price > PROBE_BYTES:
+        raise NoRoom(price, PROBE_BYTES)
+    return nullcontext()
+
+
+@contextmanager
+def _noted(entry: ImageEntry, price: int, notes: InFlight) -> Iterator[None]:
+    """The memory of a picture, and a note of it while a large one is decoded."""
+    with picture_budget().hold(price), notes.working([entry.image_id] if price > NOTED_BYTES else []):
+        yield
+
+
+def _reader(classifier: Classifier) -> Callable[[int], images.Reader]:
+    """What thumbnail and classifier make of a picture of so many pixels."""
+
+    def reader(pixels: int) -> images.Reader:
+        transform = classifier.transform
+        side = transform.side if pixels > _UNTRIED and isinstance(transform, Preprocess) else None
+        return images.Reader(max(side, _THUMBNAIL) if side else None, _RESIZED if side else _WHOLE)
+
+    return reader
+
+
+def failure_of(stage: Literal["classifier", "attribution"], entry: ImageEntry, error: BaseException) -> Failure:
+    """A failure whose reason is one line, whatever the exception said."""
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return Failure(stage, entry.image_id, entry.relative_paths[0], reason)
