@@ -218,6 +218,13 @@ def limit_memory(total: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _warm_up() -> None:
+    """Loads what DuckDB and Arrow load at their first query, which would else be that query's time."""
+    con = duckdb.connect()
+    fetch(con, check("SELECT 1 AS one"), max_rows=1)
+    con.close()
+
+
 def _moved(con: duckdb.DuckDBPyConnection | None, path: Path, memory: int) -> duckdb.DuckDBPyConnection:
     """Another generation in place of the one that was open."""
     new = open_locked(path, memory=memory, temporary=Path.cwd())
@@ -235,6 +242,7 @@ def main() -> None:
     total = int(sys.argv[1])
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that DuckDB may print can mix with replies
+    _warm_up()
     write_message(sink, {"started": True})
     memory = int(DUCKDB_SHARE * max(0, total - resident()))
     con: duckdb.DuckDBPyConnection | None = None
