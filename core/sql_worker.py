@@ -235,6 +235,13 @@ def leave_with(parent: int) -> None:
     leave()
 
 
+def _warm_up() -> None:
+    """Loads what DuckDB and Arrow load at their first query, which would else be that query's time."""
+    con = duckdb.connect()
+    fetch(con, check("SELECT 1 AS one"), max_rows=1)
+    con.close()
+
+
 def _moved(con: duckdb.DuckDBPyConnection | None, path: Path, memory: int) -> duckdb.DuckDBPyConnection:
     """Another generation in place of the one that was open."""
     new = open_locked(path, memory=memory, temporary=Path.cwd())
@@ -253,6 +260,7 @@ def main() -> None:
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that DuckDB may print can mix with replies
     threading.Thread(target=leave_with, args=(os.getppid(),), daemon=True).start()
+    _warm_up()
     write_message(sink, {"started": True})
     memory = int(DUCKDB_SHARE * max(0, total - resident()))
     con: duckdb.DuckDBPyConnection | None = None
