@@ -1,7 +1,8 @@
 """The app's frame: which pages there are and in which order.
 
 Knows: Streamlit and the page files. Does not know: stores, runs or pictures; `pages/_shared.py` does.
-Start it with `whylook app`, or with `WHYLOOK_STORE=DIR streamlit run app.py`.
+Start it with `whylook app`. `WHYLOOK_STORE=DIR streamlit run app.py` shows the same pages with Streamlit's own server,
+without `pages/_gate.py`: other pages of this machine may then frame it and open its websocket.
 """
 
 import streamlit as st

@@ -143,3 +143,15 @@ def test_a_port_that_was_just_left_is_free_and_one_that_is_listened_to_is_not() 
         listening.accept()[0].close()  # closed from this side first: the port stays in TIME_WAIT
         asking.close()
     assert serve.free_port(port) == port
+
+
+def test_a_killed_server_leaves_no_worker_and_no_folder(folder: Path, tmp_path: Path) -> None:
+    port = browsing.free_port()
+    child = browsing.app_process(folder, port, TMPDIR=str(tmp_path))
+    browsing.wait_until_up(child, port)
+    worker = browsing.use_a_page_with_sql(port, child.pid)
+    [server] = psutil.Process(child.pid).children()
+    server.kill()
+    assert child.wait(timeout=30) != 0
+    _, alive = psutil.wait_procs([worker, server], timeout=15)
+    assert alive == [] and list(tmp_path.glob("whylook-*")) == []
