@@ -70,7 +70,7 @@ def test_a_limit_on_files_at_every_stage(tmp_path: Path, forker: Forker, words: 
             stages.add(re.sub(r"[\d-]+.*", "", said.strip().splitlines()[-1].partition(str(folder))[2]))
         kept = len(stored(folder, "predictions"))
         goes_on(forker, words, folder, whole, tmp_path / "out", kept)
-    assert len(stages) >= 3, stages  # the store's own files, shards, generations
+    assert len(stages) >= 2, stages  # shards and generations
 
 
 @pytest.fixture
