@@ -28,8 +28,8 @@ from core.store import Store
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = {"jpg": "JPEG", "png": "PNG", "gif": "GIF", "webp": "WEBP", "bmp": "BMP", "tif": "TIFF", "ppm": "PPM",
            "jp2": "JPEG2000", "avif": "AVIF", "ico": "ICO", "tga": "TGA"}  # fmt: skip
-LIMIT = "2GB"
-BOUND = 2 * 2**30
+LIMIT = "3GB"
+BOUND = 3 * 2**30
 """Of the whole process with the models in it; three pictures of 170 megapixels took 12 GB before."""
 
 
