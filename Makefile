@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check attack bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -33,6 +33,9 @@ check: $(VENV)/.test  ## format, lint, types, imports, tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q
+
+attack: $(VENV)/.test  ## try to break it: SQL, kills, flipped bytes, full disks, hostile files, a soak (15 minutes)
+	$(BIN)/python -m pytest -q tests/attack
 
 bench: $(VENV)/.test  ## seconds per stage, the first picture, attribution and the judge beside their peers
 	$(BIN)/python -m tests.bench

@@ -15,6 +15,7 @@ import streamlit as st
 from core.errors import QueryError
 from core.queries import SqlResult
 from core.statistics import format_mean, format_rate, mean_interval, wilson
+from core.terminal import spreadsheet_table
 from pages import _charts
 from pages._frame import Run, guarded, open_page
 from pages._pictures import VIEWS, scale_picture, views
@@ -251,14 +252,14 @@ def grouped(name: str, ids: tuple[str, ...], column: str) -> list[dict[str, Any]
 
 
 def csv(result: SqlResult) -> bytes:
-    """The result as CSV; lists become text."""
+    """The result as CSV; lists become text, and no text is taken for a formula by a spreadsheet."""
     out = io.BytesIO()
     table_ = result.table
     for index, field in enumerate(table_.schema):
         if pyarrow.types.is_nested(field.type) or pyarrow.types.is_binary(field.type):
             texts = pyarrow.array([None if value is None else str(value) for value in table_.column(index).to_pylist()])
             table_ = table_.set_column(index, field.name, texts)
-    pyarrow.csv.write_csv(table_, out)
+    pyarrow.csv.write_csv(spreadsheet_table(table_), out)
     return out.getvalue()
 
 
