@@ -6,7 +6,6 @@ Knows: thumbnails and maps, core.masking. Does not know: Streamlit's widgets, th
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,14 +110,12 @@ def full_picture(folder: str, image_id: str, paths: tuple[str, ...], source: str
     for name in paths:
         try:
             folder_ = Path(source) if Path(source).is_dir() else Path(source).parent  # a list lies beside its pictures
-            file = folder_ / name
-            if hashlib.sha256(file.read_bytes()).hexdigest()[: len(image_id)] != image_id:
-                continue
-            image = core_images.decode(file)
+            with core_images.opened(folder_ / name, image_id=image_id) as found:
+                image = found.picture
         except (OSError, ValueError, WhylookError):
             continue
         image.thumbnail((longest, longest))
-        return encode(np.asarray(image.convert("RGB")))
+        return encode(np.asarray(image))
     return None
 
 
