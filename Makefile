@@ -38,9 +38,9 @@ attack: $(VENV)/.test  ## try to break it: SQL, kills, flipped bytes, full disks
 	$(BIN)/python -m pytest -q tests/attack
 
 bench: $(VENV)/.test  ## seconds per stage, the first picture, attribution and the judge beside their peers
-	$(BIN)/python -m tests.bench
-	$(BIN)/python -m tests.bench_attribution
-	$(BIN)/python -m tests.bench_judge
+	$(BIN)/python -m tests.bench.run
+	$(BIN)/python -m tests.bench.attribution
+	$(BIN)/python -m tests.bench.judge
 
 clean:  ## remove the virtual environment and the demo store
 	rm -rf $(VENV) whylook-store

@@ -1,8 +1,12 @@
-"""The few exceptions whylook raises on purpose.
+"""The few exceptions whylook raises on purpose, and the border where other people's become them.
 
 Knows: nothing else in the package. The command line and the pages turn these into one clear line; the library never
 prints.
 """
+
+from __future__ import annotations
+
+from types import TracebackType
 
 
 class WhylookError(Exception):
@@ -31,3 +35,39 @@ class StoreError(WhylookError):
 
 class QueryError(WhylookError):
     """A user's SQL was refused, failed or took too long; the message says which and where."""
+
+
+MAX_REASON = 300
+"""Longest part of a foreign message that is kept; some models print whole tensors."""
+
+
+def one_line(error: BaseException) -> str:
+    """The first non-empty line of an exception's message, with its type, short enough for a table cell."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    name = type(error).__name__
+    return f"{name}: {lines[0][:MAX_REASON]}" if lines else name
+
+
+class translate_errors:
+    """Context manager around code that is not ours: any exception in it is raised again as a `WhylookError`.
+
+    Our own errors and the user's Ctrl+C pass through untouched. `SystemExit` is translated too: a model file that
+    calls `sys.exit` must not end the run without a word.
+    """
+
+    def __init__(self, doing: str, *, raises: type[WhylookError] = ModelError) -> None:
+        """`doing` opens the message: "the model failed"."""
+        self.doing = doing
+        self.raises = raises
+
+    def __enter__(self) -> translate_errors:
+        """Nothing to prepare."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Translate what was raised."""
+        if error is None or isinstance(error, (WhylookError, KeyboardInterrupt, GeneratorExit)):
+            return
+        raise self.raises(f"{self.doing}: {one_line(error)}") from error

@@ -14,7 +14,7 @@ from typing import Any
 import streamlit as st
 
 from core.errors import WhylookError
-from pages._card import warn
+from pages._report_card import warn
 from pages._shared import read, store, store_folder
 from pages._view import go
 from pages._words import literal, plain, short

@@ -21,7 +21,7 @@ from core.errors import RequestError
 from pages._shared import store, store_folder
 
 if TYPE_CHECKING:
-    from core.pipeline import RunRequest
+    from core.pipeline.request import RunRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = "app-run.log"
@@ -102,7 +102,7 @@ def cancel() -> None:
 def _is_run(pid: int) -> bool:
     with contextlib.suppress(psutil.Error):
         words = psutil.Process(pid).cmdline()
-        return any("whylook" in Path(word).name or word in ("core", "core.__main__") for word in words) or str(
+        return any("whylook" in Path(word).name or word in ("core", "core.commands.main") for word in words) or str(
             ROOT / "core"
         ) in " ".join(words)
     return False

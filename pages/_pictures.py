@@ -1,6 +1,6 @@
 """Makes the pictures that the pages show: thumbnail, overlay and masked, as data addresses ready to draw.
 
-Knows: thumbnails and maps, core.masking. Does not know: Streamlit's widgets, the store's tables.
+Knows: thumbnails and maps, core.images.masking. Does not know: Streamlit's widgets, the store's tables.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image
 
 from core import images as core_images
 from core.errors import WhylookError
-from core.masking import masked_image, overlay
+from core.images.masking import masked_image, overlay
 from core.records import Fill
 from pages._shared import read, store, store_folder
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from core.catalogue import FILLS, METHODS, PRECISIONS, QUESTIONS, VIEWS
+from core.commands.catalogue import FILLS, METHODS, PRECISIONS, QUESTIONS, VIEWS
 from core.errors import RequestError
 from pages._launch import ROOT
 from pages._shared import store_folder
 
 if TYPE_CHECKING:
-    from core.pipeline import RunRequest
+    from core.pipeline.request import RunRequest
 
 DEMO = ROOT / "data" / "demo"
 DEMO_VLM = DEMO / "judge" / "judge.gguf"
@@ -57,7 +57,7 @@ def ask(settings: dict[str, Any]) -> RunRequest | None:
         return None
     if not images.strip() or not spec.strip():
         raise RequestError("a run needs pictures and a classifier: fill in both fields")
-    from core.pipeline import RunRequest  # brings torch along: only when a run is really asked for
+    from core.pipeline.request import RunRequest  # brings torch along: only when a run is really asked for
 
     return RunRequest(
         images=Path(images.strip()).expanduser().resolve(),

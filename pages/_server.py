@@ -1,7 +1,7 @@
 """The process that serves the app: Streamlit behind the gate, ended with the process that started it.
 
-Knows: st.App, signals, the pipe from its parent. Does not know: what a page shows. Started by `core/serve.py` as
-`python -m pages._server PORT` in the folder of app.py, with a pipe as standard input.
+Knows: st.App, signals, the pipe from its parent. Does not know: what a page shows. Started by
+`core/commands/serve.py` as `python -m pages._server PORT` in the folder of app.py, with a pipe as standard input.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import FrameType
 import streamlit as st
 from starlette.middleware import Middleware
 
-from core.queries.user_sql import end_workers, remove_left_folders
+from core.sql.pool import end_workers, remove_left_folders
 from pages._gate import Gate
 
 APP = Path(__file__).resolve().parent.parent / "app.py"

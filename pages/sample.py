@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from core.errors import QueryError
 from core.records import Fill
 from core.statistics import format_number, format_percent
-from pages import _card, _charts
+from pages import _charts
+from pages import _report_card as _card
 from pages._frame import Run, empty, guarded, open_page
 from pages._pictures import fill_of, full_picture, rgb_of, scale_picture, view, views
 from pages._shared import read, slice_ids, store_folder

@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow.csv
 import streamlit as st
 
+from core.commands.terminal import spreadsheet_table
 from core.errors import QueryError
 from core.queries import SqlResult
 from core.statistics import format_mean, format_rate, mean_interval, wilson
-from core.terminal import spreadsheet_table
 from pages import _charts
 from pages._frame import Run, guarded, open_page
 from pages._pictures import VIEWS, scale_picture, views

@@ -12,12 +12,12 @@ import streamlit as st
 from core.errors import StoreError, WhylookError
 from core.statistics import Interval, format_rate, weighted_rate, wilson
 from pages import _charts
-from pages._card import high_score, judge_card
 from pages._confusion import confusion_rows, known_counts, shown_classes
+from pages._faithfulness import faithfulness_section
 from pages._frame import Run, empty, guarded, open_page
 from pages._pictures import heat_picture, scale_picture, views
+from pages._report_card import high_score, judge_card
 from pages._shared import findings, read, report, sql, store, store_folder
-from pages._trust import trust
 from pages._view import draw, go, target
 from pages._words import CELLS, NOT_JUDGED, cell_condition, file_name, literal, pictures_text, plain, slice_sql
 
@@ -54,7 +54,7 @@ def main() -> None:
         scores(name)
     if counts.judged or counts.abstained:
         judge_card(run)
-    trust(name)
+    faithfulness_section(name)
 
 
 def headline(counts: Any, cells: tuple[list[str], list[float]]) -> None:

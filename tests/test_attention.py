@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.attribution import causal_check, statistics
+from core.attribution.attention import statistics
+from core.attribution.causal import causal_check
 from core.errors import RequestError
 
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
-from core.attribution import attribute
-from core.classifier import Layout
+from core.attribution.attribute import attribute
+from core.classifier.layouts import Layout
 from core.errors import ModelError, RequestError
 
 BY_GRADIENT = ("gradcam", "gradcam++", "layercam")

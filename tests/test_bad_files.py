@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import whylook
 from PIL import Image
-from tiny_world import make_folder, make_model
 
 from core.findings import summarise
 from core.store import Store
+from tests.support.command_line import whylook
+from tests.support.tiny_world import make_folder, make_model
 
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).resolve().parents[1]

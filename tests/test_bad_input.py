@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import refusal, whylook
-from tiny_world import make_folder, make_model
 
 from core.store import STORE_VERSION, Store
+from tests.support.command_line import refusal, whylook
+from tests.support.tiny_world import make_folder, make_model
 
 Capture = pytest.CaptureFixture[str]
 

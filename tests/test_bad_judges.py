@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import refusal, whylook
-from random_judge import write_random_judge
-from tiny_world import make_folder, make_model
 
-import core.judge
+import core.judge.loading
 from core.store import Store
+from tests.support.command_line import refusal, whylook
+from tests.support.random_judge import write_random_judge
+from tests.support.tiny_world import make_folder, make_model
 
 Capture = pytest.CaptureFixture[str]
 DEMO = Path(__file__).resolve().parents[1] / "data" / "demo" / "judge"
@@ -65,7 +65,7 @@ def test_a_judge_that_times_out_is_a_recorded_failure_and_is_asked_again(
 ) -> None:
     words += ["--vlm", VLM, "--mmproj", MMPROJ]
     with monkeypatch.context() as hurried:
-        hurried.setattr(core.judge, "load_judge", partial(core.judge.load_judge, timeout=0.0))
+        hurried.setattr(core.judge.loading, "load_judge", partial(core.judge.loading.load_judge, timeout=0.0))
         answer = whylook(capsys, *words)
     assert answer.code == 1
     assert "failures 12" in answer.out and "failed: " in answer.err

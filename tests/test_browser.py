@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-import browsing
 import pytest
-from browsing import state, wait_for
-from store_factory import make_store
 
 from core.store import Store
+from tests.support import browsing
+from tests.support.browsing import state, wait_for
+from tests.support.store_factory import make_store
 
 ODD = ("cow", "<img src=x onerror=\"document.title='owned'\">", 'o\'hara "q" [a](http://evil.example)')
 pytestmark = browsing.NEEDED

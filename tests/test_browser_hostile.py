@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import browsing
 import psutil
 import pytest
-from browsing import wide
-from hostile import NAMES, make_hostile_store
 
 from core.store import Store
+from tests.support import browsing
+from tests.support.browsing import wide
+from tests.support.hostile import NAMES, make_hostile_store
 
 pytestmark = browsing.NEEDED
 PAGES = {

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import browsing
 import pytest
-from browsing import wait_for
-from tiny_world import MODEL, make_folder
 
 from core.store import Store
+from tests.support import browsing
+from tests.support.browsing import wait_for
+from tests.support.tiny_world import MODEL, make_folder
 
 pytestmark = browsing.NEEDED
 SLOW = """

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import resnet18
 
-from core.classifier import load_classifier, resolve_device, stack_by_shape
+from core.classifier.loading import load_classifier, resolve_device, stack_by_shape
 from core.errors import ModelError, RequestError
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from command_line import refusal, whylook
-from store_factory import make_store
-from tiny_world import make_folder, make_model
 
-from core.__main__ import build_parser
-from core.pipeline import Progress
+from core.commands.main import build_parser
+from core.commands.terminal import ProgressLine, duration, progress_text
+from core.pipeline.request import Progress
 from core.store import Store
-from core.terminal import ProgressLine, duration, progress_text
+from tests.support.command_line import refusal, whylook
+from tests.support.store_factory import make_store
+from tests.support.tiny_world import make_folder, make_model
 
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from core import images
-from core.attribution import attribute
+from core.attribution.attribute import attribute
 from core.attribution.faithfulness import edges, energy_inside, separation
-from core.classifier import load_classifier
-from core.pipeline.choosing import choose_method
+from core.classifier.loading import load_classifier
+from core.pipeline.auto import choose_method
 from core.pipeline.reading import first_picture, read_picture
 from core.statistics import mean_interval
 

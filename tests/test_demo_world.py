@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from core.judge import load_judge
+from core.judge.loading import load_judge
 from core.records import JudgeRequest
 from data.demo import judge_pictures as pictures
 from data.demo.classifier import demo_classifier

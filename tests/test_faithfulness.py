@@ -13,13 +13,11 @@ import quantus
 import torch
 from PIL import Image
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer
-from tiny_world import make_folder, make_model
 from torch import Tensor, nn
 
 from core import queries
-from core.__main__ import main
-from core.attribution import attribute
 from core.attribution.attention import rank_correlation
+from core.attribution.attribute import attribute
 from core.attribution.faithfulness import (
     SHARES,
     edges,
@@ -31,7 +29,9 @@ from core.attribution.faithfulness import (
     separation,
 )
 from core.classifier.layouts import Layout
+from core.commands.main import main
 from core.store import Store
+from tests.support.tiny_world import make_folder, make_model
 
 
 class Corner(nn.Module):
@@ -174,7 +174,7 @@ def test_the_command_measures_a_run_keeps_the_figures_and_tells_them(
     told = {row["measure"]: row for row in json.loads(capsys.readouterr().out)}
     assert set(told) >= {"morf", "lerf", "insertion", "road", "energy_inside", "pointing", "randomised", "ordered"}
     con = Store(tmp_path / "store").reader()
-    found = queries.trust(con, queries.runs(con)[0]["run"])
+    found = queries.map_faithfulness(con, queries.runs(con)[0]["run"])
     assert found is not None and found.n == 5
     assert main(["faithfulness", "--store", store, "--sample", "1"]) == 2
 

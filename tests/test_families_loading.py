@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torchvision.models import resnet18
 
-from core.attribution import attribute
-from core.classifier import load_classifier, stack_by_shape
+from core.attribution.attribute import attribute
+from core.classifier.loading import load_classifier, stack_by_shape
 from core.errors import RequestError
 from core.images import decode, scan
 

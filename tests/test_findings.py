@@ -10,13 +10,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from null_world import make_null_world
-from store_factory import make_store
 
 from core import queries
 from core.findings import KINDS, Finding, summarise
-from core.pipeline import RunRequest, run
+from core.pipeline.request import RunRequest
+from core.pipeline.run import run
 from core.store import Store
+from tests.support.null_world import make_null_world
+from tests.support.store_factory import make_store
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "data" / "demo"

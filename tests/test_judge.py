@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.judge import Judge, load_judge
 from core.judge.asking import Line, read, read_score
+from core.judge.judge import Judge
+from core.judge.loading import load_judge
 from core.judge.prompts import load_prompts
 from core.records import Judgement, JudgeRequest
 from data.demo import judge_pictures as pictures
-from tests.random_judge import write_random_judge
+from tests.support.random_judge import write_random_judge
 
 DEMO = Path(__file__).parent.parent / "data" / "demo" / "judge"
 FILES = {"vlm": DEMO / "judge.gguf", "mmproj": DEMO / "judge-mmproj.gguf"}

@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import refusal, whylook
 from test_pages import opened, words_on
-from tiny_world import make_folder, make_model
 
-import core.judge
+import core.judge.loading
 from core import queries
-from core.judge import Judge
 from core.judge.controls import CONTROLS, WRONG_MAPS, control_map, generator_of, wrong_name
+from core.judge.judge import Judge
 from core.queries import JudgeCard, card_of
 from core.records import Judgement, JudgeRequest
 from core.store import Store
+from tests.support.command_line import refusal, whylook
+from tests.support.tiny_world import make_folder, make_model
 
 Capture = pytest.CaptureFixture[str]
 DEMO = Path(__file__).resolve().parents[1] / "data" / "demo"
@@ -214,7 +214,7 @@ def test_a_bad_judge_of_a_run_gets_a_failing_card_that_is_said_at_the_end(
     capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(core.judge, "load_judge", lambda **options: BadJudge(score))
+    monkeypatch.setattr(core.judge.loading, "load_judge", lambda **options: BadJudge(score))
     answer = whylook(capsys, *run_words)
     assert answer.code == 0 and "note: Do not trust this judge's scores." in answer.err
     assert card_in(tmp_path / "store").verdict == "fail"
@@ -284,7 +284,7 @@ def test_a_run_without_a_judge_has_no_card(tmp_path: Path, capsys: Capture) -> N
 def test_asking_for_scores_alone_gives_the_scores_of_the_whole_judgement() -> None:
     rng = np.random.default_rng(5)
     asked = [JudgeRequest(str(i), rng.integers(0, 256, (96, 96, 3), dtype=np.uint8), "cow") for i in range(6)]
-    with core.judge.load_judge(**FILES, workers=1) as judge:
+    with core.judge.loading.load_judge(**FILES, workers=1) as judge:
         assert isinstance(judge, Judge)
         whole, scores = judge.judge(asked), judge.judge(asked, words=False)
     for one, other in zip(whole, scores, strict=True):
@@ -294,7 +294,7 @@ def test_asking_for_scores_alone_gives_the_scores_of_the_whole_judgement() -> No
 
 
 def test_the_card_is_a_section_of_summary_with_its_verdict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from store_factory import make_store
+    from tests.support.store_factory import make_store
 
     store, run = make_store(tmp_path / "store", rows=24)
     shown = opened(monkeypatch, "summary", store.folder, run=run)

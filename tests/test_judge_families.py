@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from core.errors import RequestError
-from core.judge import Judge, load_judge
-from core.judge_catalogue import JUDGES
+from core.judge.catalogue import JUDGES
+from core.judge.judge import Judge
+from core.judge.loading import load_judge
 from core.records import JudgeRequest
-from tests.random_pairs import FAMILIES, write_pair
+from tests.support.random_pairs import FAMILIES, write_pair
 
 SIZES = ((64, 64), (64, 64), (48, 96), (96, 32), (112, 112))
 Pair = Callable[[str], dict[str, Path]]

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import RequestError
-from core.judge import load_judge, probe
+from core.judge import probe
+from core.judge.loading import load_judge
 from core.judge.prompts import FOLDER, MARKER, ChatTemplate, load_prompts, plain
 
 DEMO = Path(__file__).parent.parent / "data" / "demo" / "judge"

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from core.judge import Judge, load_judge
 from core.judge.asking import Line
+from core.judge.judge import Judge
+from core.judge.loading import load_judge
 from core.judge.placing import Placer
 from core.records import Judgement, JudgeRequest
 from data.demo import judge_pictures as pictures

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from judge_server import judge_server, with_typed_template
-from store_factory import make_store
 from streamlit.testing.v1 import AppTest
-from tiny_world import make_folder, make_model
 
 from core import queries, report
-from core.__main__ import main
+from core.commands.main import main
 from core.store import Store
 from pages import _frame
+from tests.support.judge_server import judge_server, with_typed_template
+from tests.support.store_factory import make_store
+from tests.support.tiny_world import make_folder, make_model
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "data" / "demo" / "judge"

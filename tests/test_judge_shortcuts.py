@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.judge import load_judge
+from core.judge.loading import load_judge
 from core.records import JudgeRequest
 from data.demo import judge_pictures as pictures
-from tests.judge_loop import JudgeLoop
+from tests.support.judge_loop import JudgeLoop
 
 DEMO = Path(__file__).parent.parent / "data" / "demo" / "judge"
 FILES = {"vlm": DEMO / "judge.gguf", "mmproj": DEMO / "judge-mmproj.gguf"}

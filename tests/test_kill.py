@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tiny_world import make_folder, make_model
 
 from core import queries
 from core.store import Store
+from tests.support.tiny_world import make_folder, make_model
 
 KILLS = 20
 PER_CLASS = 40
@@ -203,7 +203,7 @@ def test_a_full_disk_is_one_line_and_what_was_written_stays(tmp_path: Path, fork
     assert forker.wait() == 0
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); "
-        "from core.__main__ import main; sys.exit(main(sys.argv[1:]))"
+        "from core.commands.main import main; sys.exit(main(sys.argv[1:]))"
     )
     smaller = [*words[:-1], str(tmp_path / "small")]
     ended = subprocess.run([sys.executable, "-c", script, *smaller], cwd=ROOT, capture_output=True, text=True)

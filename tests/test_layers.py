@@ -9,20 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_models
 import torch
 from PIL import Image
-from tiny_models import SIDE, HandsOn, InPlace, InTuples, Tokens, seeded, swin
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from core.__main__ import main
-from core.attribution import attribute, causal_check
+from core.attribution.attribute import attribute
+from core.attribution.causal import causal_check
 from core.attribution.head import forward, gradient
-from core.classifier import Layout, load_classifier, stack_by_shape
 from core.classifier.layers import choose_layer, trace
-from core.classifier.layouts import find_layouts
+from core.classifier.layouts import Layout, find_layouts
+from core.classifier.loading import load_classifier, stack_by_shape
+from core.commands.main import main
 from core.errors import RequestError
+from tests.support import tiny_models
+from tests.support.tiny_models import SIDE, HandsOn, InPlace, InTuples, Tokens, seeded, swin
 
 
 @dataclass

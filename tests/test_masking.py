@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.masking import INFERNO, colours, enlarge, mask_weights, masked_image, overlay
+from core.images.masking import INFERNO, colours, enlarge, mask_weights, masked_image, overlay
 
 GENERATOR = np.random.default_rng(0)
 MAP = GENERATOR.random((7, 7), dtype=np.float32)

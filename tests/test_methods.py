@@ -16,8 +16,10 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer
 
-from core.attribution import METHODS, attribute, causal, pixels, smooth
+from core.attribution import causal, pixels, smooth
+from core.attribution.attribute import attribute
 from core.attribution.cam import eigencam
+from core.attribution.methods import METHODS
 from core.classifier.layouts import Layout
 from core.errors import ModelError, RequestError
 

@@ -18,11 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from command_line import refusal, whylook
-from hub_server import Hub, hub_server
 
-from core import hub as hub_module
-from core.judge_catalogue import CPU, DEMO, DEMO_FOLDER, GPU, JUDGES, find_judge, judge_rows, models_folder, pair_in
+from core.judge import hub as hub_module
+from core.judge.catalogue import CPU, DEMO, DEMO_FOLDER, GPU, JUDGES, find_judge, judge_rows, models_folder, pair_in
+from tests.support.command_line import refusal, whylook
+from tests.support.hub_server import Hub, hub_server
 
 ROOT = Path(__file__).resolve().parents[1]
 JUDGE = find_judge("smolvlm2-500m")
@@ -250,7 +250,7 @@ def test_models_prints_the_judges_below_the_rest_and_says_what_the_numbers_are(
 
 
 def test_models_starts_without_torch_llama_cpp_and_the_hub() -> None:
-    code = "import sys; from core.__main__ import main; main(['models']); print(*sys.modules, file=sys.stderr)"
+    code = "import sys; from core.commands.main import main; main(['models']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert "pyarrow" in done.stderr.split()
     assert not {"torch", "llama_cpp", "huggingface_hub", "transformers"} & set(done.stderr.split())

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import streamlit as st
-from store_factory import make_store
 from streamlit.testing.v1 import AppTest
 
 from core.records import Attribution, Judgement
 from core.store import Store
 from pages import _confusion, _frame, _words
+from tests.support.store_factory import make_store
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("summary", "slices", "search", "sample", "runs")
@@ -270,7 +270,8 @@ def test_an_app_open_to_other_machines_starts_no_runs(monkeypatch: pytest.Monkey
 
 
 def test_the_methods_named_without_torch_are_exactly_those_of_core() -> None:
-    from core import attribution, catalogue, classifier
+    from core import attribution, classifier
+    from core.commands import catalogue
 
     assert sorted(attribution.METHODS) == sorted(catalogue.METHODS)
     assert attribution.QUESTIONS == catalogue.QUESTIONS and classifier.PRECISIONS == catalogue.PRECISIONS

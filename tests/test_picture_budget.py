@@ -16,7 +16,6 @@ import psutil
 import pytest
 import torch
 from PIL import Image
-from tiny_world import make_folder, make_model
 from torch import nn
 from torchvision.transforms import v2
 
@@ -25,11 +24,13 @@ from core.classifier.preprocess import Preprocess, plain_transform
 from core.errors import ImageError, RequestError
 from core.images import decoding
 from core.memory import Budget, NoRoom, free_memory, parse_size
-from core.pipeline import RunRequest, run
-from core.pipeline.ahead import ahead, chunks
 from core.pipeline.forwards import Forwards
 from core.pipeline.in_flight import InFlight
+from core.pipeline.prefetch import ahead, chunks
+from core.pipeline.request import RunRequest
+from core.pipeline.run import run
 from core.store import Store
+from tests.support.tiny_world import make_folder, make_model
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOATS = (v2.ToImage(), v2.ToDtype(torch.float32, scale=True))

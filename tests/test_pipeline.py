@@ -9,13 +9,14 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from tiny_world import make_folder, make_model
 
 from core import queries
 from core.errors import ModelError, RequestError, StoreError
-from core.pipeline import Progress, RunOutcome, RunRequest, request_from_settings, run
-from core.pipeline.ahead import ahead, chunks
+from core.pipeline.prefetch import ahead, chunks
+from core.pipeline.request import Progress, RunOutcome, RunRequest, request_from_settings
+from core.pipeline.run import run
 from core.store import Store
+from tests.support.tiny_world import make_folder, make_model
 
 
 def quiet(news: Progress) -> None:

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_world import make_folder, make_model
 from torch import Tensor, nn
 
-from core.__main__ import main
-from core.attribution import attribute
-from core.classifier import load_classifier, set_precision
+from core.attribution.attribute import attribute
+from core.classifier.loading import load_classifier
+from core.classifier.precision import set_precision
+from core.commands.main import main
 from core.errors import ModelError, RequestError
-from core.pipeline.choosing import choose_precision, likeness
+from core.pipeline.auto import choose_precision, likeness
 from core.store import Store
+from tests.support.tiny_world import make_folder, make_model
 
 CPU = torch.device("cpu")
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_world import make_folder, make_model
 
-from core.__main__ import main
+from core.commands.main import main
 from core.judge.prompts import FOLDER
-from core.pipeline import RunRequest, request_from_settings, run
+from core.pipeline.request import RunRequest, request_from_settings
+from core.pipeline.run import run
 from core.store import Store
+from tests.support.tiny_world import make_folder, make_model
 
 JUDGE = Path(__file__).parent.parent / "data" / "demo" / "judge"
 

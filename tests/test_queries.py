@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from store_factory import make_store
 
 from core import queries
 from core.errors import QueryError
 from core.store import Store
+from tests.support.store_factory import make_store
 
 
 @pytest.fixture(scope="module")

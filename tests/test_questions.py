@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_world import make_folder, make_model
 
 from core import queries
-from core.pipeline import RunRequest, run
+from core.pipeline.request import RunRequest
+from core.pipeline.run import run
 from core.store import Store
+from tests.support.tiny_world import make_folder, make_model
 
 
 def maps_of(request: RunRequest) -> tuple[str, dict[str, np.ndarray]]:

@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from store_factory import make_store
 
 from core import queries, report
 from core.findings import summarise
 from core.report.markdown import escape
+from tests.support.store_factory import make_store
 
 ODD = ("cow", '<img src=x onerror="alert(1)">', "a](http://evil.example) | **b** `c`")
 

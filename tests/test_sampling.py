@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import whylook
-from store_factory import make_store
-from tiny_world import make_folder, make_model
 
 from core import queries
 from core.judge.sampling import choose
 from core.statistics import mean_interval, weighted_rate
 from core.store import Store
+from tests.support.command_line import whylook
+from tests.support.store_factory import make_store
+from tests.support.tiny_world import make_folder, make_model
 
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).resolve().parents[1]

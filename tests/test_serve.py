@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import browsing
 import psutil
 import pytest
-from browsing import ask, handshake
-from store_factory import make_store
 
-from core import serve
-from core.queries.user_sql import remove_left_folders
+from core.commands import serve
+from core.sql.pool import remove_left_folders
 from pages._gate import refusal
+from tests.support import browsing
+from tests.support.browsing import ask, handshake
+from tests.support.store_factory import make_store
 
 EVERY_KIND = (
     "/", "/slices", "/_stcore/health", "/_stcore/host-config", "/media/none.png", "/_stcore/upload_file/a/b",

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from command_line import refusal, whylook
-from store_factory import image, make_store, prediction
 from test_pages import opened, words_on
-from tiny_world import make_folder, make_model
 
 from core import queries
 from core.errors import StoreError
 from core.store import Store
+from tests.support.command_line import refusal, whylook
+from tests.support.store_factory import image, make_store, prediction
+from tests.support.tiny_world import make_folder, make_model
 
 Capture = pytest.CaptureFixture[str]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from core.sql_functions import FUNCTIONS, TABLE_FUNCTIONS, TABLE_MACROS, TABLES, refused
-from core.sql_gate import MAX_CHARACTERS, SqlError, check, identifier
+from core.sql.functions import FUNCTIONS, TABLE_FUNCTIONS, TABLE_MACROS, TABLES, refused
+from core.sql.gate import MAX_CHARACTERS, SqlError, check, identifier
 from core.store.publish import load_fts
 
 SCHEMA = (Path(__file__).parent.parent / "core" / "schema.sql").read_text(encoding="utf-8")

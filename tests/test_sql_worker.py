@@ -11,15 +11,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from analysts_queries import QUERIES
-from patience import grace
-from store_factory import make_store
 
 from core import queries
 from core.errors import QueryError, StoreError
-from core.queries import user_sql
-from core.queries.user_sql import run_sql
+from core.sql import pool as user_sql
+from core.sql.pool import run_sql
 from core.store import Store
+from tests.support.analysts_queries import QUERIES
+from tests.support.patience import grace
+from tests.support.store_factory import make_store
 
 EXPENSIVE = [
     ("SELECT sum(x) FROM generate_series(1, 100000000000) t(x)", "stopped after"),
@@ -129,7 +129,7 @@ def test_the_gate_stands_before_the_worker_too(store: Store, tmp_path: Path) -> 
 def test_a_locked_connection_reaches_no_file_even_without_the_gate(store: Store, tmp_path: Path) -> None:
     import duckdb
 
-    from core.sql_worker import open_locked
+    from core.sql.worker import open_locked
 
     (tmp_path / "secret.csv").write_text("a\n1\n")
     con = open_locked(store.current_path(), memory=500 << 20, temporary=tmp_path / "t")

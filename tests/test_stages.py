@@ -1,11 +1,11 @@
 """Which stage limits: the arithmetic of seconds per stage.
 
-Knows: core/stages.py. Does not know: what runs measure, how the app draws it.
+Knows: core/pipeline/stages.py. Does not know: what runs measure, how the app draws it.
 """
 
 from __future__ import annotations
 
-from core.stages import limiting, shares
+from core.pipeline.stages import limiting, shares
 
 
 def test_the_slowest_stage_limits_and_threads_beside_it_do_not() -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from store_factory import PRINTS, image, make_store, prediction, synthetic_rows
 
 from core import queries
 from core.errors import StoreError
 from core.records import Failure, Judgement
 from core.store import Store
+from tests.support.store_factory import PRINTS, image, make_store, prediction, synthetic_rows
 
 
 def test_reading_an_empty_place_says_what_to_do_and_creates_nothing(tmp_path: Path) -> None:

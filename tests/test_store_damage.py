@@ -14,11 +14,11 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from store_factory import image, make_store, prediction
 
 from core import queries
 from core.errors import StoreError
 from core.store import STORE_VERSION, Store
+from tests.support.store_factory import image, make_store, prediction
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from store_factory import image, make_store, prediction
 
 from core import queries
 from core.errors import StoreError
 from core.records import Failure, Judgement
 from core.store import Store
+from tests.support.store_factory import image, make_store, prediction
 
 TABLES = {"runs", "images", "metadata", "predictions", "attributions", "judgements", "embeddings", "failures"}
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import quantization
 
-from core.classifier import archive, load_classifier
+from core.classifier import archive
+from core.classifier.loading import load_classifier
 from core.errors import RequestError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning", "ignore::UserWarning")

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 from core.errors import RequestError
-from core.judge import UrlJudge, load_judge, load_url_judge
 from core.judge.client import KEY_VARIABLE
+from core.judge.loading import load_judge
+from core.judge.url import UrlJudge, load_url_judge
 from core.records import Judgement, JudgeRequest
 from data.demo import judge_pictures as pictures
-from tests.judge_server import judge_server, with_typed_template
+from tests.support.judge_server import judge_server, with_typed_template
 
 DEMO = Path(__file__).parent.parent / "data" / "demo" / "judge"
 MMPROJ = DEMO / "judge-mmproj.gguf"

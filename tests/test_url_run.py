@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from judge_server import judge_server, with_typed_template
-from tiny_world import make_folder, make_model
 
 from core import queries
-from core.__main__ import main
-from core.pipeline import request_from_settings
+from core.commands.main import main
+from core.pipeline.request import request_from_settings
 from core.store import Store
+from tests.support.judge_server import judge_server, with_typed_template
+from tests.support.tiny_world import make_folder, make_model
 
 DEMO = Path(__file__).parent.parent / "data" / "demo" / "judge"
 KEY = "sk-not-to-be-found-anywhere"

@@ -8,12 +8,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import tiny_models
 import torch
 from torch import Tensor
 
-from core.classifier import Classifier, load_classifier
+from core.classifier.loading import Classifier, load_classifier
 from core.errors import RequestError
+from tests.support import tiny_models
 
 SPEC = f"{tiny_models.__file__}:in_place"
 

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.attribution.head import Explained, quiet
-from core.errors import RequestError
-from core.foreign import Foreign, logits_of
+from core.attribution.head import Explained, frozen_eval
+from core.errors import RequestError, translate_errors
+from core.model_outputs import logits_of
 from core.records import ATTENDED
 
 BLUR = 0.1
@@ -104,7 +104,7 @@ def _number(value: Tensor) -> float | None:
 
 def probability(classifier: Explained, pictures: Tensor, targets: Tensor) -> Tensor:
     """Softmax probability (B,) of the target class, on the CPU."""
-    with quiet(classifier.model), torch.no_grad(), Foreign("the model failed in the causal check"):
+    with frozen_eval(classifier.model), torch.no_grad(), translate_errors("the model failed in the causal check"):
         output = classifier.model(pictures)
     logits = logits_of(output, pictures.shape[0]).float()
     return logits.softmax(dim=1).gather(1, targets[:, None])[:, 0].cpu()

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from core.errors import ModelError, RequestError
-from core.foreign import Foreign, first, logits_of, with_first
+from core.errors import ModelError, RequestError, translate_errors
+from core.model_outputs import first, logits_of, with_first
 
 
 class Grid(Protocol):
@@ -88,7 +88,7 @@ def in_sequence_order(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def quiet(model: nn.Module) -> Iterator[None]:
+def frozen_eval(model: nn.Module) -> Iterator[None]:
     """The model in eval mode with no parameter asking for a gradient; both as before afterwards."""
     training = [module for module in model.modules() if module.training]
     asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -134,10 +134,10 @@ def forward(classifier: Explained, batch: Tensor) -> tuple[Tensor, Tensor]:
         with (
             torch.inference_mode(False),
             torch.enable_grad(),
-            quiet(classifier.model),
+            frozen_eval(classifier.model),
             unfused() if _fused_around(classifier) else nullcontext(),
             in_sequence_order(classifier.model),
-            Foreign("the model failed"),
+            translate_errors("the model failed"),
         ):
             output = classifier.model(batch.detach().clone().to(classifier.device))  # some change their input in place
     finally:
@@ -176,6 +176,6 @@ def gradient(scores: Tensor, activations: Tensor, *, layer: str) -> Tensor:
     """
     if not scores.requires_grad:
         raise ModelError(f"no gradient reaches layer {layer}: the logits do not depend on it, or it is cut off")
-    with Foreign(f"no gradient reaches layer {layer}"), torch.inference_mode(False), torch.enable_grad():
+    with translate_errors(f"no gradient reaches layer {layer}"), torch.inference_mode(False), torch.enable_grad():
         (slopes,) = torch.autograd.grad(scores.sum(), activations)
     return slopes.detach()

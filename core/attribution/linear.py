@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from core.attribution.cam import weighted
-from core.attribution.passes import Pass
+from core.attribution.forward_pass import ForwardPass
 from core.errors import RequestError
 
 
-def cam(seen: Pass) -> Tensor:
+def cam(seen: ForwardPass) -> Tensor:
     """CAM (Zhou et al. 2016, arXiv 1512.04150): L_ij = ReLU(sum_k w_ck A_kij) with the last linear layer's weights w.
 
     Raises:
@@ -23,10 +23,10 @@ def cam(seen: Pass) -> Tensor:
     channels = activations.shape[1]
     matrix = _last_weights(seen, activations.mean(dim=(2, 3)))  # (K, C)
     rows = [torch.full((channels,), index, device=matrix.device) for index in range(len(activations))]
-    return weighted(torch.stack([seen.interest.of(matrix.T, row) for row in rows]), activations)
+    return weighted(torch.stack([seen.target.of(matrix.T, row) for row in rows]), activations)
 
 
-def _last_weights(seen: Pass, pooled: Tensor) -> Tensor:
+def _last_weights(seen: ForwardPass, pooled: Tensor) -> Tensor:
     """Weights (K, C) of the layer that turns pooled activations (B, C) into the logits; checked on the numbers."""
     logits = seen.logits.detach().float()
     for module in reversed(list(seen.classifier.model.modules())):

@@ -13,16 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.attribution.cam import weighted
-from core.attribution.head import quiet
-from core.attribution.passes import Pass
-from core.errors import ModelError
-from core.foreign import Foreign, first, logits_of, with_first
+from core.attribution.forward_pass import ForwardPass
+from core.attribution.head import frozen_eval
+from core.errors import ModelError, translate_errors
+from core.model_outputs import first, logits_of, with_first
 
 OCCLUDER = 8
 """An occluding square is this fraction of the picture's side."""
 
 
-def score_cam(seen: Pass) -> Tensor:
+def score_cam(seen: ForwardPass) -> Tensor:
     """Score-CAM (Wang et al. 2020, arXiv 1910.01279, equations 2 to 5); a forward per channel that is not constant.
 
     H_k = U(A_k) enlarged to the input and stretched to 0..1;  w = softmax_k(S(X o H_k) - S(X));
@@ -35,7 +35,7 @@ def score_cam(seen: Pass) -> Tensor:
     return torch.stack([_score_cam(seen, index) for index in range(seen.batch.shape[0])])
 
 
-def _score_cam(seen: Pass, index: int) -> Tensor:
+def _score_cam(seen: ForwardPass, index: int) -> Tensor:
     """The map (h, w) of one picture."""
     activations, picture = seen.grid[index], seen.batch[index]
     alive = activations.flatten(1).abs().amax(dim=1).gt(0).nonzero()[:, 0]
@@ -45,13 +45,13 @@ def _score_cam(seen: Pass, index: int) -> Tensor:
         low, high = masks.flatten(1).amin(dim=1), masks.flatten(1).amax(dim=1)
         masks = (masks - low[:, None, None]) / (high - low).clamp(min=1e-8)[:, None, None]
         logits = seen.predict(picture * masks[:, None].to(picture.dtype))
-        gains.append(seen.interest.of(logits, torch.full_like(chunk, index)) - seen.scores[index])
+        gains.append(seen.target.of(logits, torch.full_like(chunk, index)) - seen.scores[index])
     if not gains:
         return torch.zeros_like(activations[0])
     return weighted(torch.cat(gains).softmax(dim=0)[None], activations[alive][None])[0]
 
 
-def ablation_cam(seen: Pass) -> Tensor:
+def ablation_cam(seen: ForwardPass) -> Tensor:
     """Ablation-CAM (Desai & Ramaswamy 2020, WACV, equations 5 and 6); the head once per channel, the backbone once.
 
     w_k = (S - S_k) / |S| with S_k the score after channel k is set to zero;  L = ReLU(sum_k w_k A_k).
@@ -63,18 +63,18 @@ def ablation_cam(seen: Pass) -> Tensor:
     return torch.stack([_ablation_cam(seen, index) for index in range(seen.batch.shape[0])])
 
 
-def _ablation_cam(seen: Pass, index: int) -> Tensor:
+def _ablation_cam(seen: ForwardPass, index: int) -> Tensor:
     """The map (h, w) of one picture."""
     activations = seen.grid[index]
     alive = activations.flatten(1).abs().amax(dim=1).gt(0).nonzero()[:, 0]
     if not len(alive):
         return torch.zeros_like(activations[0])
-    drops = [seen.scores[index] - seen.interest.of(logits, torch.full_like(chunk, index))
+    drops = [seen.scores[index] - seen.target.of(logits, torch.full_like(chunk, index))
              for chunk, logits in _without(seen, index, alive)]  # fmt: skip
     return weighted(torch.cat(drops)[None], activations[alive][None])[0]
 
 
-def _without(seen: Pass, index: int, channels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _without(seen: ForwardPass, index: int, channels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """(channels, logits with each of them set to zero), a memory budget's worth at a time.
 
     The model sees one picture, and the target layer's output becomes n ablated copies: everything before the layer is
@@ -91,7 +91,7 @@ def _without(seen: Pass, index: int, channels: Tensor) -> Iterator[tuple[Tensor,
         yield chunk, _ablated(seen, index, chunk, copies=len(chunk))
 
 
-def _ablated(seen: Pass, index: int, channels: Tensor, *, copies: int) -> Tensor:
+def _ablated(seen: ForwardPass, index: int, channels: Tensor, *, copies: int) -> Tensor:
     """Logits (n, K) of picture `index` with channel k set to zero, for each k of `channels` (n,)."""
     layout = seen.classifier.layout
 
@@ -105,14 +105,14 @@ def _ablated(seen: Pass, index: int, channels: Tensor, *, copies: int) -> Tensor
     model = seen.classifier.model
     handle = model.get_submodule(seen.classifier.layer).register_forward_hook(ablate)
     try:
-        with quiet(model), torch.no_grad(), Foreign("the model failed with a channel set to zero"):
+        with frozen_eval(model), torch.no_grad(), translate_errors("the model failed with a channel set to zero"):
             output = model(seen.batch[index : index + 1].repeat(copies, 1, 1, 1))
     finally:
         handle.remove()
     return logits_of(output, len(channels)).float()
 
 
-def occlusion(seen: Pass) -> Tensor:
+def occlusion(seen: ForwardPass) -> Tensor:
     """Occlusion (Zeiler & Fergus 2014, arXiv 1311.2901): the score lost when a square is replaced by the mean colour.
 
     Squares of an eighth of the side move in steps of half a square; L = ReLU(mean over squares over a cell of S - S_q).
@@ -129,7 +129,7 @@ def _starts(length: int, size: int, step: int) -> list[int]:
     return sorted({*range(0, length - size + 1, step), length - size})
 
 
-def _occlusion(seen: Pass, index: int, squares: list[tuple[int, int]], size: tuple[int, int]) -> Tensor:
+def _occlusion(seen: ForwardPass, index: int, squares: list[tuple[int, int]], size: tuple[int, int]) -> Tensor:
     """Score lost per pixel (H, W) of one picture, averaged over the squares that covered it."""
     picture = seen.batch[index]
     lost, covered = (torch.zeros(picture.shape[-2:], device=picture.device) for _ in range(2))
@@ -140,7 +140,7 @@ def _occlusion(seen: Pass, index: int, squares: list[tuple[int, int]], size: tup
         for copy, (top, left) in zip(copies, some, strict=True):
             copy[:, top : top + size[0], left : left + size[1]] = colour
         rows = torch.full((len(some),), index, device=picture.device)
-        drops = seen.scores[index] - seen.interest.of(seen.predict(copies), rows)
+        drops = seen.scores[index] - seen.target.of(seen.predict(copies), rows)
         for drop, (top, left) in zip(drops, some, strict=True):
             lost[top : top + size[0], left : left + size[1]] += drop
             covered[top : top + size[0], left : left + size[1]] += 1

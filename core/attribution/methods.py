@@ -12,7 +12,7 @@ from typing import Literal
 from torch import Tensor
 
 from core.attribution import cam, linear, masked, smooth, tokens
-from core.attribution.passes import Pass
+from core.attribution.forward_pass import ForwardPass
 
 Formula = Callable[[Tensor, Tensor], Tensor]
 
@@ -24,20 +24,20 @@ class Method:
     name: str
     needs: Literal["layer", "attention", "model"]
     cost: str
-    maps: Callable[[Pass], Tensor]
+    maps: Callable[[ForwardPass], Tensor]
 
 
-def _formula(formula: Formula) -> Callable[[Pass], Tensor]:
+def _formula(formula: Formula) -> Callable[[ForwardPass], Tensor]:
     return lambda seen: formula(seen.grid, seen.gradients)
 
 
-def _captum(name: str) -> Callable[[Pass], Tensor]:
+def _captum(name: str) -> Callable[[ForwardPass], Tensor]:
     """A method of core.attribution.pixels; Captum is loaded when it is used."""
 
-    def maps(seen: Pass) -> Tensor:
+    def maps(seen: ForwardPass) -> Tensor:
         from core.attribution import pixels
 
-        method: Callable[[Pass], Tensor] = getattr(pixels, name)
+        method: Callable[[ForwardPass], Tensor] = getattr(pixels, name)
         return method(seen)
 
     return maps

@@ -26,10 +26,11 @@ from torch.nn import functional as F
 
 from core.attribution.cam import gradcam
 from core.attribution.causal import blurred
-from core.attribution.head import quiet
-from core.attribution.interest import Interest
-from core.attribution.passes import Pass
-from core.foreign import Foreign, logits_of
+from core.attribution.class_target import ClassTarget
+from core.attribution.forward_pass import ForwardPass
+from core.attribution.head import frozen_eval
+from core.errors import translate_errors
+from core.model_outputs import logits_of
 
 STEPS = 32
 SHAP_SAMPLES = 16
@@ -40,24 +41,29 @@ SEGMENTS = 50
 class Scored(nn.Module):
     """A model that answers with S (N,), the score of the class of interest of the picture in each row."""
 
-    def __init__(self, model: nn.Module, interest: Interest) -> None:
+    def __init__(self, model: nn.Module, target: ClassTarget) -> None:
         super().__init__()
-        self.model, self.interest = model, interest
+        self.model, self.target = model, target
 
     def forward(self, inputs: Tensor, rows: Tensor) -> Tensor:
         """S (N,) of inputs (N, C, H, W) that belong to pictures `rows` (N,)."""
-        return self.interest.of(logits_of(self.model(inputs), inputs.shape[0]), rows)
+        return self.target.of(logits_of(self.model(inputs), inputs.shape[0]), rows)
 
 
 @contextmanager
-def _scored(seen: Pass, *, separate: bool = False) -> Iterator[tuple[Scored, Tensor, Tensor]]:
+def _scored(seen: ForwardPass, *, separate: bool = False) -> Iterator[tuple[Scored, Tensor, Tensor]]:
     """The scored model, the batch and its rows; `separate` gives every call of an activation a module of its own."""
     model = _separate_activations(seen.classifier.model) if separate else seen.classifier.model
     rows = torch.arange(len(seen.batch), device=seen.batch.device)
     with ExitStack() as stack:
-        for context in (torch.inference_mode(False), torch.enable_grad(), quiet(model), Foreign("Captum failed")):
+        for context in (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            frozen_eval(model),
+            translate_errors("Captum failed"),
+        ):
             stack.enter_context(context)
-        yield Scored(model, seen.interest).eval(), seen.batch.detach().clone(), rows
+        yield Scored(model, seen.target).eval(), seen.batch.detach().clone(), rows
 
 
 def _separate_activations(model: nn.Module) -> nn.Module:
@@ -85,7 +91,7 @@ def positive(attribution: Tensor) -> Tensor:
     return attribution.detach().sum(dim=1).relu()
 
 
-def integrated_gradients(seen: Pass) -> Tensor:
+def integrated_gradients(seen: ForwardPass) -> Tensor:
     """Integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365, equation 1), from the blurred picture x'.
 
     (x - x') times the mean of dS/dx on the line from x' to x, 32 steps of Gauss-Legendre quadrature.
@@ -96,7 +102,7 @@ def integrated_gradients(seen: Pass) -> Tensor:
         return positive(IntegratedGradients(model).attribute(batch, blurred(batch), **options))
 
 
-def gradient_shap(seen: Pass) -> Tensor:
+def gradient_shap(seen: ForwardPass) -> Tensor:
     """Gradient SHAP (Lundberg & Lee 2017, arXiv 1705.07874), between the blurred and the black picture as baselines.
 
     Captum draws a batch's baselines for all its pictures together, so each picture goes alone, with a fixed seed.
@@ -127,13 +133,13 @@ def _fixed_draws() -> Iterator[Callable[[], None]]:
         np.random.set_state(state)
 
 
-def deeplift(seen: Pass) -> Tensor:
+def deeplift(seen: ForwardPass) -> Tensor:
     """DeepLIFT with the rescale rule (Shrikumar et al. 2017, arXiv 1704.02685), against the blurred picture."""
     with _scored(seen, separate=True) as (model, batch, rows):
         return positive(DeepLift(model).attribute(batch, blurred(batch), additional_forward_args=(rows,)))
 
 
-def guided_gradcam(seen: Pass) -> Tensor:
+def guided_gradcam(seen: ForwardPass) -> Tensor:
     """Guided Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391, section 3.2): guided backpropagation times Grad-CAM.
 
     It is sharp because guided backpropagation is, which depends little on the weights (Adebayo et al. 2018).
@@ -144,7 +150,7 @@ def guided_gradcam(seen: Pass) -> Tensor:
     return positive(guided * F.interpolate(map_, size=guided.shape[-2:], mode="bilinear"))
 
 
-def feature_ablation(seen: Pass) -> Tensor:
+def feature_ablation(seen: ForwardPass) -> Tensor:
     """Feature ablation over superpixels (SLIC, about 50 a picture): the score lost when one is blurred away."""
     parts = []
     with _scored(seen) as (model, batch, rows), torch.no_grad():

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from core.attribution.cam import weighted
+from core.attribution.forward_pass import ForwardPass
 from core.attribution.head import forward, gradient
-from core.attribution.passes import Pass
 
 SAMPLES = 8
 SPREAD = 0.15
 """Standard deviation of the noise as a share of a picture's range of values (SmoothGrad, arXiv 1706.03825: 10-20%)."""
 
 
-def smooth_gradcam_plus_plus(seen: Pass) -> Tensor:
+def smooth_gradcam_plus_plus(seen: ForwardPass) -> Tensor:
     """Smooth Grad-CAM++ (Omeiza et al. 2019, arXiv 1908.01224, equations 5 to 7); costs `SAMPLES` more forwards.
 
     D_p = mean over noisy copies of G^p;  alpha_kij = D_2 / (2 D_2 + sum_ab A_kab D_3);
@@ -37,7 +37,7 @@ def smooth_gradcam_plus_plus(seen: Pass) -> Tensor:
     for one in noise:
         activations, logits = forward(seen.classifier, seen.batch + one)
         with torch.inference_mode(False), torch.enable_grad():
-            scores = seen.interest.of(logits)
+            scores = seen.target.of(logits)
         slopes = gradient(scores, activations, layer=seen.classifier.layer).float()
         first += slopes / SAMPLES
         second += slopes**2 / SAMPLES

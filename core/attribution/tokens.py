@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.attribution.head import in_sequence_order, quiet, unfused
-from core.attribution.passes import Pass
-from core.errors import RequestError
-from core.foreign import Foreign, logits_of
+from core.attribution.forward_pass import ForwardPass
+from core.attribution.head import frozen_eval, in_sequence_order, unfused
+from core.errors import RequestError, translate_errors
+from core.model_outputs import logits_of
 
 MOST_PREFIX = 16
 """Class and register tokens stand before the patches; no published network has more."""
@@ -50,7 +50,7 @@ def _written_out() -> Iterator[list[Tensor]]:
         F.scaled_dot_product_attention = fused
 
 
-def _watched(seen: Pass, *, slopes: bool) -> tuple[list[Tensor], list[Tensor]]:
+def _watched(seen: ForwardPass, *, slopes: bool) -> tuple[list[Tensor], list[Tensor]]:
     """Attention weights (B, heads, N, N) of every block in order, and dS/d(weights) where asked for.
 
     Raises:
@@ -62,9 +62,9 @@ def _watched(seen: Pass, *, slopes: bool) -> tuple[list[Tensor], list[Tensor]]:
         for context in (
             torch.inference_mode(False),
             torch.set_grad_enabled(slopes),
-            quiet(model),
+            frozen_eval(model),
             in_sequence_order(model),
-            Foreign("the model failed"),
+            translate_errors("the model failed"),
         ):
             stack.enter_context(context)
         with _written_out() as weights:
@@ -73,10 +73,10 @@ def _watched(seen: Pass, *, slopes: bool) -> tuple[list[Tensor], list[Tensor]]:
             raise RequestError("this method needs a transformer whose blocks attend from every token to every token")
         if not slopes:
             return weights, []
-        return weights, list(torch.autograd.grad(seen.interest.of(logits).sum(), weights))
+        return weights, list(torch.autograd.grad(seen.target.of(logits).sum(), weights))
 
 
-def rollout(seen: Pass) -> Tensor:
+def rollout(seen: ForwardPass) -> Tensor:
     """Attention rollout (Abnar & Zuidema 2020, arXiv 2005.00928, equation 1): it depends on no class.
 
     R_l = (A_l / 2 + I / 2) R_{l-1} with A_l the mean over heads of block l;  L is the class token's row of R.
@@ -85,7 +85,7 @@ def rollout(seen: Pass) -> Tensor:
     return _patches(seen, [0.5 * one.float().mean(dim=1) for one in weights], rest=0.5)
 
 
-def gradient_attention(seen: Pass) -> Tensor:
+def gradient_attention(seen: ForwardPass) -> Tensor:
     """Gradient-weighted attention (Chefer, Gur & Wolf 2021, arXiv 2103.15679, equations 5 and 6).
 
     R_l = (I + mean over heads of ReLU(dS/dA_l o A_l)) R_{l-1};  L is the class token's row of R. It needs the graph of
@@ -96,7 +96,7 @@ def gradient_attention(seen: Pass) -> Tensor:
     return _patches(seen, each, rest=1.0)
 
 
-def _patches(seen: Pass, steps: list[Tensor], *, rest: float) -> Tensor:
+def _patches(seen: ForwardPass, steps: list[Tensor], *, rest: float) -> Tensor:
     """Relevance (B, h, w) of the patches: the product of (`rest` I + step), read from the class token's row.
 
     A model without a class token is read from the mean of all rows.

@@ -21,8 +21,7 @@ from typing import Any
 
 import torch
 
-from core.errors import RequestError
-from core.foreign import Foreign
+from core.errors import RequestError, translate_errors
 
 SPACES = frozenset({"aten", "prim", "quantized", "torchvision", "mkldnn", "mkldnn_prepacked"})
 """Whose operators a model may call. Others (`image::write_file`, `c10d`, a user's own) come from a library."""
@@ -43,11 +42,11 @@ def load_archive(file: Path) -> Any:
     """
     check_unpacked(file)
     damaged = f"{file.name} is no TorchScript file that can be read"
-    with Foreign(damaged, raises=RequestError):
+    with translate_errors(damaged, raises=RequestError):
         sources = list(_sources(file))
     for source in sources:
         _refuse(file, _calls_in_text(source))
-    with Foreign(damaged, raises=RequestError):
+    with translate_errors(damaged, raises=RequestError):
         script = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
     _refuse(file, _calls_in_graphs(script))
     return script
@@ -74,7 +73,7 @@ def check_unpacked(file: Path) -> None:
     if not zipfile.is_zipfile(file):
         return
     with (
-        Foreign(f"{file.name} is no PyTorch file, or is damaged", raises=RequestError),
+        translate_errors(f"{file.name} is no PyTorch file, or is damaged", raises=RequestError),
         zipfile.ZipFile(file) as packed,
     ):
         unpacked = sum(entry.file_size for entry in packed.infolist())

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from core.classifier.layouts import Layout, find_layouts
-from core.errors import ModelError, RequestError
-from core.foreign import Foreign, first, logits_of, with_first
+from core.errors import ModelError, RequestError, translate_errors
+from core.model_outputs import first, logits_of, with_first
 
 NO_GRID = (
     "no layer of this model keeps the picture's layout, so class activation maps have nowhere to be read; "
@@ -132,7 +132,7 @@ def _run(model: nn.Module, batch: Tensor, *, graph: bool) -> tuple[Tensor, _Note
     """The logits, and what the layers did."""
     with torch.inference_mode(not graph), torch.set_grad_enabled(graph):
         picture = batch.detach().clone().requires_grad_(graph)
-        with _noting(model) as notes, Foreign("the model failed on a first picture"):
+        with _noting(model) as notes, translate_errors("the model failed on a first picture"):
             output = model(picture.clone())  # not a leaf: a model may normalise its input in place
     return logits_of(output, batch.shape[0]), notes
 

@@ -15,8 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from core.errors import ModelError
-from core.foreign import Foreign
+from core.errors import ModelError, translate_errors
 
 LARGEST_SIDE = 512
 """A transform that returns more pixels a side than this is not taken for one that makes pictures small."""
@@ -68,7 +67,7 @@ class Preprocess:
         Raises:
             ModelError: the transform raised, or returned no floating-point tensor (C, H, W) of finite numbers.
         """
-        with Foreign("the classifier's transform failed"), torch.no_grad():
+        with translate_errors("the classifier's transform failed"), torch.no_grad():
             tensor = self.transform(image)
         if not isinstance(tensor, Tensor) or tensor.ndim != 3 or not tensor.is_floating_point() or not tensor.numel():
             told = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__

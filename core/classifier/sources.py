@@ -22,11 +22,10 @@ from torch import Tensor, nn
 from torchvision import models
 
 from core.classifier.archive import check_regular, load_archive
-from core.classifier.names import names_from
+from core.classifier.class_names import names_from
 from core.classifier.preprocess import plain_transform
 from core.classifier.torchscript import unroll
-from core.errors import RequestError
-from core.foreign import Foreign, one_line
+from core.errors import RequestError, one_line, translate_errors
 
 _FORMS = "torchvision:NAME, timm:NAME, hf:FOLDER_OR_ID, torchscript:FILE or FILE.py:FUNCTION"
 _UNTRAINED = "No weights were given: this model is untrained and its predictions are chance."
@@ -109,7 +108,7 @@ def _timm(name: str) -> Source:
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.4)
         raise RequestError(f"timm has no architecture {name!r}" + (f"; nearest: {', '.join(near)}" * bool(near)))
-    with Foreign(f"timm cannot make {name!r}", raises=RequestError):
+    with translate_errors(f"timm cannot make {name!r}", raises=RequestError):
         model = timm.create_model(name, pretrained=False)
         transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=model), is_training=False)
     subset = timm.data.infer_imagenet_subset(model)
@@ -160,7 +159,7 @@ def _hugging_face(name: str) -> Source:
     place = str(folder) if folder.is_dir() else name
     local = {"local_files_only": True, "trust_remote_code": False}  # nothing is asked of a server
     try:
-        with Foreign(f"hf:{name} cannot be loaded (safetensors only)", raises=RequestError):
+        with translate_errors(f"hf:{name} cannot be loaded (safetensors only)", raises=RequestError):
             model = transformers.AutoModelForImageClassification.from_pretrained(place, use_safetensors=True, **local)
             processor = transformers.AutoImageProcessor.from_pretrained(place, **local)
     except RequestError as error:
@@ -197,7 +196,7 @@ def _user_function(file: Path, function: str) -> Source:
     folder = str(file.resolve().parent)
     sys.path.insert(0, folder)  # so that the file may import its neighbours
     try:
-        with Foreign(f"{file.name} cannot be imported", raises=RequestError):
+        with translate_errors(f"{file.name} cannot be imported", raises=RequestError):
             module = _import_file(file, code)
         maker = getattr(module, function, None)
         if not callable(maker):
@@ -206,7 +205,7 @@ def _user_function(file: Path, function: str) -> Source:
             raise RequestError(
                 f"{file.name} has no function {function!r}" + (f"; nearest: {', '.join(near)}" * bool(near))
             )
-        with Foreign(f"{file.name}:{function} failed", raises=RequestError):
+        with translate_errors(f"{file.name}:{function} failed", raises=RequestError):
             made = maker()
     finally:
         if folder in sys.path:

@@ -18,10 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from core.classifier.archive import check_regular, check_unpacked
-from core.classifier.names import names_from
+from core.classifier.class_names import names_from
 from core.classifier.sources import Source
-from core.errors import RequestError
-from core.foreign import MAX_REASON, Foreign
+from core.errors import MAX_REASON, RequestError, translate_errors
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.")
@@ -62,7 +61,7 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], list[str] | None]:
 def _unpickle(file: Path) -> Any:
     """What a .pt file holds, if that is only data."""
     try:
-        with warnings.catch_warnings(), Foreign(f"{file.name} cannot be read", raises=RequestError):
+        with warnings.catch_warnings(), translate_errors(f"{file.name} cannot be read", raises=RequestError):
             warnings.simplefilter("ignore")  # on newer pickle protocols; what matters is whether it loads
             return torch.load(file, map_location="cpu", weights_only=True)
     except RequestError as error:
@@ -122,7 +121,7 @@ def apply_weights(source: Source, state: Mapping[str, Tensor], *, file: Path) ->
         raise RequestError(f"{file.name} does not fit the model: {problem}")
     _check_values(source.model, state, file)
     cast = _cast(source.model, state, file)
-    with Foreign(f"{file.name} does not fit the model", raises=RequestError):
+    with translate_errors(f"{file.name} does not fit the model", raises=RequestError):
         source.model.load_state_dict(dict(state), strict=False)
     notes = (note for note in source.notes if note != source.untrained)
     return replace(source, notes=(*notes, *cast), untrained="")

@@ -1,13 +1,5 @@
-"""The judge: a local vision-language model that describes a masked picture and scores what it sees.
+"""The judge: a vision-language model that describes and scores masked pictures.
 
-Knows: prompts, protocols, llama.cpp batches, score distributions. Does not know: DuckDB, Streamlit, classifiers.
+`loading` opens a GGUF pair in this process, `url` one behind a server; `controls` are the pictures of its report card,
+`catalogue` and `hub` the judges that can be fetched, `names` what the command line needs. Import from the modules.
 """
-
-from core.judge.judge import Judge
-from core.judge.loading import load_judge
-from core.judge.several import SeveralJudges
-from core.judge.url import UrlJudge, load_url_judge
-
-__all__ = ["AnyJudge", "Judge", "SeveralJudges", "UrlJudge", "load_judge", "load_url_judge"]
-
-AnyJudge = Judge | SeveralJudges | UrlJudge

@@ -13,14 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core.attribution import BatchAttribution, CausalEffect, Question, attribute, causal_check, statistics
-from core.classifier import Classifier, stack_by_shape
+from core.attribution.attention import statistics
+from core.attribution.attribute import BatchAttribution, attribute
+from core.attribution.causal import CausalEffect, causal_check
+from core.attribution.class_target import Question
+from core.classifier.loading import Classifier, stack_by_shape
 from core.errors import ModelError
 from core.memory import NoRoom, size_text
-from core.pipeline.ahead import ahead, chunks
 from core.pipeline.forwards import Forwards
 from core.pipeline.in_flight import MOST_DEATHS, InFlight
 from core.pipeline.journal import Journal
+from core.pipeline.prefetch import ahead, chunks
 from core.pipeline.reading import MODEL_ERRORS, Prepared, failure_of, prepare, weight
 from core.records import Attribution, Failure, ImageEntry, Prediction
 

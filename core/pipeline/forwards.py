@@ -16,8 +16,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from core.attribution import METHODS, attribute, causal_check
-from core.classifier import Classifier
+from core.attribution.attribute import attribute
+from core.attribution.causal import causal_check
+from core.attribution.methods import METHODS
+from core.classifier.loading import Classifier
 from core.errors import ModelError
 from core.memory import check_room
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from core.pipeline.request import Progress
+from core.pipeline.stages import limiting
 from core.records import Failure
-from core.stages import limiting
 from core.store import Store
 
 PUBLISH_SECONDS = 20.0
@@ -50,7 +50,7 @@ class Journal:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - began
 
     def beside(self, stage: str, seconds: float) -> None:
-        """Add seconds that threads spent on one of `core.stages.BESIDE`."""
+        """Add seconds that threads spent on one of `core.pipeline.stages.BESIDE`."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
     def begin(self, stage: str, *, done: int, total: int) -> None:

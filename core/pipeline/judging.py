@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import core.judge
+import core.judge.loading
+import core.judge.url
 from core import images, queries
 from core.embedding import Embedder, load_embedder
 from core.errors import ImageError, RequestError
-from core.judge import AnyJudge
+from core.images.masking import masked_image
+from core.judge.protocol import AnyJudge
 from core.judge.sampling import choose
-from core.masking import masked_image
-from core.pipeline.ahead import ahead, chunks, decoding_threads
 from core.pipeline.journal import Journal
+from core.pipeline.prefetch import ahead, chunks, decoding_threads
 from core.pipeline.request import VERSIONS, RunRequest, fingerprint
 from core.records import Failure, Fill, ImageEntry, Judgement, JudgeRequest, View
 
@@ -90,10 +91,10 @@ def _open_judge(request: RunRequest) -> AnyJudge:
         "protocol": request.protocol, "prompts": request.prompts, "fill": request.fill, "view": request.view
     }  # fmt: skip
     if request.vlm_url is not None:
-        return core.judge.load_url_judge(request.vlm_url, model=request.vlm_model, **common)
+        return core.judge.url.load_url_judge(request.vlm_url, model=request.vlm_model, **common)
     if request.vlm is None or request.mmproj is None:
         raise RequestError("--vlm and --mmproj belong together")
-    return core.judge.load_judge(
+    return core.judge.loading.load_judge(
         vlm=request.vlm,
         mmproj=request.mmproj,
         device=request.device,

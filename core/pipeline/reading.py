@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from core import images
-from core.classifier import Classifier
+from core.classifier.loading import Classifier
 from core.classifier.preprocess import Preprocess
 from core.errors import ImageError, ModelError
 from core.memory import NoRoom, picture_budget

@@ -3,7 +3,7 @@
 Knows: which functions other modules may call. Does not know: models, Streamlit, how rows got into the store.
 """
 
-from core.queries.card import CardMeasure, JudgeCard, Threshold, card_of, judge_card
+from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.pictures import maps, mean_map, neighbours, pictures, sample, thumbnails
 from core.queries.reads import (
     Connection,
@@ -24,10 +24,10 @@ from core.queries.reads import (
     runs,
     slice_stats,
 )
+from core.queries.report_card import CardMeasure, JudgeCard, Threshold, card_of, judge_card
 from core.queries.search import Hit, SearchResult, search
-from core.queries.trust import Measure, Trust, trust
-from core.queries.user_sql import SqlResult, run_sql
-from core.sql_gate import SqlError, identifier
+from core.sql.gate import SqlError, identifier
+from core.sql.pool import SqlResult, run_sql
 
 __all__ = [
     "CardMeasure",
@@ -42,7 +42,7 @@ __all__ = [
     "SqlError",
     "SqlResult",
     "Threshold",
-    "Trust",
+    "Faithfulness",
     "card_of",
     "cells",
     "columns",
@@ -67,5 +67,5 @@ __all__ = [
     "search",
     "slice_stats",
     "thumbnails",
-    "trust",
+    "map_faithfulness",
 ]

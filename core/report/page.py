@@ -16,7 +16,7 @@ from PIL import Image
 
 from core import queries
 from core.findings import Finding
-from core.masking import overlay
+from core.images.masking import overlay
 from core.queries import Connection
 from core.report import charts
 from core.report.facts import Facts, facts

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core.judge import load_judge
+from core.judge.loading import load_judge
 from core.records import HIGH_SCORE, Judgement, JudgeRequest
 from data.demo import judge_pictures as pictures
 from data.demo.train_judge import SEED

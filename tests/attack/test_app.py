@@ -11,14 +11,14 @@ from itertools import product
 from pathlib import Path
 from urllib.parse import quote
 
-import browsing
 import psutil
 import pytest
-from browsing import ask, handshake
-from hostile import NAMES, make_hostile_store
-from store_factory import make_store
 
 from core.store import Store
+from tests.support import browsing
+from tests.support.browsing import ask, handshake
+from tests.support.hostile import NAMES, make_hostile_store
+from tests.support.store_factory import make_store
 
 PATHS = (
     "/", "//", "/slices?sql=SELECT+1", "/_stcore/health", "/_stcore/host-config", "/_stcore/metrics", "/_stcore/stream",

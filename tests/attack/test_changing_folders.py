@@ -17,10 +17,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tiny_world import COLOURS, make_model, picture
-
-from core.pipeline import Progress, RunRequest, run
+from core.pipeline.request import Progress, RunRequest
+from core.pipeline.run import run
 from core.store import Store
+from tests.support.tiny_world import COLOURS, make_model, picture
 
 ROUNDS = 8
 PER_CLASS = 60

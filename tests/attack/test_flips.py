@@ -14,14 +14,14 @@ from typing import Any
 
 import duckdb
 import pytest
-from command_line import whylook
-from store_factory import PRINTS, synthetic_rows
-from tiny_world import make_folder, make_model
 
 from core import queries
 from core.errors import WhylookError
 from core.records import Failure
 from core.store import Store
+from tests.support.command_line import whylook
+from tests.support.store_factory import PRINTS, synthetic_rows
+from tests.support.tiny_world import make_folder, make_model
 
 FLIPS = 50
 FINISHED = 7

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from test_kill import Forker, Reader, acknowledged, stored
-from tiny_world import make_folder, make_model
 
 from core import queries
 from core.store import Store
+from tests.support.tiny_world import make_folder, make_model
 
 EXPLAINING, PUBLISHING, JUDGING = 60, 25, 15
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"

@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save
-from tiny_world import make_model
 from torch import Tensor, nn
+
+from tests.support.tiny_world import make_model
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS, MEGABYTES = 20.0, 600

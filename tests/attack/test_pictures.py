@@ -19,11 +19,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tiny_world import make_folder, make_model
-
 from core.errors import ImageError
 from core.images import decode
 from core.store import Store
+from tests.support.tiny_world import make_folder, make_model
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = {"jpg": "JPEG", "png": "PNG", "gif": "GIF", "webp": "WEBP", "bmp": "BMP", "tif": "TIFF", "ppm": "PPM",

@@ -16,14 +16,14 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-import browsing
 import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from tiny_world import make_model
 
 from core.store import Store
+from tests.support import browsing
+from tests.support.tiny_world import make_model
 
 PICTURES = 10_000
 CLASSES = ("blue", "green", "red")

@@ -19,11 +19,11 @@ import psutil
 import pytest
 
 from core.errors import QueryError
-from core.queries.user_sql import MEMORY, SECONDS, SqlResult, run_sql
+from core.sql.pool import MEMORY, SECONDS, SqlResult, run_sql
 from core.store import Store
 from tests.attack.sql_attacks import FAMILIES, Family
-from tests.patience import grace
-from tests.store_factory import make_store
+from tests.support.patience import grace
+from tests.support.store_factory import make_store
 
 CANARY = "canary-7f3a91"
 LITTLE: dict[str, Any] = {"seconds": 1.5, "memory": "400MB"}

@@ -1,0 +1,239 @@
+"""The pipeline: joins the stages into a run that can be killed, resumed and read while it works.
+
+Knows: the order of the stages, their fingerprints, when a run is done. Does not know: how a stage works inside.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from core import images, queries
+from core.attribution.methods import METHODS
+from core.classifier.loading import Classifier, load_classifier, stack_by_shape
+from core.classifier.precision import Precision, set_precision
+from core.errors import ImageError, RequestError, StoreError, WhylookError
+from core.memory import give_back
+from core.pipeline.auto import choose_method, choose_precision
+from core.pipeline.explain import CAUSAL_DRAWS, CAUSAL_SEED, Todo, explain
+from core.pipeline.journal import Journal
+from core.pipeline.prefetch import decoding_threads
+from core.pipeline.reading import PROBES, first_picture, probe_picture
+from core.pipeline.request import (
+    VERSIONS,
+    Progress,
+    Protocol,
+    RunOutcome,
+    RunRequest,
+    RunState,
+    fingerprint,
+    listing_fingerprint,
+    prediction_fingerprint,
+    request_from_settings,
+)
+from core.records import ImageEntry
+from core.store import Store
+
+if TYPE_CHECKING:
+    from core.pipeline.judging import JudgeTodo
+
+__all__ = ["Progress", "Protocol", "RunOutcome", "RunRequest", "RunState", "request_from_settings", "run"]
+
+BATCH_SIZE = {"cpu": 16, "mps": 64, "cuda": 128}
+PROBED = 12
+"""Pictures on which `auto` compares."""
+ROUNDS = 3
+"""How often a run goes over its pictures at most: again where a shard turned out damaged that it had just written."""
+PROBED_BYTES = 2**25
+"""And their bytes at most: fewer pictures where the transform leaves them large."""
+EXPLAIN_STAGES = ("images", "classifier", "attribution")
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """Everything a run needs before it touches the store; `request` names a method where it asked for the best."""
+
+    request: RunRequest
+    scan: images.Scan
+    classifier: Classifier
+    fingerprints: dict[str, str]
+    judging: JudgeTodo | None
+
+
+def run(request: RunRequest, *, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> RunOutcome:
+    """Explain a classifier over a folder of pictures, into a store.
+
+    Rows of earlier runs with the same fingerprints are kept, not computed again. What is reported as done is on disk.
+
+    Args:
+        request: What to do.
+        progress: Called after every batch.
+        stop: Asked between batches; True ends the run cleanly, to be resumed by the same request.
+
+    Raises:
+        RequestError: The request is wrong, before anything is written.
+        WhylookError: The run could not go on (full disk, a classifier that never works); what was done is kept.
+    """
+    request.check()
+    store = Store(request.store)
+    if store.writer_alive():
+        raise StoreError(f"another run is writing to {request.store}; wait for it or name another --store")
+    seconds: dict[str, float] = {}
+    with ExitStack() as stack:
+        loaded = _load(request, seconds=seconds, stack=stack, progress=progress)
+        request = loaded.request
+        writer = stack.enter_context(store.open_for_writing())
+        progress(Progress("checking the store", 0, 0))
+        began = time.monotonic()
+        writer.check()
+        seconds["checking the store"] = time.monotonic() - began
+        note, limits = (loaded.judging.judge.knows, loaded.judging.judge.limits) if loaded.judging else (None, None)
+        name = writer.begin_run(
+            request.settings(), loaded.fingerprints, class_names=loaded.classifier.class_names, judge_note=note,
+            judge_limits=limits,
+        )  # fmt: skip
+        journal = Journal(writer, name, progress=progress, seconds=seconds)
+        for _ in range(ROUNDS):
+            known = len(writer.damaged())
+            state, counts = _round(loaded, journal, note=note, stop=stop)
+            if state != "done" or len(writer.damaged()) == known:
+                break
+        card = queries.judge_card(store.reader(), name) if loaded.judging else None
+    said = [one for one in (note, limits, card and card.sentence) if one]
+    warnings = (*loaded.scan.warnings, *loaded.classifier.notes, *said)
+    damaged = tuple(damage.sentence for damage in writer.damaged())
+    return RunOutcome(name, state, counts, tuple(journal.failures), seconds, warnings, damaged)
+
+
+def _round(
+    loaded: _Loaded, journal: Journal, *, note: str | None, stop: Callable[[], bool]
+) -> tuple[RunState, dict[str, int]]:
+    """All that is not done yet, and the last publication; how it ended, and the counts."""
+    state: RunState = "failed"
+    try:
+        journal.fail(loaded.scan.failures)
+        state = "done" if _work(loaded.request, loaded, journal=journal, stop=stop) else "interrupted"
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
+    finally:
+        # Whatever happened, readers see what was finished; a second error must not hide the first.
+        with suppress(WhylookError) if state == "failed" else ExitStack():
+            counts = _finish(loaded, journal, state=state, note=note)
+    return state, counts
+
+
+def _load(
+    request: RunRequest, *, seconds: dict[str, float], stack: ExitStack, progress: Callable[[Progress], None]
+) -> _Loaded:
+    """Scan the folder, load the models, and say what each stage's results depend on."""
+    began = time.monotonic()
+    progress(Progress("reading the folder", 0, 0))
+    scan = images.scan(request.images, metadata=request.metadata)
+    seconds["reading the folder"] = time.monotonic() - began
+    began = time.monotonic()
+    progress(Progress("loading models", 0, 0))
+    classifier = load_classifier(
+        request.classifier,
+        weights=request.weights,
+        classes=request.classes,
+        labels=scan.labels,
+        device=request.device,
+        layer=request.layer,
+        needs_layer=request.method not in METHODS or METHODS[request.method].needs != "model",
+        probe=first_picture(scan.entries),
+    )
+    if "auto" in (request.method, request.precision):
+        request, classifier = _choose(request, classifier, scan.entries, progress)
+    set_precision(classifier.model, cast(Precision, request.precision), classifier.device)
+    marks = _explain_fingerprints(request, scan, classifier)
+    judging = None if request.no_vlm else _load_judging(request, marks, stack)
+    seconds["loading models"] = time.monotonic() - began
+    return _Loaded(request, scan, classifier, {**marks, **(judging.fingerprints if judging else {})}, judging)
+
+
+def _choose(
+    request: RunRequest, classifier: Classifier, entries: Sequence[ImageEntry], progress: Callable[[Progress], None]
+) -> tuple[RunRequest, Classifier]:
+    """What `auto` stands for, by a probe of readable pictures of one size from all over the folder, sorted by class."""
+    progress(Progress("choosing what auto means", 0, 0))
+    tensors = []
+    for entry in entries[:: max(1, len(entries) // PROBES)][:PROBES]:
+        with suppress(ImageError):
+            tensors.append(classifier.transform(probe_picture(entry)))
+    if not tensors:
+        raise RequestError("auto needs pictures that can be read; say --method gradcam --precision fp32")
+    _, batch = max(stack_by_shape(tensors), key=lambda group: len(group[0]))
+    batch = batch[: max(2, PROBED_BYTES // batch[0].nbytes)]
+    if request.method == "auto":
+        method, classifier, why = choose_method(classifier, batch[:PROBED])
+        classifier = dataclasses.replace(classifier, notes=(*classifier.notes, why))
+        request = dataclasses.replace(request, method=method, layer=classifier.layer)
+    if request.precision == "auto":
+        precision, why = choose_precision(classifier, batch[:PROBED], method=request.method)
+        classifier = dataclasses.replace(classifier, notes=(*classifier.notes, why))
+        request = dataclasses.replace(request, precision=precision)
+    return request, classifier
+
+
+def _explain_fingerprints(request: RunRequest, scan: images.Scan, classifier: Classifier) -> dict[str, str]:
+    """One fingerprint per stage of the first pass; each holds that of the stage whose results it reads."""
+    listed = listing_fingerprint(scan.entries)
+    predicted = prediction_fingerprint(classifier.fingerprint, request.precision)
+    labels = listed if request.question in ("label", "contrast") else None  # maps that depend on labels
+    asked = (request.method, request.question, labels, classifier.layer, CAUSAL_DRAWS, CAUSAL_SEED)
+    attributed = fingerprint("attribution", VERSIONS["attribution"], predicted, asked)
+    return {"images": listed, "classifier": predicted, "attribution": attributed}
+
+
+def _load_judging(request: RunRequest, marks: Mapping[str, str], stack: ExitStack) -> JudgeTodo:
+    """Imported here: a run without a judge needs neither llama.cpp nor transformers."""
+    from core.pipeline.judging import load_judging
+
+    return load_judging(request, marks, stack)
+
+
+def _work(request: RunRequest, loaded: _Loaded, *, journal: Journal, stop: Callable[[], bool]) -> bool:
+    """Both passes; False when stopped."""
+    entries = loaded.scan.entries
+    todo = Todo(
+        fingerprints=loaded.fingerprints,
+        done={stage: journal.store.done(stage, loaded.fingerprints[stage]) for stage in EXPLAIN_STAGES},
+        method=request.method,
+        question=request.question,
+        batch_size=request.batch_size or BATCH_SIZE.get(loaded.classifier.device.type, 32),
+        threads=decoding_threads(),
+    )
+    if not explain(entries, loaded.classifier, todo, journal=journal, stop=stop):
+        return False
+    if loaded.judging is None:
+        return True
+    from core.pipeline.judging import judge_pictures
+    from core.pipeline.report_card import make_card
+
+    journal.publish()  # the judge's pass reads maps and predictions from the published store
+    give_back()
+    sample = request.card_sample
+    if sample and not make_card(entries, loaded.judging, sample=sample, journal=journal, stop=stop):
+        return False
+    return judge_pictures(entries, loaded.judging, journal=journal, stop=stop)
+
+
+def _finish(loaded: _Loaded, journal: Journal, *, state: RunState, note: str | None) -> dict[str, int]:
+    """Count, note the end and publish for the last time."""
+    entries = {entry.image_id for entry in loaded.scan.entries}
+    names = {"images": "pictures", "classifier": "predicted", "attribution": "attributed", "judge": "judged"}
+    counts = {
+        names[stage]: len(entries & journal.store.done(stage, mark))
+        for stage, mark in loaded.fingerprints.items()
+        if stage in names
+    }
+    counts |= {"listed": len(entries), "failures": len(journal.failures)}
+    journal.store.finish_run(journal.run, state, counts, judge_note=note, seconds=journal.seconds)
+    journal.report(len(entries) if state == "done" else counts["pictures"], len(entries), message=state)
+    journal.publish_final()
+    return counts

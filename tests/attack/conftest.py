@@ -1,8 +1,0 @@
-"""Lets the attacks import the helpers that lie in tests/."""
-
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
