@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from core.commands.catalogue import FILLS, METHODS, PRECISIONS, QUESTIONS, VIEWS
+from core.attribution.names import METHODS, QUESTIONS
+from core.classifier.names import PRECISIONS
 from core.errors import RequestError
+from core.judge.names import FILLS, VIEWS
 from pages._launch import ROOT
 from pages._shared import store_folder
 

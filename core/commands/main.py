@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from core.commands.catalogue import FILLS, METHODS, PRECISIONS, QUESTIONS, VIEWS
+from core.attribution.names import METHODS, QUESTIONS
+from core.classifier.names import PRECISIONS
 from core.errors import RequestError, WhylookError
+from core.judge.names import FILLS, VIEWS
 from core.memory import keep_freed_memory
 
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"

@@ -9,7 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from core.commands.catalogue import TEXT, layer_rows
+from core.commands.catalogue import catalogue_text
 from core.commands.terminal import rows_table, write_table
 from core.errors import RequestError
 from core.judge import catalogue as judges
@@ -17,15 +17,30 @@ from core.judge import catalogue as judges
 
 def list_models() -> int:
     """Everything that can be given as --classifier, --method, --layer and --vlm."""
-    print(f"{TEXT}\n\n{judges.HEADING}")
+    print(f"{catalogue_text()}\n\n{judges.HEADING}")
     return list_judges(form="table")
 
 
 def list_layers(spec: str | None, *, weights: Path | None, form: str) -> int:
-    """The layers of a classifier that --layer may name."""
+    """The layers of a classifier that --layer may name, in the order in which they finish.
+
+    Raises:
+        RequestError: the classifier cannot be loaded, or has no such layer.
+    """
     if spec is None:
         raise RequestError("say whose layers: whylook models layers SPEC")
-    rows = layer_rows(spec, weights=weights)
+    from core.classifier.loading import load_classifier  # only here: it brings torch along
+
+    classifier = load_classifier(spec, weights=weights, device="cpu")
+    rows = [
+        {
+            "layer": layer.name,
+            "shape": " x ".join(map(str, layer.shape)),
+            "grid": " x ".join(map(str, layer.layout.grid)) if layer.layout else "",
+            "default": "default" if layer.name == classifier.layer else "",
+        }
+        for layer in classifier.layers
+    ]
     write_table(rows_table(rows, ("layer", "shape", "grid", "default")), form)
     return 0
 

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
+from core.attribution.names import Question
 from core.errors import RequestError
+from core.judge.names import ProtocolName
 from core.records import Failure, Fill, ImageEntry, View
 
-Protocol = Literal["calibrated", "paper"]
-Question = Literal["predicted", "label", "runner-up", "contrast"]
 RunState = Literal["done", "interrupted", "failed"]
 
 VERSIONS: Mapping[str, str] = {"images": "1", "classifier": "1", "attribution": "2", "judge": "1", "embedding": "1"}
@@ -37,7 +37,7 @@ class RunRequest:
     vlm_url: str | None = None
     vlm_model: str | None = None
     no_vlm: bool = False
-    protocol: Protocol = "calibrated"
+    protocol: ProtocolName = "calibrated"
     prompts: Path | None = None
     fill: Fill = "black"
     view: View = "masked"
