@@ -19,6 +19,8 @@ HIGH_SCORE = 2.5
 """Score from which attention counts as high (arXiv 2508.20227, section on dataset-level analysis)."""
 ATTENDED = 0.4
 """Map value from which a cell counts as attended (the mask's edge, arXiv 2508.20227)."""
+MACHINE = "machine"
+"""Key of a run's settings that holds what does not name the run: the device, batch sizes, the report card's sample."""
 Fill = Literal["black", "grey", "blur"]
 """What stands in the place of what the classifier did not attend to."""
 View = Literal["masked", "side-by-side"]

@@ -12,16 +12,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import streamlit as st
 
 from core.errors import RequestError
+from core.pipeline.request import RunRequest
 from pages._shared import store, store_folder
-
-if TYPE_CHECKING:
-    from core.pipeline.request import RunRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = "app-run.log"

@@ -12,6 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from core.errors import RequestError, WhylookError
+from core.pipeline.request import request_from_settings
 from core.pipeline.stages import BESIDE, limiting, shares
 from pages import _charts, _launch
 from pages._frame import Run, current_run, frame, guarded, run_title, when
@@ -190,8 +191,6 @@ def details(run: Run) -> None:
 
 def again_request(run: Run) -> Any:
     """The request a run came from."""
-    from core.pipeline.request import request_from_settings  # brings torch along: only when it is needed
-
     return request_from_settings(run.get("settings") or {}, store=store_folder())
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from core.commands.main import build_parser
+from core.commands.main import load
+from core.commands.parser import COMMANDS, MODELS
 from core.commands.terminal import ProgressLine, duration, progress_text
 from core.pipeline.request import Progress
 from core.store import Store
@@ -27,11 +28,6 @@ from tests.support.tiny_world import make_folder, make_model
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = [sys.executable, "-m", "core"]
-
-
-def commands() -> list[str]:
-    actions = [action for action in build_parser()._actions if action.choices]
-    return list(actions[0].choices or ())
 
 
 @pytest.fixture
@@ -47,7 +43,7 @@ def run_words(tmp_path: Path) -> list[str]:
 def test_help_names_every_command_and_every_command_has_help(capsys: Capture) -> None:
     top = whylook(capsys, "--help")
     assert top.code == 0
-    for name in commands():
+    for name in COMMANDS:
         assert re.search(rf"^    {name}\s+\S", top.out, re.MULTILINE), name
         own = whylook(capsys, name, "--help")
         assert own.code == 0 and own.out.startswith(f"usage: whylook {name}")
@@ -78,14 +74,17 @@ def test_a_run_says_what_it_does_and_what_it_did(run_words: list[str], capsys: C
     answer = whylook(capsys, *run_words)
     assert answer.code == 0
     lines = answer.err.splitlines()
-    assert lines[:2] == ["reading the folder …", "loading models …"]
-    assert re.fullmatch(r"pictures +12 of 12 · [\d.,]+ pictures/s · slowest: [a-z ]+ \d+%", lines[3])
+    assert lines[:4] == [
+        "reading the folder …", "loading models …", "checking the store …", "pictures  0 of 12",
+    ]  # fmt: skip
+    assert re.fullmatch(r"pictures +12 of 12 · [\d.,]+ pictures/s · slowest: [a-z ]+ \d+%", lines[4])
     assert re.search(
         r"^run r-[0-9a-f]+ done: pictures 12 · predicted 12 · attributed 12 · failures 0$", answer.out, re.M
     )
     assert "seconds per stage: " in answer.out
     again = whylook(capsys, *run_words)
     assert again.code == 0 and again.out.split(":")[0] == answer.out.split(":")[0]
+    assert whylook(capsys, *run_words, "--quiet").err == ""
 
 
 def test_progress_shows_stage_rate_and_time_left() -> None:
@@ -100,8 +99,9 @@ def test_a_log_gets_a_line_now_and_then_and_a_terminal_one_line_that_redraws() -
             return True
 
     log, terminal = io.StringIO(), Terminal()
-    for stream in (log, terminal):
-        line = ProgressLine(stream)
+    quiet = Terminal()
+    for stream in (log, terminal, quiet):
+        line = ProgressLine(stream, quiet=stream is quiet)
         for done in range(0, 601, 10):
             line(Progress("pictures", done, 600, 100.0, (600 - done) / 100))
         line.close()
@@ -109,6 +109,7 @@ def test_a_log_gets_a_line_now_and_then_and_a_terminal_one_line_that_redraws() -
         "pictures  0 of 600 · 100 pictures/s · 6 s left",
         "pictures  600 of 600 · 100 pictures/s",
     ]
+    assert quiet.getvalue() == ""
     assert terminal.getvalue().count("\n") == 1 and terminal.getvalue().count("\r") == 61
 
 
@@ -248,3 +249,39 @@ def test_models_lists_every_form_and_method(capsys: Capture) -> None:
     assert answer.code == 0
     for word in ("torchvision:NAME", "FILE.py:FUNCTION", "gradcam", "layercam", "--no-vlm"):
         assert word in answer.out
+    assert whylook(capsys, "models", "list").out == answer.out
+
+
+@pytest.mark.parametrize("words", [["models", "--format", "json"], ["models", "--format", "json", "list"],
+                                   ["models", "list", "--format", "json"]])  # fmt: skip
+def test_the_list_of_models_is_json_where_json_is_asked_for(capsys: Capture, words: list[str]) -> None:
+    rows = json.loads(whylook(capsys, *words).out)
+    assert {row["option"] for row in rows} == {"--classifier", "--method", "--question", "--precision", "--vlm"}
+
+
+def test_layers_are_listed_in_every_form(tmp_path: Path, capsys: Capture) -> None:
+    spec = f"{make_model(tmp_path)}:tiny"
+    rows = json.loads(whylook(capsys, "models", "layers", spec, "--format", "json").out)
+    assert [row["layer"] for row in rows if row["default"]] == ["features"]
+    assert "say whose layers" in refusal(capsys, "models", "layers")
+
+
+def test_every_command_has_the_function_that_it_names() -> None:
+    for command in (*COMMANDS.values(), *MODELS.values()):
+        assert callable(load(command))
+
+
+def test_the_version_is_said(capsys: Capture) -> None:
+    assert re.fullmatch(r"whylook \d+\.\d+\.\d+\n", whylook(capsys, "--version").out)
+
+
+def test_a_shell_completes_commands_and_options(tmp_path: Path) -> None:
+    script = tmp_path / "completion.bash"
+    done = subprocess.run([*PYTHON, "--print-completion", "bash"], capture_output=True, text=True, cwd=ROOT, check=True)
+    script.write_text(done.stdout)
+    for words, wanted in ((["whylook", "jud"], "judge-card"), (["whylook", "run", "--judge-b"], "--judge-budget"),
+                          (["whylook", "models", "pu"], "pull")):  # fmt: skip
+        asked = f"COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; _shtab_whylook; echo ${{COMPREPLY[@]}}"
+        shell = ["bash", "-c", f"source {shlex.quote(str(script))}; {asked}"]
+        answer = subprocess.run(shell, capture_output=True, text=True)
+        assert wanted in answer.stdout.split(), (words, answer)

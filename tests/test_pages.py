@@ -269,14 +269,6 @@ def test_an_app_open_to_other_machines_starts_no_runs(monkeypatch: pytest.Monkey
     assert "reachable from other machines" in words_on(app)
 
 
-def test_the_methods_named_without_torch_are_exactly_those_of_core() -> None:
-    from core import attribution, classifier
-    from core.commands import catalogue
-
-    assert sorted(attribution.METHODS) == sorted(catalogue.METHODS)
-    assert attribution.QUESTIONS == catalogue.QUESTIONS and classifier.PRECISIONS == catalogue.PRECISIONS
-
-
 def test_user_text_in_markdown_is_literal() -> None:
     shown = _words.plain("![x](http://evil) <b> :red[a] $x$ `c`\n# h")
     assert "\n" not in shown

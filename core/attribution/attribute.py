@@ -15,10 +15,11 @@ from torch import Tensor
 from core.attribution.attention import rank_correlation, statistics
 from core.attribution.cam import gradcam, layercam
 from core.attribution.causal import CausalEffect, causal_check
-from core.attribution.class_target import QUESTIONS, ClassTarget, Question, class_target
+from core.attribution.class_target import ClassTarget, class_target
 from core.attribution.forward_pass import ForwardPass
 from core.attribution.head import Explained, forward
 from core.attribution.methods import METHODS, Method
+from core.attribution.names import QUESTIONS, Question
 from core.errors import RequestError
 from core.records import ATTENDED
 

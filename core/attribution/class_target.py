@@ -6,15 +6,12 @@ Knows: logits and labels. Does not know: models, maps.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from core.attribution.names import QUESTIONS, Question
 from core.errors import RequestError
-
-Question = Literal["predicted", "label", "runner-up", "contrast"]
-QUESTIONS: tuple[str, ...] = get_args(Question)
 
 
 @dataclass(frozen=True)

@@ -1,69 +1,71 @@
-"""Every attribution method by the name that `--method` takes.
+"""Every attribution method's function, by the name that `--method` takes.
 
-Knows: what each needs and costs. Does not know: how they work.
+Knows: which function is which name's. Does not know: how they work, what they need and cost (`names`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
-from core.attribution import cam, linear, masked, smooth, tokens
+from core.attribution import cam, linear, masked, names, smooth, tokens
 from core.attribution.forward_pass import ForwardPass
 
 Formula = Callable[[Tensor, Tensor], Tensor]
+Maps = Callable[[ForwardPass], Tensor]
 
 
 @dataclass(frozen=True)
-class Method:
-    """`maps` turns a pass into raw maps (B, h, w) >= 0; `needs` a target layer, attention weights or only a model."""
+class Method(names.MethodName):
+    """A method that can be asked: `maps` turns a forward pass into raw maps (B, h, w) >= 0."""
 
-    name: str
-    needs: Literal["layer", "attention", "model"]
-    cost: str
-    maps: Callable[[ForwardPass], Tensor]
+    maps: Maps
 
 
-def _formula(formula: Formula) -> Callable[[ForwardPass], Tensor]:
+def _formula(formula: Formula) -> Maps:
     return lambda seen: formula(seen.grid, seen.gradients)
 
 
-def _captum(name: str) -> Callable[[ForwardPass], Tensor]:
+def _captum(name: str) -> Maps:
     """A method of core.attribution.pixels; Captum is loaded when it is used."""
 
     def maps(seen: ForwardPass) -> Tensor:
         from core.attribution import pixels
 
-        method: Callable[[ForwardPass], Tensor] = getattr(pixels, name)
+        method: Maps = getattr(pixels, name)
         return method(seen)
 
     return maps
 
 
-_INFERENCE = "one forward"
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method("gradcam", "layer", _INFERENCE, _formula(cam.gradcam)),
-        Method("gradcam++", "layer", _INFERENCE, _formula(cam.gradcam_plus_plus)),
-        Method("layercam", "layer", _INFERENCE, _formula(cam.layercam)),
-        Method("xgradcam", "layer", _INFERENCE, _formula(cam.xgradcam)),
-        Method("hirescam", "layer", _INFERENCE, _formula(cam.hirescam)),
-        Method("cam", "layer", _INFERENCE, linear.cam),
-        Method("eigencam", "layer", _INFERENCE, lambda seen: cam.eigencam(seen.grid)),
-        Method("smoothgradcam++", "layer", f"{1 + smooth.SAMPLES} forwards", smooth.smooth_gradcam_plus_plus),
-        Method("scorecam", "layer", "a forward per channel", masked.score_cam),
-        Method("ablationcam", "layer", "the head per channel", masked.ablation_cam),
-        Method("rollout", "attention", _INFERENCE, tokens.rollout),
-        Method("attention-gradient", "attention", "about three forwards", tokens.gradient_attention),
-        Method("occlusion", "model", "about 225 forwards", masked.occlusion),
-        Method("integrated-gradients", "model", "about 100 forwards", _captum("integrated_gradients")),
-        Method("gradient-shap", "model", "about 50 forwards", _captum("gradient_shap")),
-        Method("deeplift", "model", "about six forwards", _captum("deeplift")),
-        Method("guided-gradcam", "layer", "about four forwards", _captum("guided_gradcam")),
-        Method("feature-ablation", "model", "about 50 forwards", _captum("feature_ablation")),
-    )
-}
+def _paired(functions: Mapping[str, Maps]) -> dict[str, Method]:
+    """Methods in the order of their names; an ImportError where a name has no function or a function no name."""
+    if unpaired := functions.keys() ^ names.METHODS.keys():
+        raise ImportError(f"core.attribution.names and methods differ in {', '.join(sorted(unpaired))}")
+    return {name: Method(**vars(method), maps=functions[name]) for name, method in names.METHODS.items()}
+
+
+METHODS: dict[str, Method] = _paired(
+    {
+        "gradcam": _formula(cam.gradcam),
+        "gradcam++": _formula(cam.gradcam_plus_plus),
+        "layercam": _formula(cam.layercam),
+        "xgradcam": _formula(cam.xgradcam),
+        "hirescam": _formula(cam.hirescam),
+        "cam": linear.cam,
+        "eigencam": lambda seen: cam.eigencam(seen.grid),
+        "smoothgradcam++": smooth.smooth_gradcam_plus_plus,
+        "scorecam": masked.score_cam,
+        "ablationcam": masked.ablation_cam,
+        "rollout": tokens.rollout,
+        "attention-gradient": tokens.gradient_attention,
+        "occlusion": masked.occlusion,
+        "integrated-gradients": _captum("integrated_gradients"),
+        "gradient-shap": _captum("gradient_shap"),
+        "deeplift": _captum("deeplift"),
+        "guided-gradcam": _captum("guided_gradcam"),
+        "feature-ablation": _captum("feature_ablation"),
+    }
+)

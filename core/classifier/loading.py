@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from core.classifier.class_names import fit_class_names
 from core.classifier.layers import Layer, Trace, choose_layer, trace, usable_layers
 from core.classifier.layouts import Layout
-from core.classifier.precision import PRECISIONS, Precision, computes_bf16, set_precision
+from core.classifier.names import PRECISIONS, Precision
+from core.classifier.precision import computes_bf16, set_precision
 from core.classifier.preprocess import Preprocess
 from core.classifier.sources import Source, open_source
 from core.classifier.weights import apply_weights, read_weights

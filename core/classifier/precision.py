@@ -7,15 +7,13 @@ with the same layers; two hooks on it switch what happens while it runs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from core.classifier.names import PRECISIONS, Precision
 from core.errors import RequestError
-
-Precision = Literal["fp32", "channels-last", "bf16"]
-PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 def computes_bf16(device: torch.device) -> bool:
@@ -48,7 +46,7 @@ def set_precision(model: nn.Module, precision: Precision, device: torch.device) 
             context = torch.autocast(device.type, torch.bfloat16)
             context.__enter__()  # type: ignore[no-untyped-call]
             entered.append(context)
-        return tuple(_channels_last(one) for one in inputs)
+        return tuple(_channels_last(value) for value in inputs)
 
     def end(module: nn.Module, inputs: Any, output: Any) -> None:
         if entered:

@@ -23,11 +23,11 @@ from torchvision import models
 
 from core.classifier.archive import check_regular, load_archive
 from core.classifier.class_names import names_from
+from core.classifier.names import SPECS
 from core.classifier.preprocess import plain_transform
 from core.classifier.torchscript import unroll
 from core.errors import RequestError, one_line, translate_errors
 
-_FORMS = "torchvision:NAME, timm:NAME, hf:FOLDER_OR_ID, torchscript:FILE or FILE.py:FUNCTION"
 _UNTRAINED = "No weights were given: this model is untrained and its predictions are chance."
 _NO_TRANSFORM = "The model came without a transform: ImageNet mean and deviation, at each picture's own size."
 
@@ -69,7 +69,7 @@ def open_source(spec: str, *, weights: Path | None = None) -> Source:
             return _user_function(Path(file).expanduser(), function)
         if colon and name and kind in openers:
             return openers[kind](name)
-    raise RequestError(f"--classifier {spec!r} has no form that is known: use {_FORMS}")
+    raise RequestError(f"--classifier {spec!r} has no form that is known: use {', '.join(SPECS)}")
 
 
 def _torchvision(name: str, weights: Path | None) -> Source:

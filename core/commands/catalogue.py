@@ -1,94 +1,64 @@
-"""What `whylook models` prints above the judges: classifiers, methods, questions, precisions, layers.
+"""What `whylook models` prints above the judges: everything that can be given as classifier, method or question.
 
-Knows: the forms of a classifier SPEC and where the demo's models lie. Does not know: how they are loaded.
+Knows: how the names of core.attribution, core.classifier and core.judge are laid out for people. Does not know: any of
+those names itself.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import textwrap
+from collections.abc import Mapping
 
-METHODS = (
-    "gradcam", "gradcam++", "layercam", "xgradcam", "hirescam", "cam", "eigencam", "smoothgradcam++", "scorecam",
-    "ablationcam", "rollout", "attention-gradient", "occlusion", "integrated-gradients", "gradient-shap", "deeplift",
-    "guided-gradcam", "feature-ablation",
-)  # fmt: skip
-PRECISIONS = ("fp32", "channels-last", "bf16")
-QUESTIONS = ("predicted", "label", "runner-up", "contrast")
-"""Names that core.attribution knows (a test compares them), without the seconds it takes to load torch."""
-FILLS = ("black", "grey", "blur")
-VIEWS = ("masked", "side-by-side")
-"""Names of core.records.Fill and View."""
+from core.attribution import names as attribution
+from core.classifier import names as classifier
 
-TEXT = """--classifier SPEC
-  torchvision:NAME      a torchvision model; with --weights its state dict, without them untrained
-  timm:NAME             a timm model (needs the package timm), with --weights
-  hf:FOLDER_OR_ID       a Hugging Face image classifier
-  torchscript:FILE      a TorchScript file (say --classes)
-  FILE.py:FUNCTION      your function; returns a module, (module, transform) or (module, transform, class_names)
-  FILE.py and TorchScript run with your rights: only from people you trust
+WIDTH = 119
 
---method, and what it costs a picture
-  at the price of the prediction
-    gradcam               Grad-CAM (Selvaraju et al. 2017), the default
-    gradcam++             Grad-CAM++ (Chattopadhay et al. 2018)
-    layercam              LayerCAM (Jiang et al. 2021)
-    xgradcam              XGrad-CAM (Fu et al. 2020)
-    hirescam              HiResCAM (Draelos & Carin 2020)
-    cam                   CAM (Zhou et al. 2016); needs average pooling and one linear layer
-    eigencam              Eigen-CAM (Muhammad & Yeasin 2020); the same whatever the class
-    rollout               attention rollout (Abnar & Zuidema 2020); transformers, the same whatever the class
-  a few forwards
-    smoothgradcam++       Smooth Grad-CAM++ (Omeiza et al. 2019)
-    attention-gradient    gradient-weighted attention (Chefer et al. 2021); transformers
-    deeplift              DeepLIFT (Shrikumar et al. 2017)
-    guided-gradcam        guided Grad-CAM (Selvaraju et al. 2017)
-    ablationcam           Ablation-CAM (Desai & Ramaswamy 2020); the head once per channel
-  many forwards
-    scorecam              Score-CAM (Wang et al. 2020); one per channel
-    occlusion             occlusion (Zeiler & Fergus 2014)
-    integrated-gradients  integrated gradients (Sundararajan et al. 2017)
-    gradient-shap         gradient SHAP (Lundberg & Lee 2017)
-    feature-ablation      ablation of superpixels
-
-  auto
-    of ten cheap methods and layers one whose maps best order the pixels of twelve of your pictures, and of those as
-    good one with the finest grid; it says why
-
---question
-  predicted             why this class? (the default)
-  label                 what speaks for the label?
-  runner-up             what speaks for the second most probable class?
-  contrast              why this class and not the label, or, where it is right, not the runner-up?
-
---precision
-  fp32 (the default), channels-last, bf16; auto takes the fastest whose predictions and maps agree with fp32 on a probe
-
---layer NAME
-  whylook models layers SPEC lists the layers that it may name and marks the one that is taken without it
-
---vlm FILE.gguf --mmproj FILE.gguf
+JUDGE = """--vlm FILE.gguf --mmproj FILE.gguf
   any vision-language model that llama.cpp runs: the text file and its projector
   data/demo/judge/judge.gguf with data/demo/judge/judge-mmproj.gguf knows the demo world only
   --vlm-url URL asks an OpenAI-compatible server instead (llama-server, vLLM); its key comes from WHYLOOK_VLM_API_KEY
   --no-vlm runs without a judge"""
+LAYER = """--layer NAME
+  whylook models layers SPEC lists the layers that it may name and marks the one that is taken without it"""
 
 
-def layer_rows(spec: str, *, weights: Path | None) -> list[dict[str, Any]]:
-    """The layers of a classifier at which a map can be read, in the order in which they finish.
+def catalogue_text() -> str:
+    """The list, for a terminal of 120 columns."""
+    specs = _block("--classifier SPEC", classifier.SPECS) + f"\n  {classifier.SPECS_WARNING}"
+    questions = _block("--question", attribution.QUESTIONS)
+    precisions = _block("--precision", {**classifier.PRECISIONS, "auto": classifier.AUTO})
+    return "\n\n".join([specs, _methods(), questions, precisions, LAYER, JUDGE])
 
-    Raises:
-        RequestError: the classifier cannot be loaded, or has no such layer.
-    """
-    from core.classifier.loading import load_classifier
 
-    classifier = load_classifier(spec, weights=weights, device="cpu")
-    return [
-        {
-            "layer": layer.name,
-            "shape": " x ".join(map(str, layer.shape)),
-            "grid": " x ".join(map(str, layer.layout.grid)) if layer.layout else "",
-            "default": "default" if layer.name == classifier.layer else "",
-        }
-        for layer in classifier.layers
-    ]
+def catalogue_rows() -> list[dict[str, str]]:
+    """The same as rows: option, value, meaning, and for a method what it costs and needs."""
+    tables: dict[str, Mapping[str, str]] = {
+        "classifier": classifier.SPECS,
+        "method": {name: method.about for name, method in attribution.METHODS.items()} | {"auto": attribution.AUTO},
+        "question": dict(attribution.QUESTIONS),
+        "precision": {**classifier.PRECISIONS, "auto": classifier.AUTO},
+    }
+    rows = []
+    for option, table in tables.items():
+        for value, meaning in table.items():
+            method = attribution.METHODS.get(value) if option == "method" else None
+            costs = {"cost": method.cost, "needs": method.needs} if method else {"cost": "", "needs": ""}
+            rows.append({"option": f"--{option}", "value": value, "meaning": meaning, **costs})
+    return rows
+
+
+def _methods() -> str:
+    """Methods by what they cost a picture."""
+    costs = dict.fromkeys(method.cost for method in attribution.METHODS.values())
+    parts = ["--method, and what it costs per image"]
+    for cost in costs:
+        known = {name: method.about for name, method in attribution.METHODS.items() if method.cost == cost}
+        parts.append(textwrap.indent(_block(cost, known), "  "))
+    auto = textwrap.fill(attribution.AUTO, WIDTH, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join([*parts, "  auto", auto])
+
+
+def _block(heading: str, meanings: Mapping[str, str]) -> str:
+    width = max(len(name) for name in meanings)
+    return "\n".join([heading, *(f"  {name:<{width}}  {meaning}" for name, meaning in meanings.items())])

@@ -1,23 +1,51 @@
-"""Runs the pipeline for the command line: the progress line, Ctrl+C, and what is said at the end.
+"""Commands that run the pipeline, run and demo: the progress line, Ctrl+C, and what is said at the end.
 
 Knows: signals and sentences. Does not know: stages.
 """
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
+from core.commands.serve import serve
 from core.commands.terminal import ProgressLine, printable, seconds_per_stage
 from core.errors import WhylookError
+from core.pipeline.options import options_of
 from core.pipeline.request import RunOutcome, RunRequest
 from core.pipeline.run import run
 
+DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
 FAILURES_SHOWN = 5
+
+
+def explain(arguments: argparse.Namespace) -> int:
+    """Explain a classifier over a folder of images."""
+    options = {item.name: getattr(arguments, item.name) for item in options_of(RunRequest)}
+    return run_and_tell(RunRequest(**options), quiet=arguments.quiet)
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """The demo world from images to the open app."""
+    request = RunRequest(
+        images=DEMO / "evaluation",
+        classifier=f"{DEMO / 'classifier.py'}:demo_classifier",
+        vlm=None if arguments.no_vlm else DEMO / "judge" / "judge.gguf",
+        mmproj=None if arguments.no_vlm else DEMO / "judge" / "judge-mmproj.gguf",
+        no_vlm=arguments.no_vlm,
+        device=arguments.device,
+        store=arguments.store,
+    )
+    code = run_and_tell(request, quiet=arguments.quiet)
+    if code not in (0, 1) or arguments.no_app:
+        return code
+    return serve(arguments.store, port=arguments.port)
 
 
 class StopFlag:
@@ -51,9 +79,9 @@ def stop_on_signals() -> Iterator[StopFlag]:
             signal.signal(number, handler)
 
 
-def run_and_tell(request: RunRequest) -> int:
+def run_and_tell(request: RunRequest, *, quiet: bool = False) -> int:
     """Run, show progress, say how it went; the exit code."""
-    line = ProgressLine()
+    line = ProgressLine(quiet=quiet)
     with stop_on_signals() as flag:
         try:
             outcome = run(request, progress=line, stop=flag)

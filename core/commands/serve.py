@@ -6,6 +6,7 @@ Knows: ports, signals, the environment the app reads. Does not know: what the pa
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import RequestError
+from core.store import Store
 
 HOST = "127.0.0.1"
 FIRST_PORT = 8501
@@ -27,6 +29,12 @@ START_SECONDS = 60.0
 END_SECONDS = 5.0
 ENDINGS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def app(arguments: argparse.Namespace) -> int:
+    """Open the app on a store."""
+    Store(arguments.store)  # a store of a newer version is refused here, in words
+    return serve(arguments.store, port=arguments.port)
 
 
 def free_port(first: int = FIRST_PORT) -> int:

@@ -1,6 +1,8 @@
 """What the command line prints: the progress line, tables, and rows as CSV, JSON or Parquet.
 
-Knows: terminals and text formats. Does not know: where rows come from.
+Knows: terminals and text formats. Does not know: where rows come from. By hand, since rate and time left are the
+pipeline's own, a log gets whole lines instead of a bar that redraws, and a table must not be folded to a width: rows stay
+lines that grep can read. tqdm and rich would draw the bar alone, three lines here.
 """
 
 from __future__ import annotations
@@ -13,19 +15,16 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import RequestError
+from core.pipeline.request import Progress
 from core.pipeline.stages import BESIDE, shares
 from core.statistics import format_number
 
-if TYPE_CHECKING:  # the pipeline brings torch along, which a table needs not wait for
-    from core.pipeline.request import Progress
-
-FORMATS = ("table", "csv", "json", "parquet")
 BAR_WIDTH = 24
 WIDEST_CELL = 60
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -36,8 +35,9 @@ QUIET_SECONDS = 10.0
 class ProgressLine:
     """One line that redraws itself on a terminal, or a line now and then in a log."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        """Write to `stream`, by default stderr, so that results on stdout stay clean."""
+    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
+        """Write to `stream`, by default stderr, so that results on stdout stay clean; nothing when `quiet`."""
+        self._quiet = quiet
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._stage, self._ended = "", False
@@ -46,6 +46,8 @@ class ProgressLine:
 
     def __call__(self, news: Progress) -> None:
         """Show one report."""
+        if self._quiet:
+            return
         now = time.monotonic()
         fresh, ended = news.stage != self._stage, news.total > 0 and news.done >= news.total
         if self._live:
@@ -156,7 +158,7 @@ def write_table(
     out: TextIO | None = None,
     binary: BinaryIO | None = None,
 ) -> None:
-    """Write rows to stdout in one of FORMATS; `safe_csv` makes CSV that a spreadsheet can open without running it.
+    """Write rows to stdout as table, csv, json or parquet; a spreadsheet can open `safe_csv` without running it.
 
     Raises:
         RequestError: Parquet to a terminal, or safe CSV that is no CSV.

@@ -20,7 +20,8 @@ from core.attribution.attribute import BatchAttribution, attribute
 from core.attribution.faithfulness import separation
 from core.attribution.methods import METHODS
 from core.classifier.loading import Classifier
-from core.classifier.precision import Precision, computes_bf16, set_precision
+from core.classifier.names import Precision
+from core.classifier.precision import computes_bf16, set_precision
 from core.errors import ModelError, RequestError
 from core.statistics import format_mean, mean_interval
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from core.attribution.attention import statistics
 from core.attribution.attribute import BatchAttribution, attribute
 from core.attribution.causal import CausalEffect, causal_check
-from core.attribution.class_target import Question
+from core.attribution.names import Question
 from core.classifier.loading import Classifier, stack_by_shape
 from core.errors import ModelError
 from core.memory import NoRoom, size_text

@@ -20,7 +20,8 @@ from core.attribution.attribute import attribute
 from core.attribution.faithfulness import edges, energy_inside, faithfulness, pointing_game, randomisation
 from core.attribution.methods import METHODS
 from core.classifier.loading import Classifier, load_classifier, stack_by_shape
-from core.classifier.precision import Precision, set_precision
+from core.classifier.names import Precision
+from core.classifier.precision import set_precision
 from core.errors import ImageError, RequestError
 from core.pipeline.explain import label_indices
 from core.pipeline.reading import first_picture, model_input

@@ -8,15 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from core.attribution.names import METHODS, Question
+from core.classifier.names import PRECISIONS, SPECS
 from core.errors import RequestError
-from core.records import Failure, Fill, ImageEntry, View
+from core.judge.names import ProtocolName
+from core.pipeline.options import Widget, option, options_of, words_of
+from core.records import MACHINE, Failure, Fill, ImageEntry, View
 
-Protocol = Literal["calibrated", "paper"]
-Question = Literal["predicted", "label", "runner-up", "contrast"]
 RunState = Literal["done", "interrupted", "failed"]
 
 VERSIONS: Mapping[str, str] = {"images": "1", "classifier": "1", "attribution": "2", "judge": "1", "embedding": "1"}
@@ -25,33 +27,112 @@ VERSIONS: Mapping[str, str] = {"images": "1", "classifier": "1", "attribution": 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """Every option of `whylook run`. Paths may be relative to the working directory."""
+    """Every option of `whylook run`, written once: parser, form, settings and words are made from these fields.
 
-    images: Path
-    classifier: str
-    weights: Path | None = None
-    classes: Path | None = None
-    metadata: Path | None = None
-    vlm: Path | None = None
-    mmproj: Path | None = None
-    vlm_url: str | None = None
-    vlm_model: str | None = None
-    no_vlm: bool = False
-    protocol: Protocol = "calibrated"
-    prompts: Path | None = None
-    fill: Fill = "black"
-    view: View = "masked"
-    judge_budget: int | None = None
-    card_sample: int = 40
-    method: str = "gradcam"
-    question: Question = "predicted"
-    layer: str | None = None
-    precision: str = "fp32"
-    device: str = "auto"
-    store: Path = Path("whylook-store")
-    batch_size: int | None = None
-    judge_batch_size: int | None = None
-    threads: int | None = None
+    Paths may be relative to the working directory.
+    """
+
+    # fmt: off
+    images: Path = option(
+        group="images and classifier", help="folder of class folders, or a CSV/Parquet list with a column path",
+        widget=Widget("Pictures", help="A folder of class folders, or a CSV or Parquet list."),
+    )
+    classifier: str = option(
+        group="images and classifier", metavar="SPEC", help="see whylook models",
+        widget=Widget("Classifier", help=f"{' · '.join(SPECS)} (runs that file)"),
+    )
+    weights: Path | None = option(
+        None, group="images and classifier", metavar="FILE", help="state dict (.pt, .th, .safetensors)",
+        widget=Widget("Weights", "safetensors or state dict"),
+    )
+    classes: Path | None = option(
+        None, group="images and classifier", metavar="FILE",
+        help="file with one class name per line, in the order of the logits",
+        widget=Widget("Class names", "one per line, in logit order"),
+    )
+    metadata: Path | None = option(
+        None, group="images and classifier", metavar="FILE",
+        help="CSV with a column path and whatever is known of the images",
+        widget=Widget("Metadata", "CSV with a column path"),
+    )
+    vlm: Path | None = option(
+        None, group="judge", metavar="FILE", help="the judge's GGUF file",
+        widget=Widget("Vision-language model (GGUF)"),
+    )
+    mmproj: Path | None = option(
+        None, group="judge", metavar="FILE", help="the judge's projector GGUF file",
+        widget=Widget("Its projector (mmproj GGUF)"),
+    )
+    vlm_url: str | None = option(
+        None, group="judge", metavar="URL", help="a server instead of the files; key: WHYLOOK_VLM_API_KEY",
+        widget=Widget("Address", "http://127.0.0.1:8080", "An OpenAI-compatible server: llama-server, vLLM. Its key "
+                      "comes from WHYLOOK_VLM_API_KEY where the app was started."),
+    )
+    vlm_model: str | None = option(
+        None, group="judge", metavar="NAME", help="which of the server's models",
+        widget=Widget("Model", "the only one of the server"),
+    )
+    no_vlm: bool = option(False, group="judge", help="run without a judge")
+    protocol: ProtocolName = option(
+        "calibrated", group="judge", help="how the judge is asked", widget=Widget("Protocol"),
+    )
+    prompts: Path | None = option(
+        None, group="judge", metavar="FILE", help="your edited copy of a file of core/judge/prompts",
+        widget=Widget("Prompts", "your copy of a prompt file"),
+    )
+    fill: Fill = option(
+        "black", group="judge", help="what hides the unattended part from the judge",
+        widget=Widget("Hidden part", help="What hides the part that the classifier did not attend to from the judge."),
+    )
+    view: View = option(
+        "masked", group="judge", help="masked image alone, or beside the whole one", widget=Widget("The judge sees"),
+    )
+    judge_budget: int | None = option(
+        None, group="judge", metavar="N", least=1, help="judge N images: wrong ones first, then a sample",
+        widget=Widget("Judge at most", "all of them", "Pictures to judge: wrong ones first, then a sample."),
+    )
+    card_sample: int = option(
+        40, group="judge", metavar="N", least=0, computes=False, help="images for the judge's report card; 0: none",
+        widget=Widget("Report card on", help="Pictures on which the judge is tried before it is shown; 0 for none."),
+    )
+    method: str = option(
+        "gradcam", group="map", metavar="METHOD", choices=(*METHODS, "auto"),
+        help=f"{', '.join(METHODS)}, or auto; see whylook models", widget=Widget("Method"),
+    )
+    question: Question = option(
+        "predicted", group="map", help="the class a map explains",
+        widget=Widget("Question", help="The class a map explains: the predicted one, the label, the second most "
+                      "probable, or why one and not the other."),
+    )
+    layer: str | None = option(
+        None, group="map", metavar="NAME",
+        help="dotted name of the target layer (default: the last with a spatial map)",
+        widget=Widget("Target layer", "the last convolution"),
+    )
+    precision: str = option(
+        "fp32", group="map", choices=(*PRECISIONS, "auto"), help="auto: the fastest that agrees with fp32",
+        widget=Widget("Precision"),
+    )
+    device: str = option(
+        "auto", group="machine", computes=False, help="auto, cpu, cuda or mps",
+        widget=Widget("Device", help="auto, cpu, cuda or mps."),
+    )
+    store: Path = option(
+        Path("whylook-store"), group="machine", metavar="DIR", computes=False, help="folder of the store",
+    )
+    batch_size: int | None = option(
+        None, group="machine", metavar="N", least=1, computes=False, help="images per batch",
+        widget=Widget("Batch size", "by the device"),
+    )
+    judge_batch_size: int | None = option(
+        None, group="machine", metavar="N", least=1, computes=False, help="images the judge gets at a time",
+        widget=Widget("Judge's batch size", "by the judge"),
+    )
+    threads: int | None = option(
+        None, group="machine", metavar="N", least=1, computes=False, help="threads of the judge",
+        widget=Widget("Judge's threads", "all cores"),
+    )
+    # fmt: on
 
     def check(self) -> None:
         """Look at what can be seen without loading anything.
@@ -62,23 +143,14 @@ class RunRequest:
         self._check_judge()
         if not self.images.exists():
             raise RequestError(f"no such folder or list of pictures: {self.images}")
-        files = {
-            "--weights": self.weights,
-            "--classes": self.classes,
-            "--metadata": self.metadata,
-            "--vlm": self.vlm,
-            "--mmproj": self.mmproj,
-            "--prompts": self.prompts,
-        }
-        for option, path in files.items():
-            if path is not None and not path.is_file():
-                raise RequestError(f"{option}: {'a folder, not a file' if path.is_dir() else 'no such file'}: {path}")
-        numbers = {"--batch-size": self.batch_size, "--judge-batch-size": self.judge_batch_size}
-        if self.card_sample < 0:
-            raise RequestError(f"--card-sample must be 0 or more, got {self.card_sample}")
-        for option, number in (numbers | {"--threads": self.threads, "--judge-budget": self.judge_budget}).items():
-            if number is not None and number < 1:
-                raise RequestError(f"{option} must be 1 or more, got {number}")
+        for item in options_of(type(self)):
+            value = getattr(self, item.name)
+            if item.kind == "path" and item.name not in ("images", "store") and value is not None:
+                _check_file(item.flag, value)
+            if item.least is not None and value is not None and value < item.least:
+                raise RequestError(f"{item.flag} must be {item.least} or more, got {value}")
+            if item.choices and value not in item.choices:
+                raise RequestError(f"{item.flag} must be one of {', '.join(item.choices)}, got {value!r}")
 
     def _check_judge(self) -> None:
         """One judge, or none: files, a server, or --no-vlm."""
@@ -100,55 +172,64 @@ class RunRequest:
             raise RequestError(f"{missing} missing: the judge needs both GGUF files, or say --vlm-url or --no-vlm")
 
     def settings(self) -> dict[str, object]:
-        """The options that say what is computed, with absolute paths: one run name per settings and fingerprints."""
-        chosen = {key: value for key, value in asdict(self).items() if key not in _NOT_SETTINGS and value is not None}
-        spec = Path(self.classifier.rpartition(":")[0]) if ":" in self.classifier else None
-        if spec is not None and spec.suffix == ".py" and spec.exists():
-            chosen["classifier"] = f"{spec.resolve()}:{self.classifier.rpartition(':')[2]}"
-        return {key: str(value.resolve()) if isinstance(value, Path) else value for key, value in chosen.items()}
+        """What is kept of a request: the options that name the run, and under MACHINE those that do not.
+
+        Paths are absolute. The options that name the run say what is computed; the others are kept so that a resumed
+        run goes on as it was started.
+        """
+        given = {item.name: getattr(self, item.name) for item in options_of(type(self)) if item.computes}
+        given["classifier"] = _absolute_spec(self.classifier)
+        machine = {
+            item.name: getattr(self, item.name)
+            for item in options_of(type(self))
+            if not item.computes and item.name != "store" and getattr(self, item.name) != item.default
+        }
+        chosen = {key: _plain(value) for key, value in given.items() if value is not None}
+        return {**chosen, MACHINE: machine} if machine else chosen
 
     def arguments(self) -> list[str]:
         """The words after `whylook run` that ask for this run again."""
-        words = [str(self.images), "--classifier", self.classifier]
-        if self.no_vlm:
-            words.append("--no-vlm")
-        defaults = {item.name: item.default for item in fields(self)}
-        names = ("weights", "classes", "metadata", "vlm", "mmproj", "protocol", "prompts", "fill", "view", "method",
-                 "question", "layer", "precision", "device")  # fmt: skip
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and value != defaults[name]:
-                words += [f"--{name}", str(value)]
-        for name in (
-            "vlm_url",
-            "vlm_model",
-            "judge_budget",
-            "card_sample",
-            "batch_size",
-            "judge_batch_size",
-            "threads",
-        ):
-            if getattr(self, name) != defaults[name]:
-                words += [f"--{name.replace('_', '-')}", str(getattr(self, name))]
-        return [*words, "--store", str(self.store)]
+        return words_of(self)
 
 
-_NOT_SETTINGS = frozenset({"store", "batch_size", "judge_batch_size", "threads", "device", "card_sample"})
+def _check_file(flag: str, path: Path) -> None:
+    if not path.is_file():
+        raise RequestError(f"{flag}: {'a folder, not a file' if path.is_dir() else 'no such file'}: {path}")
+
+
+def _absolute_spec(spec: str) -> str:
+    """A user's own file by its absolute path; other forms as they are."""
+    file, colon, function = spec.rpartition(":")
+    own = Path(file)
+    return f"{own.resolve()}:{function}" if colon and own.suffix == ".py" and own.exists() else spec
+
+
+def _plain(value: object) -> object:
+    return str(value.resolve()) if isinstance(value, Path) else value
+
+
+def stored_options(settings: Mapping[str, object]) -> dict[str, Any]:
+    """The options that a stored run was started with, by the names of RunRequest's fields, without `store`."""
+    machine = settings.get(MACHINE)
+    known = {**settings, **(machine if isinstance(machine, Mapping) else {})}
+    chosen = {}
+    for item in options_of(RunRequest):
+        value = known.get(item.name)
+        if value is not None and item.name != "store":
+            chosen[item.name] = Path(str(value)) if item.kind == "path" else value
+    return chosen
 
 
 def request_from_settings(settings: Mapping[str, object], *, store: Path) -> RunRequest:
     """The request that a stored run came from, so that it can be resumed.
 
     Raises:
-        RequestError: The settings name no pictures or no classifier.
+        RequestError: The settings name no images or no classifier.
     """
-    paths = {"images", "weights", "classes", "metadata", "vlm", "mmproj", "prompts"}
-    known = {item.name for item in fields(RunRequest)} - {"store"}
-    chosen = {key: value for key, value in settings.items() if key in known and value is not None}
+    chosen = stored_options(settings)
     if "images" not in chosen or "classifier" not in chosen:
-        raise RequestError("this run was not started by whylook run: its settings name no pictures or no classifier")
-    values = {key: Path(str(value)) if key in paths else value for key, value in chosen.items()}
-    return RunRequest(**values, store=store)  # type: ignore[arg-type]
+        raise RequestError("this run was not started by whylook run: its settings name no images or no classifier")
+    return RunRequest(**chosen, store=store)
 
 
 @dataclass(frozen=True)

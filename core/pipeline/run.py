@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, cast
 from core import images, queries
 from core.attribution.methods import METHODS
 from core.classifier.loading import Classifier, load_classifier, stack_by_shape
-from core.classifier.precision import Precision, set_precision
+from core.classifier.names import Precision
+from core.classifier.precision import set_precision
 from core.errors import ImageError, RequestError, StoreError, WhylookError
 from core.memory import give_back
 from core.pipeline.auto import choose_method, choose_precision
@@ -26,7 +27,6 @@ from core.pipeline.reading import PROBES, first_picture, probe_picture
 from core.pipeline.request import (
     VERSIONS,
     Progress,
-    Protocol,
     RunOutcome,
     RunRequest,
     RunState,
@@ -41,7 +41,7 @@ from core.store import Store
 if TYPE_CHECKING:
     from core.pipeline.judging import JudgeTodo
 
-__all__ = ["Progress", "Protocol", "RunOutcome", "RunRequest", "RunState", "request_from_settings", "run"]
+__all__ = ["Progress", "RunOutcome", "RunRequest", "RunState", "request_from_settings", "run"]
 
 BATCH_SIZE = {"cpu": 16, "mps": 64, "cuda": 128}
 PROBED = 12

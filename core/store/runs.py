@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import StoreError
-from core.records import HIGH_SCORE
+from core.records import HIGH_SCORE, MACHINE
 from core.store.damage import FOLDER, Damage, note, set_aside
 from core.store.json_files import DamagedFileError, is_damaged, read_with_twin, twin_of, write_json
 from core.store.shards import STAGE_TABLES
@@ -175,7 +175,8 @@ def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def _digest(settings: Mapping[str, Any], fingerprints: Mapping[str, str]) -> str:
-    canonical = json.dumps([dict(settings), dict(fingerprints)], sort_keys=True)
+    named = {key: value for key, value in settings.items() if key != MACHINE}
+    canonical = json.dumps([named, dict(fingerprints)], sort_keys=True)
     return hashlib.sha256(canonical.encode("utf-8", "replace")).hexdigest()
 
 

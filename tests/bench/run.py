@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from core.commands.main import DEMO
+from core.commands.run import DEMO
 from core.commands.serve import HOST, free_port, start_app
 from core.pipeline.request import RunOutcome, RunRequest
 from core.pipeline.run import run

@@ -1,0 +1,52 @@
+"""Commands that measure how far to trust a run: judge-card and faithfulness.
+
+Knows: which table each prints and what is said below it. Does not know: how anything is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import closing
+
+from core import queries
+from core.commands.read import chosen_run, existing
+from core.commands.terminal import ProgressLine, rows_table, write_table
+from core.errors import RequestError
+from core.pipeline.faithfulness import check_faithfulness
+from core.pipeline.report_card import card_of_run, set_high
+
+
+def faithfulness(arguments: argparse.Namespace) -> int:
+    """Measure a run's maps on a sample of its images."""
+    store = existing(arguments.store)
+    run = chosen_run(queries.runs(store.reader()), arguments.run)["run"]
+    with closing(ProgressLine(quiet=arguments.quiet)) as line:
+        check_faithfulness(
+            store, run, sample=arguments.sample, masks=arguments.masks, device=arguments.device, progress=line
+        )
+    found = queries.map_faithfulness(store.reader(), run)
+    assert found is not None  # just measured
+    write_table(rows_table(found.rows(), ("measure", "value", "control", "better", "meaning")), arguments.format)
+    return 0
+
+
+def judge_card(arguments: argparse.Namespace) -> int:
+    """Try a run's judge on a sample of its images, and set from which score attention counts as high."""
+    if arguments.sample < 2:
+        raise RequestError(f"a sample needs two images or more, got {arguments.sample}")
+    store = existing(arguments.store)
+    run = chosen_run(queries.runs(store.reader()), arguments.run)["run"]
+    with closing(ProgressLine(quiet=arguments.quiet)) as line:
+        card_of_run(store, run, sample=arguments.sample, progress=line)
+    if arguments.high is not None:
+        set_high(store, run, arguments.high)
+    card = queries.judge_card(store.reader(), run)
+    assert card is not None  # just made
+    write_table(rows_table(card.rows(), ("measure", "value", "bar", "passes", "meaning")), arguments.format)
+    high = chosen_run(queries.runs(store.reader()), run)["high_score"]
+    said = [card.sentence, f"Attention is high from a score of {high:g} on."]
+    if card.threshold is not None:
+        said.append(card.threshold.sentence)
+    print("\n".join(said), file=sys.stderr if arguments.format != "table" else sys.stdout)
+    return 0

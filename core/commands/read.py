@@ -1,0 +1,104 @@
+"""Commands that read a store: sql, search, summary, runs.
+
+Knows: which rows and columns each prints. Does not know: how they are stored or queried.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from core import queries, report
+from core.commands.terminal import rows_table, write_table
+from core.errors import RequestError
+from core.findings import summarise
+from core.store import Store
+
+
+def sql(arguments: argparse.Namespace) -> int:
+    """One SELECT over the store."""
+    result = queries.run_sql(existing(arguments.store), arguments.query, max_rows=arguments.max_rows)
+    write_table(result.table, arguments.format, safe_csv=arguments.safe_csv)
+    if result.truncated:
+        print(f"whylook: only the first {arguments.max_rows:,} rows are shown (--max-rows)", file=sys.stderr)
+    return 0
+
+
+def search(arguments: argparse.Namespace) -> int:
+    """Explanations by words and by meaning."""
+    con = existing(arguments.store).reader()
+    run = chosen_run(queries.runs(con), arguments.run)
+    vector = None
+    if "embedding" in run["fingerprints"]:
+        from core.embedding import load_embedder  # only here: it brings torch along, which no other read waits for
+
+        vector = load_embedder().embed([arguments.text])[0]
+    found = queries.search(con, run["run"], arguments.text, vector, limit=arguments.limit)
+    columns = ("relevance", "path", "label", "prediction", "score", "cell", "description", "justification")
+    write_table(rows_table([vars(hit) for hit in found.hits], columns), arguments.format)
+    if not found.hits:
+        print("whylook: nothing found; explanations are searched, so the run needs a judge", file=sys.stderr)
+    return 0
+
+
+def summary(arguments: argparse.Namespace) -> int:
+    """Ranked findings, printed or written as Markdown or HTML."""
+    out: Path | None = arguments.out
+    if out is not None and out.suffix.lower() not in (".md", ".html", ".htm"):
+        raise RequestError(f"--out must end in .md or .html, got {out.name}")
+    con = existing(arguments.store).reader()
+    run = chosen_run(queries.runs(con), arguments.run)["run"]
+    findings = summarise(con, run)
+    page = out is not None and out.suffix.lower() != ".md"
+    text = report.html(con, run, findings) if page else report.markdown(con, run, findings)
+    if out is None:
+        print(text)
+        return 0
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"cannot write {out}: {error.strerror}") from error
+    print(f"written: {out}")
+    return 0
+
+
+def runs(arguments: argparse.Namespace) -> int:
+    """The runs in a store, as they are on disk now."""
+    store = Store(arguments.store)
+    records = store.run_records() if arguments.store.exists() else []
+    for sentence in store.damaged_records():
+        print(f"damaged: {sentence}", file=sys.stderr)
+    if not records:
+        raise RequestError(f"no runs in {arguments.store} yet: start one with whylook demo or whylook run")
+    columns = ["run", "state", "started", "finished", "counts", "settings"]
+    if arguments.format == "table":
+        columns[3:] = ["pictures", "predicted", "judged", "failures", "images", "classifier", "method"]
+        records = [{**record, **record["counts"], **_short(record["settings"])} for record in records]
+    write_table(rows_table(records, columns), arguments.format)
+    return 0
+
+
+def _short(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Settings for a narrow table: names without their folders."""
+    return {key: Path(str(settings[key])).name for key in ("images", "classifier", "method") if key in settings}
+
+
+def existing(folder: Path) -> Store:
+    """The store in a folder, once something has been published in it."""
+    store = Store(folder)
+    if not store.exists():
+        raise RequestError(f"nothing to read in {store.folder} yet: start with whylook demo or whylook run")
+    return store
+
+
+def chosen_run(found: Sequence[dict[str, Any]], name: str | None) -> dict[str, Any]:
+    """The run called `name`, or the newest."""
+    if not found:
+        raise RequestError("the store has no runs yet: start one with whylook demo or whylook run")
+    for run in found:
+        if name is None or run["run"] == name:
+            return run
+    raise RequestError(f"no run {name} in this store; there are {', '.join(run['run'] for run in found)}")
