@@ -1,22 +1,20 @@
-"""Intervals, tests and the one way a number is written.
+"""Intervals, and the one way a number is written.
 
 Knows: counts and arrays. Does not know: pictures, stores, pages. Every rate that whylook shows passes through
-here, so that no number appears without its interval and its n.
+here, so that no number appears without its interval and its n. Tests are in `core.findings.significance`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri, stdtrit
 
-Z95 = 1.959963984540054
+Z95 = float(ndtri(0.975))
 """Two-sided 95% quantile of the normal distribution."""
-LEAST_EXPECTED = 10
-"""Expected hits from which the normal approximation of two rates is good enough (Cochran 1954 asks for 5)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,7 @@ def wilson(k: float, n: int, *, z: float = Z95) -> Interval:
     """Rate k / n with Wilson's score interval (Wilson 1927, JASA 22:209).
 
     centre = (p + z^2 / 2n) / (1 + z^2 / n), half width = z / (1 + z^2 / n) * sqrt(p (1 - p) / n + z^2 / 4n^2).
+    By hand, because scipy's `binomtest` takes a thousand times as long and every table calls this for every row.
 
     Raises:
         ValueError: k is not between 0 and n.
@@ -96,9 +95,7 @@ def mean_interval(values: ArrayLike, weights: ArrayLike | None = None, *, draws:
 def _tail(n: float) -> float:
     """The percentile that stands for 2.5% with n values: Phi(-sqrt(n / (n - 1)) t), t Student's quantile of n - 1."""
     freedom = max(n - 1, 1.0)
-    # Student's quantile by the first terms of its expansion (Abramowitz & Stegun 26.7.5)
-    t = Z95 + (Z95**3 + Z95) / (4 * freedom) + (5 * Z95**5 + 16 * Z95**3 + 3 * Z95) / (96 * freedom**2)
-    return 0.5 * math.erfc(math.sqrt(1 + 1 / freedom) * t / math.sqrt(2))
+    return float(ndtr(-math.sqrt(1 + 1 / freedom) * stdtrit(freedom, 0.975)))
 
 
 def _bootstrap_means(
@@ -155,68 +152,6 @@ def weighted_rate(hits: ArrayLike, weights: ArrayLike | None = None, *, seed: in
         worth = max(1, int(weighting.sum() ** 2 / (weighting**2).sum()))
         return replace(wilson(worth * int(flags[0]), worth), n=int(flags.size))
     return mean_interval(flags.astype(np.float64), weighting, seed=seed)
-
-
-def two_proportion(k1: int, n1: int, k2: int, n2: int) -> float:
-    """Two-sided p-value that k1 / n1 and k2 / n2 are one rate. 1.0 with nothing to compare.
-
-    Pooled z test; where fewer than LEAST_EXPECTED hits or misses are expected in the smaller group, Fisher's test.
-    """
-    if n1 == 0 or n2 == 0:
-        return 1.0
-    pooled = (k1 + k2) / (n1 + n2)
-    if min(n1, n2) * min(pooled, 1 - pooled) < LEAST_EXPECTED:
-        return _fisher(k1, n1, k2, n2)
-    error = math.sqrt(pooled * (1 - pooled) * (1 / n1 + 1 / n2))
-    # erfc keeps the tail exact where 2 * (1 - cdf) would round to 0 or to negative.
-    return math.erfc(abs(k1 / n1 - k2 / n2) / error / math.sqrt(2))
-
-
-def _fisher(k1: int, n1: int, k2: int, n2: int) -> float:
-    """Fisher's exact test: the probability of all tables with these margins that are no likelier than this one."""
-    hits = k1 + k2
-    low, high = max(0, hits - n2), min(n1, hits)
-    tables = np.array([_log_choose(n1, k) + _log_choose(n2, hits - k) for k in range(low, high + 1)])
-    chances = np.exp(tables - tables.max())
-    observed = chances[k1 - low]
-    return min(1.0, float(chances[chances <= observed * (1 + 1e-7)].sum() / chances.sum()))
-
-
-def _log_choose(n: int, k: int) -> float:
-    """Logarithm of n over k."""
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-
-
-def welch(first: ArrayLike, second: ArrayLike) -> float:
-    """Two-sided p-value that two samples have one mean (Welch's statistic, normal tail; meant for n of 20 and more)."""
-    a, b = (np.asarray(values, dtype=np.float64) for values in (first, second))
-    a, b = a[np.isfinite(a)], b[np.isfinite(b)]
-    if a.size < 2 or b.size < 2:
-        return 1.0
-    error = math.sqrt(float(a.var(ddof=1)) / a.size + float(b.var(ddof=1)) / b.size)
-    difference = abs(float(a.mean() - b.mean()))
-    if error == 0:
-        return 1.0 if difference == 0 else 0.0
-    return math.erfc(difference / error / math.sqrt(2))
-
-
-def benjamini_hochberg(p_values: Sequence[float], *, rate: float = 0.05, tests: int | None = None) -> list[bool]:
-    """Which hypotheses stand when the false discovery rate is held at `rate` (Benjamini and Hochberg 1995).
-
-    `tests` is how many hypotheses there were, where those that looked hopeless are not listed: they still count.
-
-    Raises:
-        ValueError: A p-value lies outside [0, 1] or is NaN.
-    """
-    if any(not 0.0 <= p <= 1.0 for p in p_values):
-        raise ValueError("p-values must lie in [0, 1]")
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    last = 0
-    for rank, index in enumerate(order, start=1):
-        if p_values[index] <= rate * rank / max(tests or 0, len(p_values)):
-            last = rank
-    kept = set(order[:last])
-    return [index in kept for index in range(len(p_values))]
 
 
 def format_count(n: int) -> str:

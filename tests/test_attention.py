@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.attribution.attention import statistics
+from core.attribution.attention import attention_statistics
 from core.attribution.causal import causal_check
 from core.errors import RequestError
 
@@ -32,7 +32,7 @@ def pictures(count: int = 4, seed: int = 1) -> Tensor:
 def test_statistics_of_a_map_in_one_corner() -> None:
     map_ = np.zeros((4, 8), np.float32)
     map_[0, 7] = 1
-    assert statistics(map_) == pytest.approx(
+    assert attention_statistics(map_) == pytest.approx(
         {
             "attention_area": 1 / 32,
             "attention_entropy": 0.0,
@@ -45,7 +45,7 @@ def test_statistics_of_a_map_in_one_corner() -> None:
 
 
 def test_statistics_of_a_map_that_is_the_same_everywhere() -> None:
-    assert statistics(np.full((5, 5), 0.7)) == pytest.approx(
+    assert attention_statistics(np.full((5, 5), 0.7)) == pytest.approx(
         {
             "attention_area": 1.0,
             "attention_entropy": 1.0,
@@ -58,14 +58,14 @@ def test_statistics_of_a_map_that_is_the_same_everywhere() -> None:
 
 
 def test_attention_area_counts_cells_from_the_masks_edge_on() -> None:
-    assert statistics(np.array([[1.0, 0.4], [0.39, 0.0]]))["attention_area"] == 0.5
+    assert attention_statistics(np.array([[1.0, 0.4], [0.39, 0.0]]))["attention_area"] == 0.5
 
 
 def test_an_empty_map_has_no_statistics() -> None:
     for map_ in (np.zeros((3, 3)), np.full((3, 3), np.nan)):
-        assert set(statistics(map_).values()) == {None}
+        assert set(attention_statistics(map_).values()) == {None}
     with pytest.raises(ValueError, match="shape"):
-        statistics(np.zeros(3))
+        attention_statistics(np.zeros(3))
 
 
 # --- the causal check -----------------------------------------------------------------------------------------------
@@ -163,4 +163,4 @@ def test_islands_are_attended_regions_that_do_not_touch() -> None:
     map_ = np.zeros((5, 5))
     map_[0, 0] = map_[1, 1] = map_[4, 4] = map_[0, 4] = 1  # two touch by a corner
     map_[2, 4] = 0.39
-    assert statistics(map_)["attention_islands"] == 3
+    assert attention_statistics(map_)["attention_islands"] == 3

@@ -71,7 +71,7 @@ def whole_graph(model: nn.Module, batch: Tensor, targets: Tensor) -> tuple[np.nd
         assert kept[0].grad is not None
         found.append((kept[0].detach()[0].numpy(), kept[0].grad[0].numpy()))
     model.float()
-    return np.stack([one for one, _ in found]), np.stack([one for _, one in found])
+    return np.stack([first for first, _ in found]), np.stack([second for _, second in found])
 
 
 def by_hand(method: str, activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:

@@ -13,8 +13,9 @@ from core import images
 from core.attribution.attribute import attribute
 from core.attribution.faithfulness import edges, energy_inside, separation
 from core.classifier.loading import load_classifier
+from core.images.reading import first_picture
 from core.pipeline.auto import choose_method
-from core.pipeline.reading import first_picture, read_picture
+from core.pipeline.reading import model_input
 from core.statistics import mean_interval
 
 DEMO = Path(__file__).parent.parent / "data" / "demo"
@@ -28,7 +29,7 @@ def test_the_chosen_maps_lie_on_the_objects_more_than_noise_and_edges_do_and_ord
         f"{DEMO / 'classifier.py'}:demo_classifier", labels=scan.labels, device="cpu", probe=first_picture(scan.entries)
     )
     entries = scan.entries[:: len(scan.entries) // (COUNT + PROBED)]
-    batch = torch.stack([classifier.transform(read_picture(entry)) for entry in entries])
+    batch = torch.stack([model_input(entry, classifier) for entry in entries])
     probe = torch.arange(len(batch)) % (COUNT // PROBED + 1) == 0
     method, classifier, _ = choose_method(classifier, batch[probe][:PROBED])
     entries = [entry for entry, taken in zip(entries, probe.tolist(), strict=True) if not taken]

@@ -76,9 +76,9 @@ def test_an_oracle_beats_a_random_map_and_that_an_inverted_one_on_every_measure(
         for name, maps in (("oracle", oracle), ("random", random), ("inverted", 1 - oracle))
     }
     for better, worse in (("oracle", "random"), ("random", "inverted")):
-        one, other = measured[better], measured[worse]
-        assert one.morf < other.morf and one.lerf > other.lerf
-        assert one.insertion > other.insertion and one.road > other.road
+        best, other = measured[better], measured[worse]
+        assert best.morf < other.morf and best.lerf > other.lerf
+        assert best.insertion > other.insertion and best.road > other.road
     assert measured["oracle"].ordered and not measured["inverted"].ordered
     assert measured["oracle"].morf < measured["oracle"].morf_random
     assert separation(Given(Corner()), batch, oracle, targets).min() > 0.2

@@ -76,8 +76,8 @@ def test_a_grid_and_back_is_the_same_and_gradients_pass(layout: Layout, shape: t
     expected = torch.zeros(2, 5, 3, 4)
     expected[0, 1, 2, 3] = 1
     assert torch.equal(layout.to_grid(slope), expected)
-    one = activation[:, :1] if layout.kind == "sequence_first" else activation[:1]
-    assert layout.fits(layout.from_grid(grid[:1].repeat(6, 1, 1, 1), one), 6)
+    alone = activation[:, :1] if layout.kind == "sequence_first" else activation[:1]
+    assert layout.fits(layout.from_grid(grid[:1].repeat(6, 1, 1, 1), alone), 6)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_in_place_frozen_and_half_precision_models_keep_everything_and_give_a_ma
 def test_half_precision_maps_are_like_those_in_full_precision() -> None:
     full, half = load_classifier(spec("in_place")), load_classifier(spec("bfloat16"))
     picture = noise(60, 60)
-    maps = [attribute(one, one.transform(picture)[None]).maps.flatten() for one in (full, half)]
+    maps = [attribute(model, model.transform(picture)[None]).maps.flatten() for model in (full, half)]
     assert torch.corrcoef(torch.stack(maps))[0, 1] > 0.97
 
 

@@ -338,8 +338,8 @@ def test_rollout_is_the_papers_product_of_attentions() -> None:
     with torch.no_grad():
         weights, _ = attention_weights(model, batch)
     product = torch.eye(17).expand(3, 17, 17)
-    for one in weights:
-        product = (0.5 * one.mean(1) + 0.5 * torch.eye(17)) @ product
+    for block in weights:
+        product = (0.5 * block.mean(1) + 0.5 * torch.eye(17)) @ product
     paper = product[:, 0, 1:].reshape(3, 4, 4)
     found = attribute(given, batch, method="rollout").maps
     assert torch.allclose(found, paper / paper.amax((1, 2), keepdim=True), atol=1e-4)
@@ -351,8 +351,8 @@ def test_gradient_weighted_attention_is_the_papers() -> None:
     weights, logits = attention_weights(model, batch.requires_grad_())
     slopes = torch.autograd.grad(logits.amax(1).sum(), weights)
     relevance = torch.eye(17).expand(3, 17, 17)
-    for one, slope in zip(weights, slopes, strict=True):
-        relevance = relevance + (one * slope).relu().mean(1) @ relevance
+    for block, slope in zip(weights, slopes, strict=True):
+        relevance = relevance + (block * slope).relu().mean(1) @ relevance
     paper = relevance[:, 0, 1:].reshape(3, 4, 4)
     found = attribute(given, batch, method="attention-gradient").maps
     assert torch.allclose(found, paper / paper.amax((1, 2), keepdim=True), atol=1e-4)

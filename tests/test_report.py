@@ -10,7 +10,9 @@ import pytest
 
 from core import queries, report
 from core.findings import summarise
+from core.report.charts import CELL_COLOURS, CELL_NAMES
 from core.report.markdown import escape
+from core.statistics import format_rate, wilson
 from tests.support.store_factory import make_store
 
 ODD = ("cow", '<img src=x onerror="alert(1)">', "a](http://evil.example) | **b** `c`")
@@ -24,11 +26,14 @@ class Reader(HTMLParser):
         self.tags: list[str] = []
         self.attributes: list[tuple[str, str]] = []
         self.open: list[str] = []
+        self.charts: list[dict[str, str]] = []
         self.text: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += [(name, value or "") for name, value in attrs]
+        if tag == "svg":
+            self.charts.append({name: value or "" for name, value in attrs})
         if tag not in ("meta", "img"):
             self.open.append(tag)
 
@@ -80,6 +85,30 @@ def test_odd_names_are_text_and_never_markup(written, page: Reader) -> None:
     table = prose.split("## Classes")[1].split("##")[0].strip().splitlines()
     assert len(table) == 2 + len(ODD)
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 5 for line in table)
+
+
+def test_charts_are_named_for_screen_readers_and_follow_light_and_dark(written, page: Reader) -> None:
+    visible = " ".join(page.text)
+    assert len(page.charts) == 3
+    assert all(chart["role"] == "img" and chart["aria-label"] in visible for chart in page.charts)
+    painted = {value for name, value in page.attributes if name in ("fill", "stroke")}
+    assert {"var(--ink)", "var(--accent)", *CELL_COLOURS.values()} <= painted
+    assert not {value for value in painted if not value.startswith("var(--")} - {
+        "none",
+        "transparent",
+        *CELL_COLOURS.values(),
+    }
+    assert f"border-color:{CELL_COLOURS['wrong_low']}" in written[2]
+
+
+def test_charts_say_the_numbers_of_the_store(written, page: Reader) -> None:
+    con, run, _, _ = written
+    visible = " ".join(page.text)
+    for row in queries.per_class(con, run):
+        assert format_rate(wilson(row["correct"], row["n"])) in visible
+    for row in queries.matrix(con, run):
+        assert row["cell"] is None or CELL_NAMES[row["cell"]] in visible
+    assert {str(row["n"]) for row in queries.confusion(con, run)} <= set(page.text)
 
 
 def test_both_forms_say_every_finding_with_its_query(written, page: Reader) -> None:

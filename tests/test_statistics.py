@@ -3,18 +3,16 @@ import math
 import numpy as np
 import pytest
 
+from core.findings.significance import benjamini_hochberg, two_proportion, welch
 from core.statistics import (
     Interval,
     auroc,
-    benjamini_hochberg,
     format_mean,
     format_number,
     format_percent,
     format_rate,
     mean_interval,
-    two_proportion,
     weighted_rate,
-    welch,
     wilson,
 )
 
@@ -79,6 +77,20 @@ def test_benjamini_hochberg_equals_the_1995_example() -> None:
     p_values += [0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0]
     assert benjamini_hochberg(p_values) == [True] * 4 + [False] * 11
     assert benjamini_hochberg([]) == []
+
+
+def test_hypotheses_that_are_not_listed_still_count_in_the_family() -> None:
+    assert benjamini_hochberg([0.01, 0.02]) == [True, True]
+    assert benjamini_hochberg([0.01, 0.02], tests=4) == [True, True]
+    assert benjamini_hochberg([0.01, 0.02], tests=5) == [True, True]
+    assert benjamini_hochberg([0.01, 0.021], tests=5) == [True, False]
+    assert benjamini_hochberg([0.01, 0.02], tests=6) == [False, False]
+
+
+def test_a_p_value_that_is_none_is_an_error() -> None:
+    for odd in (math.nan, -0.1, 1.1):
+        with pytest.raises(ValueError):
+            benjamini_hochberg([0.5, odd])
 
 
 def test_pure_chance_is_seldom_called_a_discovery() -> None:

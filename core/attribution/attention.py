@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 from core.records import ATTENDED
 
 
-def statistics(map_: ArrayLike) -> dict[str, float | None]:
+def attention_statistics(map_: ArrayLike) -> dict[str, float | None]:
     """Attention statistics of a map v (h, w) in 0..1; p = v / sum(v).
 
     - attention_area: share of cells with v >= 0.4; 0..1.
@@ -23,7 +23,7 @@ def statistics(map_: ArrayLike) -> dict[str, float | None]:
     - attention_border: sum of p over the outermost ring of cells; 0..1.
     - attention_x, attention_y: centre of mass sum p (column + 0.5) / w and sum p (row + 0.5) / h; 0 left and top,
       1 right and bottom.
-    - attention_islands: attended regions (v >= 0.4) that touch neither by a side nor by a corner; 1 or more.
+    - attention_islands: connected components of v >= 0.4, corners count as touching; 1 or more.
 
     A map that is empty of mass or not finite has none of them: all None.
 
@@ -62,6 +62,6 @@ def statistics(map_: ArrayLike) -> dict[str, float | None]:
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> float | None:
     """Spearman's rank correlation of two maps of one size, -1..1; None where either is constant."""
     ranks = [rankdata(np.asarray(map_, dtype=np.float64).ravel()) for map_ in (first, second)]
-    if any(one.std() == 0 for one in ranks):
+    if any(ranked.std() == 0 for ranked in ranks):
         return None
     return float(np.corrcoef(*ranks)[0, 1])

@@ -1,4 +1,4 @@
-"""Class activation maps at the price of a prediction, attention statistics and the causal check.
+"""Class activation maps at the price of a prediction.
 
 Knows: a model, its target layer and a batch of pictures. Does not know: files, class names, DuckDB, judges. One forward
 gives logits and map; gradients run from the logits back to the target layer only, so the backbone builds no graph.
@@ -12,33 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.attribution.attention import rank_correlation, statistics
+from core.attribution.attention import rank_correlation
 from core.attribution.cam import gradcam, layercam
-from core.attribution.causal import CausalEffect, causal_check
 from core.attribution.class_target import ClassTarget, class_target
 from core.attribution.forward_pass import ForwardPass
 from core.attribution.head import Explained, forward
 from core.attribution.methods import METHODS, Method
-from core.attribution.names import QUESTIONS, Question
+from core.attribution.names import Question
 from core.errors import RequestError
-from core.records import ATTENDED
-
-__all__ = [
-    "ATTENDED",
-    "METHODS",
-    "QUESTIONS",
-    "BatchAttribution",
-    "CausalEffect",
-    "Explained",
-    "Method",
-    "Question",
-    "attribute",
-    "causal_check",
-    "statistics",
-]
-
-VERSION = 1
-"""Part of every fingerprint: raise it when the same model and picture would give another map."""
 
 LARGEST_SIDE = 28
 """Maps per pixel are averaged down to at most this many cells a side."""
@@ -87,7 +68,7 @@ def attribute(
         classifier: the model.
         batch: the pictures as the model sees them.
         method: a key of METHODS.
-        question: which class is of interest; see `interest`.
+        question: which class is explained; see `class_target`.
         labels: (B,) index of each picture's label, -1 where there is none; for the questions that ask for it.
         target: (B,) class indices to explain instead.
 

@@ -29,7 +29,7 @@ class ClassTarget:
         return score - logits.gather(1, _pick(self.against, rows)[:, None].clone())[:, 0]
 
     def rows(self, index: Tensor) -> ClassTarget:
-        """The interest in some of the pictures."""
+        """The class targets of some of the pictures."""
         return ClassTarget(self.targets[index], None if self.against is None else self.against[index])
 
 

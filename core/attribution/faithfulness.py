@@ -236,6 +236,6 @@ def randomisation(
     A map that explains the model loses its likeness; one that stays the same draws edges, not reasons.
     """
     return [
-        (name, [rank_correlation(one, other) for one, other in zip(maps, explain(changed, batch), strict=True)])
+        (name, [rank_correlation(map_, other) for map_, other in zip(maps, explain(changed, batch), strict=True)])
         for name, changed in randomised(model)
     ]

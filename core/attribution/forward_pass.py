@@ -1,6 +1,6 @@
 """One forward of a batch and what a method may ask of it.
 
-Knows: the model, the batch, the class of interest, the target layer. Does not know: methods, maps.
+Knows: the model, the batch, the class target, the target layer. Does not know: methods, maps.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ForwardPass:
 
     @cached_property
     def gradients(self) -> Tensor:
-        """dS/dA (B, C', h, w) of the interest's score S, in fp32; one backward through the head."""
+        """dS/dA (B, C', h, w) of the class target's score S, in fp32; one backward through the head."""
         assert self.activations is not None
         with torch.inference_mode(False), torch.enable_grad():
             scores = self.target.of(self.logits)

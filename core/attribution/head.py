@@ -79,7 +79,7 @@ def in_sequence_order(model: nn.Module) -> Iterator[None]:
         return relaid, {name: laid.get(id(value), value) for name, value in named.items()}
 
     attentions = [module for module in model.modules() if isinstance(module, nn.MultiheadAttention)]
-    handles = [one.register_forward_pre_hook(relay, with_kwargs=True) for one in attentions if one.batch_first]
+    handles = [block.register_forward_pre_hook(relay, with_kwargs=True) for block in attentions if block.batch_first]
     try:
         yield
     finally:

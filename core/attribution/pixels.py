@@ -39,7 +39,7 @@ SEGMENTS = 50
 
 
 class Scored(nn.Module):
-    """A model that answers with S (N,), the score of the class of interest of the picture in each row."""
+    """A model that answers with S (N,), the score of the class target of the picture in each row."""
 
     def __init__(self, model: nn.Module, target: ClassTarget) -> None:
         super().__init__()
@@ -110,10 +110,10 @@ def gradient_shap(seen: ForwardPass) -> Tensor:
     parts = []
     options = {"n_samples": SHAP_SAMPLES, "stdevs": 0.05}
     with _scored(seen) as (model, batch, rows), _fixed_draws() as restart:
-        for one, row in zip(torch.split(batch, 1), torch.split(rows, 1), strict=True):
+        for picture, row in zip(torch.split(batch, 1), torch.split(rows, 1), strict=True):
             restart()
-            baselines = torch.cat([blurred(one), torch.zeros_like(one)])
-            parts.append(GradientShap(model).attribute(one, baselines, additional_forward_args=(row,), **options))
+            baselines = torch.cat([blurred(picture), torch.zeros_like(picture)])
+            parts.append(GradientShap(model).attribute(picture, baselines, additional_forward_args=(row,), **options))
     return positive(torch.cat(parts))
 
 
@@ -154,10 +154,11 @@ def feature_ablation(seen: ForwardPass) -> Tensor:
     """Feature ablation over superpixels (SLIC, about 50 a picture): the score lost when one is blurred away."""
     parts = []
     with _scored(seen) as (model, batch, rows), torch.no_grad():
-        for one, row in zip(torch.split(batch, 1), torch.split(rows, 1), strict=True):
-            segments = torch.from_numpy(superpixels(one[0])).to(one.device)[None, None]
+        for picture, row in zip(torch.split(batch, 1), torch.split(rows, 1), strict=True):
+            segments = torch.from_numpy(superpixels(picture[0])).to(picture.device)[None, None]
             ablation = FeatureAblation(model)
-            parts.append(ablation.attribute(one, blurred(one), None, row, segments, min(seen.copies, SEGMENTS)))
+            size = min(seen.copies, SEGMENTS)
+            parts.append(ablation.attribute(picture, blurred(picture), None, row, segments, size))
     return positive(torch.cat(parts))
 
 

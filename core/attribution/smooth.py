@@ -31,11 +31,11 @@ def smooth_gradcam_plus_plus(seen: ForwardPass) -> Tensor:
     """
     noise = [torch.zeros_like(seen.batch) for _ in range(SAMPLES)]
     for index, picture in enumerate(seen.batch):
-        for sample, drawn in enumerate(_noise(picture)):
-            noise[sample][index] = drawn
+        for sample, values in enumerate(_noise(picture)):
+            noise[sample][index] = values
     first, second, third = (torch.zeros_like(seen.grid) for _ in range(3))
-    for one in noise:
-        activations, logits = forward(seen.classifier, seen.batch + one)
+    for drawn in noise:
+        activations, logits = forward(seen.classifier, seen.batch + drawn)
         with torch.inference_mode(False), torch.enable_grad():
             scores = seen.target.of(logits)
         slopes = gradient(scores, activations, layer=seen.classifier.layer).float()

@@ -69,7 +69,7 @@ def _watched(seen: ForwardPass, *, slopes: bool) -> tuple[list[Tensor], list[Ten
             stack.enter_context(context)
         with _written_out() as weights:
             logits = logits_of(model(batch), batch.shape[0])
-        if not weights or len({one.shape for one in weights}) != 1 or len(weights[0]) != len(batch):
+        if not weights or len({block.shape for block in weights}) != 1 or len(weights[0]) != len(batch):
             raise RequestError("this method needs a transformer whose blocks attend from every token to every token")
         if not slopes:
             return weights, []
@@ -82,7 +82,7 @@ def rollout(seen: ForwardPass) -> Tensor:
     R_l = (A_l / 2 + I / 2) R_{l-1} with A_l the mean over heads of block l;  L is the class token's row of R.
     """
     weights, _ = _watched(seen, slopes=False)
-    return _patches(seen, [0.5 * one.float().mean(dim=1) for one in weights], rest=0.5)
+    return _patches(seen, [0.5 * block.float().mean(dim=1) for block in weights], rest=0.5)
 
 
 def gradient_attention(seen: ForwardPass) -> Tensor:
@@ -92,7 +92,7 @@ def gradient_attention(seen: ForwardPass) -> Tensor:
     the whole model: about three times the time and memory of a prediction.
     """
     weights, slopes = _watched(seen, slopes=True)
-    each = [(slope * one).relu().mean(dim=1).detach().float() for one, slope in zip(weights, slopes, strict=True)]
+    each = [(slope * block).relu().mean(dim=1).detach().float() for block, slope in zip(weights, slopes, strict=True)]
     return _patches(seen, each, rest=1.0)
 
 

@@ -83,7 +83,9 @@ class _Notes:
         found = set()
         for _, names in self.readers.values():
             for name in names:
-                if any(not f"{one}.".startswith(f"{name}.") and not f"{name}.".startswith(f"{one}.") for one in names):
+                if any(
+                    not f"{other}.".startswith(f"{name}.") and not f"{name}.".startswith(f"{other}.") for other in names
+                ):
                     found.add(name)
         return found
 

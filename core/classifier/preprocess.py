@@ -54,12 +54,12 @@ class Preprocess:
         side = max(tried.shape[1:])
         if side > LARGEST_SIDE:
             return None
-        one, other = self(_scene(2 * side)), self(_scene(4 * side))
-        if not tried.shape == one.shape == other.shape:
+        twice, fourfold = self(_scene(2 * side)), self(_scene(4 * side))
+        if not tried.shape == twice.shape == fourfold.shape:
             return None
-        one, other = one.float(), other.float()
-        spread = max(float(one.std()), torch.finfo(torch.float32).tiny)
-        return side if float((one - other).abs().mean()) <= ALIKE * spread else None
+        twice, fourfold = twice.float(), fourfold.float()
+        spread = max(float(twice.std()), torch.finfo(torch.float32).tiny)
+        return side if float((twice - fourfold).abs().mean()) <= ALIKE * spread else None
 
     def __call__(self, image: Image.Image) -> Tensor:
         """The picture as the model wants it.

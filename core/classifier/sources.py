@@ -174,7 +174,7 @@ def _hugging_face(name: str) -> Source:
     except (ValueError, TypeError):
         names = None
     # The library invents LABEL_0, LABEL_1, ... where a checkpoint has no names.
-    if names and all(one == f"LABEL_{index}" for index, one in enumerate(names)):
+    if names and all(name == f"LABEL_{index}" for index, name in enumerate(names)):
         names = None
     return Source(LogitsOnly(model), Processor(processor), names, known=names is not None)
 

@@ -2,10 +2,10 @@
 
 Knows: TorchScript's graph, enough to run its outer levels node by node. Does not know: layers' meaning, weights files.
 
-TorchScript runs its submodules inside its own interpreter, where no hook sees them. `unroll` rebuilds the module tree
-and runs the straight-line graphs of containers in Python, so that hooks on their children work; what it cannot run
-that way (loops, unknown nodes) stays one opaque TorchScript module. Every node calls the same operator, so numbers
-are the same.
+PyTorch refuses hooks on a ScriptModule (`register_forward_hook` raises), so without this file every method that reads a
+layer, `--layer` and `--method auto` would be lost to TorchScript users. `unroll` rebuilds the module tree and runs the
+straight-line graphs of containers in Python, so that hooks on their children work; what it cannot run that way (loops,
+unknown nodes) stays one opaque TorchScript module. Every node calls the same operator, so numbers are the same.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _node(node: Any, inputs: list[Any], values: dict[str, Any]) -> list[Any]:
 @cache
 def _keywords(schema: str) -> tuple[str, ...]:
     """The arguments of an operator that go by name; they come last in a node's inputs."""
-    return tuple(one.name for one in torch._C.parse_schema(schema).arguments if one.kwarg_only)
+    return tuple(argument.name for argument in torch._C.parse_schema(schema).arguments if argument.kwarg_only)
 
 
 def _any_tensor(values: list[Any]) -> bool:

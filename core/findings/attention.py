@@ -11,17 +11,8 @@ import numpy as np
 
 from core.findings.finding import Finding
 from core.findings.frame import Frame, Mask, literal, quoted
-from core.statistics import (
-    benjamini_hochberg,
-    format_mean,
-    format_percent,
-    format_pictures,
-    format_rate,
-    mean_interval,
-    two_proportion,
-    weighted_rate,
-    welch,
-)
+from core.findings.significance import benjamini_hochberg, two_proportion, welch
+from core.statistics import format_mean, format_percent, format_pictures, format_rate, mean_interval, weighted_rate
 
 LEAST_PICTURES = 10
 LEAST_EFFECT = 0.8

@@ -11,7 +11,8 @@ import numpy as np
 
 from core.findings.finding import Finding
 from core.findings.frame import Frame, literal, quoted
-from core.statistics import benjamini_hochberg, format_percent, format_pictures, format_rate, two_proportion, wilson
+from core.findings.significance import benjamini_hochberg, two_proportion
+from core.statistics import format_percent, format_pictures, format_rate, wilson
 
 SURE = 0.9
 LEAST_CONFUSED = 3

@@ -15,7 +15,8 @@ import numpy as np
 
 from core.findings.finding import Finding
 from core.findings.frame import Condition, Frame, Mask, attention_conditions, literal, metadata_conditions, quoted
-from core.statistics import Interval, benjamini_hochberg, format_rate, two_proportion, wilson
+from core.findings.significance import benjamini_hochberg, two_proportion
+from core.statistics import Interval, format_rate, wilson
 
 LEAST_PICTURES = 8
 """Pictures that a slice needs in each half."""

@@ -169,7 +169,7 @@ def _distinct(candidates: list[_Candidate], failures: list[Failure], warnings: l
     """Hash every candidate and merge equal bytes into one entry."""
     groups: dict[str, list[_Candidate]] = {}
     labels: set[str] = set()
-    for candidate in sorted(candidates, key=lambda one: one.relative):
+    for candidate in sorted(candidates, key=lambda found: found.relative):
         if candidate.label is not None:
             labels.add(candidate.label)
         image_id, reason = _hash(candidate.path)
@@ -186,13 +186,13 @@ def _distinct(candidates: list[_Candidate], failures: list[Failure], warnings: l
 
 def _merge(image_id: str, group: list[_Candidate], warnings: list[str]) -> ImageEntry:
     """One entry for all files with the same bytes; the first by path decides where they disagree."""
-    labels = list(dict.fromkeys(one.label for one in group if one.label is not None))
+    labels = list(dict.fromkeys(file.label for file in group if file.label is not None))
     if len(labels) > 1:
         warnings.append(f"same picture under {len(labels)} labels: {group[0].relative} is taken as {labels[0]}")
     merged: dict[str, Value] = {}
-    for one in reversed(group):
-        merged.update({name: value for name, value in one.metadata.items() if value is not None or name not in merged})
-    paths = tuple(dict.fromkeys(one.relative for one in group))
+    for file in reversed(group):
+        merged.update({name: value for name, value in file.metadata.items() if value is not None or name not in merged})
+    paths = tuple(dict.fromkeys(file.relative for file in group))
     return ImageEntry(image_id, group[0].path, paths, labels[0] if labels else None, merged)
 
 

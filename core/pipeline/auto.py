@@ -6,7 +6,6 @@ Knows: candidates, and how they are compared on a probe sample. Does not know: f
 from __future__ import annotations
 
 import dataclasses
-import statistics
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,8 +27,6 @@ from core.statistics import format_mean, mean_interval
 CHEAP = ("hirescam", "layercam", "gradcam", "gradcam++", "xgradcam")
 """Candidates in the order in which a tie is decided, each at the price of one forward: first those that weigh every
 place by its own gradient; HiResCAM marks no place that the logit does not use (Draelos & Carin 2020), averages may."""
-
-
 FASTER = 1.15
 """A precision must be this much faster than fp32 to be worth another set of numbers."""
 ALIKE = 0.99
@@ -66,8 +63,8 @@ def likeness(first: BatchAttribution, second: BatchAttribution) -> float:
     """Least Pearson correlation of any picture's two maps, 0 where a prediction or the presence of a map differs."""
     if not torch.equal(first.logits.argmax(1), second.logits.argmax(1)) or first.flat != second.flat:
         return 0.0
-    pairs = [(one, other) for one, other, flat in zip(first.maps, second.maps, first.flat, strict=True) if not flat]
-    values = [float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1]) for one, other in pairs]
+    pairs = [(map_, other) for map_, other, flat in zip(first.maps, second.maps, first.flat, strict=True) if not flat]
+    values = [float(torch.corrcoef(torch.stack([map_.flatten(), other.flatten()]))[0, 1]) for map_, other in pairs]
     return min(values, default=1.0)
 
 
@@ -78,7 +75,7 @@ def _seconds(classifier: Classifier, batch: Tensor, method: str) -> float:
         began = time.perf_counter()
         attribute(classifier, batch, method=method)
         taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
+    return float(np.median(taken))
 
 
 def choose_method(classifier: Classifier, batch: Tensor) -> tuple[str, Classifier, str]:
@@ -101,10 +98,10 @@ def choose_method(classifier: Classifier, batch: Tensor) -> tuple[str, Classifie
                 found.append((measured, method, candidate))
     if not found:
         raise RequestError("--method auto found no method with a map on the first pictures; take --method occlusion")
-    leader = max(found, key=lambda one: np.nanmean(one[0]))
-    good = [one for one in found if one is leader or mean_interval(leader[0] - one[0]).low <= 0]
-    best, method, chosen = max(good, key=lambda one: (one[2].layout.grid, -CHEAP.index(one[1])))
-    default = next((one for one in found if one[1] == "gradcam" and one[2].layer == classifier.layer), None)
+    leader = max(found, key=lambda item: np.nanmean(item[0]))
+    good = [item for item in found if item is leader or mean_interval(leader[0] - item[0]).low <= 0]
+    best, method, chosen = max(good, key=lambda item: (item[2].layout.grid, -CHEAP.index(item[1])))
+    default = next((item for item in found if item[1] == "gradcam" and item[2].layer == classifier.layer), None)
     against = f", Grad-CAM at {classifier.layer} {format_mean(mean_interval(default[0]))}" if default else ""
     why = (
         f"--method auto chose {method} at {chosen.layer}: removing the least instead of the most relevant pixels first "

@@ -9,15 +9,14 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from core.attribution.attention import statistics
+from core.attribution.attention import attention_statistics
 from core.attribution.attribute import BatchAttribution, attribute
 from core.attribution.causal import CausalEffect, causal_check
 from core.attribution.names import Question
 from core.classifier.loading import Classifier, stack_by_shape
+from core.classifier.predictions import label_indices, prediction_of, probabilities_of
 from core.errors import ModelError
 from core.memory import NoRoom, size_text
 from core.pipeline.forwards import Forwards
@@ -92,7 +91,7 @@ def explain(
     others = [entry for entry in missing if not work.notes.deaths(entry.image_id)]
     done += len(hopeless)
     passes = ((suspects, 1, 1), (others, todo.batch_size, todo.threads))
-    for some, batch_size, threads in (one for one in passes if one[0]):
+    for some, batch_size, threads in (step for step in passes if step[0]):
         with closing(work.batches(some, batch_size=batch_size, threads=threads)) as batches:
             while not stop():
                 with journal.timed("waiting for pictures"):
@@ -201,26 +200,20 @@ def classify_and_attribute(
             results.add(classify_and_attribute(group[half], batch[half], classifier, todo, journal=journal))
         return results
     results = Results()
-    probabilities = softmax(answer.logits.double().numpy())  # (B, K)
+    probabilities = probabilities_of(answer.logits)  # (B, K)
     for i, item in enumerate(group):
         error_text = answer.errors[i]
         if error_text is not None:
             failure = Failure("classifier", item.entry.image_id, item.entry.relative_paths[0], error_text)
             results.failures.append(failure)
             continue
-        results.predictions.append(predict(item.entry, probabilities[i], classifier.class_names))
+        results.predictions.append(prediction_of(item.entry, probabilities[i], classifier.class_names))
         if answer.reasons[i] is not None:
             results.attributions.append(Attribution(item.entry.image_id, "abstained", answer.reasons[i], None))
     mapped = [i for i in range(len(group)) if answer.errors[i] is None and answer.reasons[i] is None]
     if mapped:
         _attributions(mapped, group, batch, answer, classifier, results=results, journal=journal)
     return results
-
-
-def label_indices(entries: Sequence[ImageEntry], class_names: Sequence[str]) -> torch.Tensor:
-    """Class index (B,) of each picture's label, -1 where it has none that the classifier knows."""
-    places = {name: index for index, name in enumerate(class_names)}
-    return torch.tensor([places.get(entry.label or "", -1) for entry in entries])
 
 
 def _attributions(
@@ -259,30 +252,8 @@ def _attributions(
     for i, effect in zip(mapped, effects, strict=True):
         row = answer.maps[i].numpy().copy()  # (h, w)
         figures = {
-            **statistics(row),
+            **attention_statistics(row),
             "attention_agreement": answer.agreement[i],
             **(vars(effect) if effect is not None else {}),
         }
         results.attributions.append(Attribution(group[i].entry.image_id, "ok", None, row, **figures))
-
-
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities (B, K) of logits (B, K); a row without finite logits gives NaN."""
-    with np.errstate(invalid="ignore"):
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
-def predict(entry: ImageEntry, probabilities: NDArray[np.float64], class_names: Sequence[str]) -> Prediction:
-    """What is said of one picture; `probabilities` has shape (K,)."""
-    best = int(probabilities.argmax())
-    others = np.delete(probabilities, best)
-    known = entry.label is not None and entry.label in class_names
-    return Prediction(
-        image_id=entry.image_id,
-        prediction=class_names[best],
-        confidence=float(probabilities[best]),
-        margin=float(probabilities[best] - others.max()) if others.size else 1.0,
-        label_probability=float(probabilities[class_names.index(str(entry.label))]) if known else None,
-        probabilities=probabilities.astype(np.float32),
-    )

@@ -22,9 +22,10 @@ from core.attribution.methods import METHODS
 from core.classifier.loading import Classifier, load_classifier, stack_by_shape
 from core.classifier.names import Precision
 from core.classifier.precision import set_precision
+from core.classifier.predictions import label_indices
 from core.errors import ImageError, RequestError
-from core.pipeline.explain import label_indices
-from core.pipeline.reading import first_picture, model_input
+from core.images.reading import first_picture
+from core.pipeline.reading import model_input
 from core.pipeline.request import Progress, RunRequest, prediction_fingerprint, request_from_settings
 from core.records import ImageEntry
 from core.store import Store
@@ -62,7 +63,7 @@ def check_faithfulness(
     """
     if sample < 2:
         raise RequestError(f"a sample needs two pictures or more, got {sample}")
-    record = next(one for one in queries.runs(store.reader()) if one["run"] == run)
+    record = next(record for record in queries.runs(store.reader()) if record["run"] == run)
     request = request_from_settings(record["settings"], store=store.folder)
     scan = images.scan(request.images, metadata=request.metadata)
     classifier = load_classifier(

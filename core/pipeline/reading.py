@@ -1,4 +1,4 @@
-"""From an entry of the listing to what the stages need: its row, the classifier's input, a picture to try a model on.
+"""From an entry of the listing to what the stages need: its row and the classifier's input.
 
 Knows: what a picture that cannot be read means for a run, what its memory is held for. Does not know: formats, batches.
 """
@@ -6,31 +6,24 @@ Knows: what a picture that cannot be read means for a run, what its memory is he
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from PIL import Image
 
 from core import images
 from core.classifier.loading import Classifier
 from core.classifier.preprocess import Preprocess
 from core.errors import ImageError, ModelError
-from core.memory import NoRoom, picture_budget
+from core.memory import picture_budget
 from core.pipeline.in_flight import InFlight
 from core.records import Failure, ImageEntry
 
 MODEL_ERRORS = (ModelError, torch.OutOfMemoryError)
 """What the stages raise when a user's model or transform fails: recorded for the picture, never a traceback."""
 
-PROBES = 20
-"""Pictures among which one that can be read is looked for."""
-PROBE_SIDE = 1024
-"""A model is tried on a picture of at most this many pixels a side, however large the pictures are."""
-PROBE_BYTES = 2**28
-"""A picture that needs more is only decoded for a probe when all of the first ones do."""
 NOTED_BYTES = 2**28
 """Pictures that need more to be decoded are noted while they are, so that one that kills the process is known."""
 
@@ -104,48 +97,6 @@ def model_input(entry: ImageEntry, classifier: Classifier) -> torch.Tensor:
     """
     with images.opened(entry.path, image_id=entry.image_id, reader=_reader(classifier)) as found:
         return classifier.transform(found.picture)
-
-
-def read_picture(entry: ImageEntry) -> Image.Image:
-    """Decode the picture and make sure that it still holds the bytes it was listed with.
-
-    Raises:
-        ImageError: It cannot be decoded, or it changed since the folder was scanned.
-    """
-    with images.opened(entry.path, image_id=entry.image_id) as found:
-        return found.picture
-
-
-def first_picture(entries: Sequence[ImageEntry]) -> Image.Image | None:
-    """A picture that can be decoded, among the first few: the classifier's target layer is chosen at its size.
-
-    It is at most `PROBE_SIDE` pixels long, and a large one is only taken where all are.
-    """
-    for hold in (_cheaply, None):
-        for entry in entries[:PROBES]:
-            with suppress(ImageError):
-                return probe_picture(entry, hold=hold)
-    return None
-
-
-def probe_picture(entry: ImageEntry, *, hold: images.Hold | None = None) -> Image.Image:
-    """A picture to try a model on, at most `PROBE_SIDE` pixels long.
-
-    Raises:
-        ImageError: it cannot be decoded, or `hold` has no room for it.
-    """
-    halved = images.Reader(side=PROBE_SIDE // 2)
-    with images.opened(entry.path, image_id=entry.image_id, reader=lambda pixels: halved, hold=hold) as found:
-        if max(found.picture.size) > PROBE_SIDE:
-            found.picture.thumbnail((PROBE_SIDE, PROBE_SIDE))
-        return found.picture
-
-
-def _cheaply(price: int) -> AbstractContextManager[None]:
-    """No room for large pictures."""
-    if price > PROBE_BYTES:
-        raise NoRoom(price, PROBE_BYTES)
-    return nullcontext()
 
 
 @contextmanager

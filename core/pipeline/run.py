@@ -18,12 +18,12 @@ from core.classifier.loading import Classifier, load_classifier, stack_by_shape
 from core.classifier.names import Precision
 from core.classifier.precision import set_precision
 from core.errors import ImageError, RequestError, StoreError, WhylookError
+from core.images.reading import PROBES, first_picture, probe_picture
 from core.memory import give_back
 from core.pipeline.auto import choose_method, choose_precision
 from core.pipeline.explain import CAUSAL_DRAWS, CAUSAL_SEED, Todo, explain
 from core.pipeline.journal import Journal
 from core.pipeline.prefetch import decoding_threads
-from core.pipeline.reading import PROBES, first_picture, probe_picture
 from core.pipeline.request import (
     VERSIONS,
     Progress,
@@ -76,7 +76,7 @@ def run(request: RunRequest, *, progress: Callable[[Progress], None], stop: Call
 
     Raises:
         RequestError: The request is wrong, before anything is written.
-        WhylookError: The run could not go on (full disk, a classifier that never works); what was done is kept.
+        WhylookError: The run cannot continue (full disk, a classifier that never works); what was done is kept.
     """
     request.check()
     store = Store(request.store)
@@ -103,7 +103,7 @@ def run(request: RunRequest, *, progress: Callable[[Progress], None], stop: Call
             if state != "done" or len(writer.damaged()) == known:
                 break
         card = queries.judge_card(store.reader(), name) if loaded.judging else None
-    said = [one for one in (note, limits, card and card.sentence) if one]
+    said = [sentence for sentence in (note, limits, card and card.sentence) if sentence]
     warnings = (*loaded.scan.warnings, *loaded.classifier.notes, *said)
     damaged = tuple(damage.sentence for damage in writer.damaged())
     return RunOutcome(name, state, counts, tuple(journal.failures), seconds, warnings, damaged)

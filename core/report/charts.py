@@ -1,13 +1,18 @@
-"""Charts as inline SVG in the page's own colours, so that a report works offline, in light and dark.
+"""Charts of a report as SVG, drawn by Altair and vl-convert: offline, without scripts.
 
-Knows: numbers and labels. Does not know: stores, where the chart stands.
+Knows: numbers and labels. Does not know: stores, where a chart stands. Colours are the page's CSS variables, so that
+charts follow its light and dark colours.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 from typing import Any
+
+import altair as alt
+from markupsafe import Markup
 
 from core.statistics import Interval, format_count, format_percent, format_rate
 
@@ -20,92 +25,119 @@ CELL_NAMES = {
 CELL_COLOURS = {"correct_high": "#009E73", "correct_low": "#E69F00", "wrong_high": "#CC79A7", "wrong_low": "#0072B2"}
 """Okabe-Ito, safe for colour-blind people; the same in the whole of whylook."""
 
-
-def class_bars(rows: Sequence[tuple[str, Interval]]) -> str:
-    """One bar per class: accuracy with its interval, worst first."""
-    height, left, width = 26, 170, 420
-    parts = []
-    for place, (name, value) in enumerate(sorted(rows, key=lambda row: row[1].value)):
-        y = place * height
-        low, high = (left + width * bound for bound in (value.low, value.high))
-        parts.append(
-            f'<text x="{left - 8}" y="{y + 17}" text-anchor="end">{escape(_short(name))}</text>'
-            f'<rect class="bar" x="{left}" y="{y + 6}" width="{width * value.value:.1f}" height="14"/>'
-            f'<path class="whisker" d="M{low:.1f} {y + 13}H{high:.1f}M{low:.1f} {y + 9}v8M{high:.1f} {y + 9}v8"/>'
-            f'<text x="{left + width + 12}" y="{y + 17}">{escape(format_rate(value))}</text>'
-        )
-    return _svg("Accuracy by class with 95% intervals", 820, max(1, len(rows)) * height, parts)
+_INK, _SOFT, _PAPER, _LINE, _ACCENT = (f"var(--{name})" for name in ("ink", "soft", "paper", "line", "accent"))
+_NAME_WIDTH = 160
+"""Pixels of a class name on an axis as vl-convert measures it; longer ones end in an ellipsis."""
+_ROOM = 1.25
+"""The reader's font may be this much wider than the one that vl-convert measures with."""
+_PADDING = {"left": 4, "top": 4, "right": 110, "bottom": 4}
 
 
-def matrix(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Correctness by attention: four cells with their counts, and shares of all pictures that the counted stand for."""
+@dataclass(frozen=True)
+class Drawing:
+    """A chart with its title, which is also what a screen reader says."""
+
+    title: str
+    svg: Markup
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One of the four cells in words: pictures counted, and the share of all pictures that the counted stand for."""
+
+    name: str
+    colour: str
+    count: str
+    share: str
+
+
+def cells(rows: Sequence[Mapping[str, Any]]) -> list[Cell]:
+    """Correctness by attention: the four cells with their counts and weighted shares."""
     counts = {row["cell"]: int(row["n"]) for row in rows}
     weights = {row["cell"]: float(row["weight"]) for row in rows}
     total = sum(weights.get(cell, 0.0) for cell in CELL_NAMES)
-    parts = []
-    for place, (cell, name) in enumerate(CELL_NAMES.items()):
-        x, y = (place % 2) * 300, (place // 2) * 84
-        share = weights.get(cell, 0.0) / total if total else 0.0
-        parts.append(
-            f'<rect x="{x}" y="{y}" width="290" height="74" rx="4" class="cell"/>'
-            f'<rect x="{x}" y="{y}" width="6" height="74" fill="{CELL_COLOURS[cell]}"/>'
-            f'<text x="{x + 20}" y="{y + 32}" class="big">{format_count(counts.get(cell, 0))}</text>'
-            f'<text x="{x + 20}" y="{y + 56}">{name} · {format_percent(share)}</text>'
+    return [
+        Cell(
+            name,
+            CELL_COLOURS[cell],
+            format_count(counts.get(cell, 0)),
+            format_percent(weights.get(cell, 0.0) / total if total else 0.0),
         )
-    return _svg("Correctness and attention", 600, 160, parts)
-
-
-def histogram(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Judge scores 0 to 5: the pictures of each cell in its colour, stacked."""
-    most = max((sum(row[cell] for cell in CELL_NAMES) for row in rows), default=0) or 1
-    width, height = 600 / max(1, len(rows)), 150
-    parts = []
-    for place, row in enumerate(rows):
-        below = 0.0
-        for cell in CELL_NAMES:
-            tall = height * row[cell] / most
-            below += tall
-            if tall:
-                parts.append(
-                    f'<rect x="{place * width:.1f}" y="{height - below:.1f}" width="{width - 3:.1f}" '
-                    f'height="{tall:.1f}" fill="{CELL_COLOURS[cell]}"/>'
-                )
-    parts += [
-        f'<text x="{600 * score / 5:.0f}" y="{height + 18}" text-anchor="middle">{score}</text>'
-        for score in range(1, 5)
+        for cell, name in CELL_NAMES.items()
     ]
-    parts.append(f'<text x="0" y="{height + 18}">0</text><text x="600" y="{height + 18}" text-anchor="end">5</text>')
-    return _svg("Judge scores, in the colours of the cells above", 600, height + 24, parts)
 
 
-def confusion(rows: Sequence[Mapping[str, Any]], *, most: int = 20) -> str:
+def class_bars(rows: Sequence[tuple[str, Interval]]) -> Drawing:
+    """One bar per class: accuracy with its interval, worst first."""
+    values = [
+        {"label": name, "rate": value.value, "low": value.low, "high": value.high, "text": format_rate(value)}
+        for name, value in sorted(rows, key=lambda row: row[1].value)
+    ]
+    y = alt.Y("label:N", sort=None, title=None, axis=_names())
+    base = alt.Chart({"values": values}).encode(y=y)
+    scale = alt.Scale(domain=[0, 1])
+    bars = base.mark_bar(color=_ACCENT, height=14).encode(x=alt.X("rate:Q", axis=None, scale=scale))
+    whiskers = base.mark_errorbar(ticks={"color": _INK, "size": 8}, color=_INK, thickness=1.5).encode(
+        x=alt.X("low:Q", axis=None, scale=scale), x2="high:Q"
+    )
+    texts = base.mark_text(align="left", color=_INK, fontSize=13).encode(x=alt.value(432), text="text:N")
+    chart = alt.layer(bars, whiskers, texts).properties(width=420, height=alt.Step(26))
+    return _drawing("Accuracy by class with 95% intervals", chart)
+
+
+def histogram(rows: Sequence[Mapping[str, Any]]) -> Drawing:
+    """Judge scores 0 to 5: the pictures of each cell in its colour, stacked."""
+    values = [
+        {"low": row["low"], "high": row["high"], "cell": cell, "place": place, "n": row[cell]}
+        for row in rows
+        for place, cell in enumerate(CELL_NAMES)
+        if row[cell]
+    ]
+    colours = alt.Scale(domain=list(CELL_COLOURS), range=list(CELL_COLOURS.values()))
+    chart = (
+        alt.Chart({"values": values})
+        .mark_bar()
+        .encode(
+            x=alt.X("low:Q", bin="binned", title="score", scale=alt.Scale(domain=[0, 5]), axis=alt.Axis(tickCount=5)),
+            x2="high:Q",
+            y=alt.Y("n:Q", title="pictures", axis=alt.Axis(tickCount=4)),
+            color=alt.Color("cell:N", scale=colours, legend=None),
+            order="place:Q",
+        )
+        .properties(width=560, height=150)
+    )
+    return _drawing("Judge scores, in the colours of the cells above", chart)
+
+
+def confusion(rows: Sequence[Mapping[str, Any]], *, most: int = 20) -> Drawing:
     """Labels by predictions as a heatmap of shares; beyond `most` classes only those with most mistakes."""
     names = _confused_classes(rows, most)
     counts = {(row["label"], row["prediction"]): int(row["n"]) for row in rows}
     totals: dict[str, int] = {}
     for row in rows:
         totals[row["label"]] = totals.get(row["label"], 0) + int(row["n"])
-    side, left, top = 30, 150, 120
-    parts = []
-    for y, label in enumerate(names):
-        parts.append(f'<text x="{left - 8}" y="{top + y * side + 19}" text-anchor="end">{escape(_short(label))}</text>')
-        turn = f"rotate(-50 {left + y * side + 12} {top - 8})"
-        parts.append(
-            f'<text x="{left + y * side + 12}" y="{top - 8}" transform="{turn}">{escape(_short(label))}</text>'
-        )
-        for x, answer in enumerate(names):
+    values = []
+    for label in names:
+        for answer in names:
             count = counts.get((label, answer), 0)
             share = count / totals[label] if totals.get(label) else 0.0
-            place = f'x="{left + x * side}" y="{top + y * side}" width="{side - 2}" height="{side - 2}"'
-            title = escape(f"{label} called {answer}: {count}")
-            parts.append(
-                f'<rect class="heat" {place} fill-opacity="{0.04 + 0.96 * share:.3f}"><title>{title}</title></rect>'
-            )
-    size = len(names) * side
-    return _svg("Labels (rows) by predictions (columns)", left + size + 110, top + size, parts)
+            text = {"text": format_count(count) if count else "", "colour": _PAPER if share > 0.5 else _INK}
+            values.append({"label": label, "answer": answer, "opacity": 0.04 + 0.96 * share, **text})
+    above = _names(orient="top", labelAngle=-50, minExtent=round(0.77 * _ROOM * _NAME_WIDTH))  # sin 50 degrees
+    base = alt.Chart({"values": values}).encode(
+        x=alt.X("answer:N", sort=names, title=None, axis=above),
+        y=alt.Y("label:N", sort=names, title=None, axis=_names()),
+    )
+    heat = base.mark_rect(color=_ACCENT, stroke=_PAPER).encode(
+        opacity=alt.Opacity("opacity:Q", scale=None, legend=None)
+    )
+    texts = base.mark_text(fontSize=11).encode(text="text:N", color=alt.Color("colour:N", scale=None, legend=None))
+    chart = alt.layer(heat, texts).properties(width=alt.Step(34), height=alt.Step(30))
+    return _drawing("Labels (rows) by predictions (columns)", chart)
 
 
 def _confused_classes(rows: Sequence[Mapping[str, Any]], most: int) -> list[str]:
+    """The `most` classes with most mistakes, by name."""
     mistakes: dict[str, int] = {}
     for row in rows:
         for name in (row["label"], row["prediction"]):
@@ -113,16 +145,22 @@ def _confused_classes(rows: Sequence[Mapping[str, Any]], most: int) -> list[str]
     return sorted(sorted(mistakes, key=lambda name: -mistakes[name])[:most])
 
 
-def _short(name: str, *, length: int = 20) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"
+def _names(**changed: Any) -> alt.Axis:
+    """An axis of class names, with room for them."""
+    return alt.Axis(**{"domain": False, "ticks": False, "minExtent": round(_ROOM * _NAME_WIDTH), **changed})
 
 
-def _svg(title: str, width: float, height: float, parts: Sequence[str]) -> str:
-    """An SVG that scales down with the page; the title is what screen readers say."""
-    label = escape(title)
-    return (
-        f"<figure><figcaption>{label}</figcaption>"
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px" role="img" aria-label="{label}">'
-        + "".join(parts)
-        + "</svg></figure>"
-    )
+def _drawing(title: str, chart: alt.Chart | alt.LayerChart | alt.FacetChart) -> Drawing:
+    """The chart as SVG in the page's colours; the title is what screen readers say."""
+    styled = (
+        chart.configure(aria=False, background="transparent", font="system-ui,sans-serif", padding=_PADDING)
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelColor=_INK, titleColor=_SOFT, gridColor=_LINE, domainColor=_LINE, tickColor=_LINE,
+            labelFontSize=13, titleFontSize=13, titleFontWeight="normal", labelLimit=_NAME_WIDTH,
+        )
+    )  # fmt: skip
+    sink = io.StringIO()
+    styled.save(sink, format="svg")
+    label = Markup('<svg role="img" aria-label="{}" ').format(title)
+    return Drawing(title, Markup(sink.getvalue().replace("<svg ", label, 1)))

@@ -51,7 +51,7 @@ def facts(con: Connection, run: str) -> Facts:
     if card is not None:
         rows.append(("Judge card", card.sentence))
     rows.append(("Judge", _judge(counts) if "judge" in record["fingerprints"] else "none in this run"))
-    notes = [str(record[one]) for one in ("judge_note", "judge_limits") if record.get(one)]
+    notes = [str(record[name]) for name in ("judge_note", "judge_limits") if record.get(name)]
     if record["state"] != "done":
         notes.append(
             f"This run is not complete (state: {record['state']}): the numbers are of the pictures done so far."
