@@ -13,9 +13,10 @@ from pathlib import Path
 import llama_cpp as llama
 
 from core.judge.judge import MEMORY_SHARE, Judge
+from core.judge.names import ProtocolName
 from core.judge.native import Native, check_gguf
 from core.judge.probe import Trial, try_once
-from core.judge.prompts import Protocol, load_prompts
+from core.judge.prompts import load_prompts
 from core.judge.several import SeveralJudges
 from core.records import Fill, View
 
@@ -30,7 +31,7 @@ def load_judge(
     *,
     vlm: Path,
     mmproj: Path,
-    protocol: Protocol = "calibrated",
+    protocol: ProtocolName = "calibrated",
     prompts: Path | None = None,
     fill: Fill = "black",
     view: View = "masked",

@@ -19,15 +19,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast, get_args
 
 import llama_cpp
 import numpy as np
 
 from core.errors import RequestError, WhylookError
 from core.judge.judge import Judge
+from core.judge.names import PROTOCOLS
 from core.judge.native import Native
-from core.judge.prompts import Protocol, load_prompts
+from core.judge.prompts import load_prompts
 from core.records import Fill, JudgeRequest, View
 
 SECONDS, BYTES_A_SECOND = 120.0, 20e6
@@ -106,7 +106,7 @@ def _passed(digests: Sequence[bytes], *, gpu: bool) -> Path:
 
 def _try(trial: Trial) -> None:
     """What may crash: everything a run does with the pair, once."""
-    prompts = Path(trial.prompts) if trial.prompts not in get_args(Protocol) else cast(Protocol, trial.prompts)
+    prompts = trial.prompts if trial.prompts in PROTOCOLS else Path(trial.prompts)
     native = Native(Path(trial.vlm), Path(trial.mmproj), gpu=trial.gpu, threads=trial.threads)
     try:
         judge = Judge(

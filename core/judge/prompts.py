@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 from jinja2 import Template, TemplateError, nodes
 from jinja2.ext import Extension
@@ -25,9 +24,9 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from core.errors import RequestError
+from core.judge.names import ProtocolName
 from core.records import Fill, View
 
-Protocol = Literal["calibrated", "paper"]
 FOLDER = Path(__file__).parent / "prompts"
 MARKER = "<__media__>"
 """Stands for the picture in a prompt; llama.cpp's own marker."""
@@ -51,7 +50,7 @@ class Prompts:
     `instructions` stand before the picture and already say how it is masked and laid out.
     """
 
-    protocol: Protocol
+    protocol: ProtocolName
     instructions: str
     questions: dict[str, str]
     rubric: tuple[str, ...]
@@ -73,7 +72,7 @@ def plain(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text.replace(MARKER, " ")).split())
 
 
-def load_prompts(source: Protocol | Path, *, fill: Fill = "black", view: View = "masked") -> Prompts:
+def load_prompts(source: ProtocolName | Path, *, fill: Fill = "black", view: View = "masked") -> Prompts:
     """Read a protocol's prompts, ours by name or a user's file.
 
     Args:

@@ -29,7 +29,8 @@ from PIL import Image
 from core.errors import JudgeError, RequestError
 from core.judge.asking import MAX_TEXT_TOKENS, Line, judgement
 from core.judge.client import KEY_VARIABLE, PASSING, Client, RefusedError
-from core.judge.prompts import Prompts, Protocol, load_prompts
+from core.judge.names import ProtocolName
+from core.judge.prompts import Prompts, load_prompts
 from core.records import Fill, Judgement, JudgeRequest, View
 
 VERSION = 1
@@ -124,7 +125,7 @@ def load_url_judge(
     url: str,
     *,
     model: str | None = None,
-    protocol: Protocol = "calibrated",
+    protocol: ProtocolName = "calibrated",
     prompts: Path | None = None,
     fill: Fill = "black",
     view: View = "masked",

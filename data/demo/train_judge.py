@@ -16,7 +16,6 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
@@ -24,7 +23,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.judge.prompts import Prompts, Protocol, load_prompts
+from core.judge.names import PROTOCOLS
+from core.judge.prompts import Prompts, load_prompts
 from data.demo import judge_pictures as pictures
 from data.demo.export_judge import export
 from data.demo.judge_model import IMAGE_SIDE, PATCH, Branch, DemoJudge, TreeBatch, branches, train_tokenizer, tree_batch
@@ -44,7 +44,7 @@ def corpus(count: int, pool: pictures.Pool) -> list[str]:
     texts = []
     for _ in range(count):
         seen = pictures.sample(pool, int(rng.integers(len(pool.animal))), rng)
-        for name in get_args(Protocol):
+        for name in PROTOCOLS:
             for branch in told(load_prompts(name), seen, prediction_for(seen, rng)):
                 texts += [text for text, _ in branch.pieces]
     return texts
