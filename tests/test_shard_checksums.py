@@ -71,7 +71,7 @@ def test_pictures_that_were_not_published_yet_are_done_again_in_the_same_run(
     for table in ("images", "predictions", "attributions"):
         flip(shards(store, table)[2], at=-9)
     answer = whylook(capsys, *words)
-    assert answer.code == 1 and answer.err.count("damaged: ") == 3 and "done again: those of this run now" in answer.err
+    assert answer.code == 1 and answer.err.count("damaged: ") == 3 and "recomputed: this run's now" in answer.err
     after = rows(store)
     assert [row[:6] for row in after] == [row[:6] for row in before]
     assert [row[7] for row in after] == pytest.approx([row[7] for row in before], abs=1e-5)
@@ -197,7 +197,7 @@ def test_a_damaged_record_does_not_hide_the_other_runs(tmp_path: Path, capsys: C
         flip(record.with_name(name))
     with store.open_for_writing():  # nothing is published: it can only be made by the same command
         store.check()
-        assert "run the same command again" in store.damaged()[0].remedy
+        assert "run the same command again" in store.damaged()[-1].remedy
         assert store.begin_run(was["settings"], was["fingerprints"], class_names=was["class_names"]) == run
 
 
@@ -234,11 +234,11 @@ def test_what_people_keep_survives_a_flip(tmp_path: Path) -> None:
     with store.open_for_writing():
         store.check()
         store.publish()
-        assert "nothing is kept at the moment" in store.damaged()[0].sentence
+        assert "nothing is kept at the moment" in store.damaged()[-1].sentence
     assert (tmp_path / "damaged" / "saved.json.2").is_file() and store.slices() == []
 
 
-def test_json_files_of_before_are_read_without_a_checksum(tmp_path: Path) -> None:
+def test_older_json_files_are_read_without_a_checksum(tmp_path: Path) -> None:
     store, run = make_store(tmp_path, rows=6)
     store.save_slice("cows", "SELECT 1")
     for path in [*tmp_path.glob("runs/*.json"), tmp_path / "saved.json", tmp_path / "store.json"]:
@@ -254,3 +254,83 @@ def test_json_files_of_before_are_read_without_a_checksum(tmp_path: Path) -> Non
     with old.open_for_writing():
         old.check()
         assert old.damaged() == [] and old.publish().rows["images"] == 6
+
+
+def test_what_is_saved_comes_back_from_its_copy_when_the_file_is_gone(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    store.save_slice("first", "SELECT * FROM samples")
+    (store.folder / "saved.json").unlink()
+    assert [item["name"] for item in store.slices()] == ["first"]
+    store.save_slice("second", "SELECT * FROM samples")
+    assert [item["name"] for item in Store(store.folder).slices()] == ["first", "second"]
+
+
+def test_a_run_record_that_is_gone_comes_back_and_is_said(tmp_path: Path) -> None:
+    store, run = make_store(tmp_path / "store")
+    record = store.folder / "runs" / f"{run}.json"
+    record.unlink()
+    assert [item["run"] for item in store.run_records()] == [run]
+    record.with_name(f"{record.name}.bak").unlink()
+    with store.open_for_writing() as writer:
+        writer.check()
+        assert [damage.reason for damage in writer.damaged()] == ["it is gone"]
+    assert [item["run"] for item in store.run_records()] == [run]
+
+
+def test_a_shard_that_is_gone_is_said_and_its_published_rows_come_back(tmp_path: Path) -> None:
+    store, _ = make_store(tmp_path / "store")
+    shard = next(iter((store.folder / "shards" / "predictions").glob("part-*")))
+    fingerprint = pq.read_table(shard)["fingerprint"][0].as_py()
+    with store.open_for_writing() as writer:
+        before = writer.done("classifier", fingerprint)
+        shard.unlink()
+        writer.check()
+        assert writer.done("classifier", fingerprint) == before
+        assert any("it is gone" in damage.sentence for damage in writer.damaged())
+        writer.publish()
+        writer.check()
+        assert sum("it is gone" in damage.sentence for damage in writer.damaged()) == 1
+
+
+def test_a_newer_row_is_restored_though_an_older_failed_one_is_intact(tmp_path: Path) -> None:
+    store, run = make_store(tmp_path / "store")
+    fingerprint = store.run_records()[0]["fingerprints"]["judge"]
+    with store.open_for_writing() as writer:
+        writer.write("judgements", [{"image_id": "x", "state": "failed", "reason": "broke"}], fingerprint=fingerprint)
+        newer = writer.write(
+            "judgements", [{"image_id": "x", "state": "ok", "score": 4.0, "seconds": 1.0}], fingerprint=fingerprint
+        )
+        writer.publish()
+    assert newer is not None
+    flip(newer, len(newer.read_bytes()) // 2)
+    with Store(store.folder).open_for_writing() as writer:
+        writer.check()
+        assert "x" in writer.done("judge", fingerprint, include_failed=False)
+
+
+def test_a_control_of_the_report_card_is_restored_beside_another_of_the_same_picture(tmp_path: Path) -> None:
+    store, run = make_store(tmp_path / "store")
+    fingerprint = store.run_records()[0]["fingerprints"]["judge"]
+    with store.open_for_writing() as writer:
+        for control in ("true", "empty"):
+            row = {"image_id": "x", "control": control, "told": "cat", "state": "ok", "score": 1.0}
+            last = writer.write("judge_card", [row], fingerprint=fingerprint)
+        writer.publish()
+    assert last is not None
+    flip(last, len(last.read_bytes()) // 2)
+    with Store(store.folder).open_for_writing() as writer:
+        writer.check()
+        assert "1 row" in writer.damaged()[-1].sentence and "restored" in writer.damaged()[-1].sentence
+
+
+def test_damage_found_by_a_writer_that_died_is_said_by_the_next(tmp_path: Path) -> None:
+    store, _ = make_store(tmp_path / "store")
+    shard = next(iter((store.folder / "shards" / "images").glob("part-*")))
+    flip(shard, len(shard.read_bytes()) // 2)
+    with Store(store.folder).open_for_writing() as writer:
+        writer.check()  # and then it is killed
+    with Store(store.folder).open_for_writing() as writer:
+        assert len(writer.damaged()) == 1
+        writer.damage_is_said()
+    with Store(store.folder).open_for_writing() as writer:
+        assert writer.damaged() == []

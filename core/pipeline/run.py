@@ -103,9 +103,10 @@ def run(request: RunRequest, *, progress: Callable[[Progress], None], stop: Call
             if state != "done" or len(writer.damaged()) == known:
                 break
         card = queries.judge_card(store.reader(), name) if loaded.judging else None
+        damaged = tuple(damage.sentence for damage in writer.damaged())
+        writer.damage_is_said()
     said = [sentence for sentence in (note, limits, card and card.sentence) if sentence]
     warnings = (*loaded.scan.warnings, *loaded.classifier.notes, *said)
-    damaged = tuple(damage.sentence for damage in writer.damaged())
     return RunOutcome(name, state, counts, tuple(journal.failures), seconds, warnings, damaged)
 
 

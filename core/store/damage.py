@@ -27,6 +27,8 @@ class Damage:
     remedy: str
     rows: int | None = None
     """How many it held, as far as that is known."""
+    said: bool = False
+    """Whether a run has lived to say it."""
 
     @property
     def told(self) -> str:
@@ -76,7 +78,7 @@ def note(folder: Path, damage: Damage, *, place: str) -> None:
 def notes(folder: Path) -> list[Damage]:
     """What was found in a store so far, oldest first; files without a readable note are named all the same."""
     found = []
-    names = {item.name for item in fields(Damage)}
+    names = {item.name for item in fields(Damage)} - {"said"}
     for place, _, files in os.walk(folder / FOLDER):
         for name in files:
             path = Path(place) / name
@@ -89,5 +91,16 @@ def notes(folder: Path) -> list[Damage]:
             if not names <= known.keys():
                 file = str(path.relative_to(folder / FOLDER))
                 known = asdict(Damage(file, "damaged", "", "run the same command again to make it anew"))
-            found.append(Damage(**{name: known[name] for name in names}))
+            found.append(Damage(**{name: known[name] for name in names}, said=known.get("said", True)))
     return sorted(found, key=lambda damage: (damage.found, damage.file))
+
+
+def mark_as_said(folder: Path) -> None:
+    """Notes of everything that was set aside that a run has said it."""
+    for path in (folder / FOLDER).glob("**/*.note"):
+        try:
+            known = read_json(path)
+        except (DamagedFileError, StoreError):
+            continue
+        if known.get("said") is False:
+            write_json(path, {**known, "said": True})

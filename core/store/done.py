@@ -48,20 +48,21 @@ class DoneIndex:
 
     def ids(self, fingerprint: str, *, include_failed: bool) -> set[str]:
         """Pictures with a row of that fingerprint, as of the last refresh()."""
-        done = set(self._done[fingerprint])
-        return done | self._failed[fingerprint] if include_failed else done
+        done = self._done[fingerprint]
+        return done | self._failed[fingerprint] if include_failed else set(done)
 
     def keys(self) -> pa.Table:
-        """Every (fingerprint, image_id) as of the last refresh()."""
-        pairs = [
-            (fingerprint, image_id)
-            for kept in (self._done, self._failed)
+        """Every (fingerprint, image_id) as of the last refresh(), and whether its newest row is of state failed."""
+        keys = [
+            (fingerprint, image_id, failed)
+            for failed, kept in ((False, self._done), (True, self._failed))
             for fingerprint, ids in kept.items()
             for image_id in ids
         ]
         return pa.table(
-            {"fingerprint": pa.array([pair[0] for pair in pairs], pa.string())}
-            | {"image_id": pa.array([pair[1] for pair in pairs], pa.string())}
+            {"fingerprint": pa.array([key[0] for key in keys], pa.string())}
+            | {"image_id": pa.array([key[1] for key in keys], pa.string())}
+            | {"failed": pa.array([key[2] for key in keys], pa.bool_())}
         )
 
     def _clear(self) -> None:

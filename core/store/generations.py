@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import psutil
 
 from core.errors import StoreError
 from core.store.damage import Damage
@@ -76,12 +77,20 @@ def number(name: str) -> int:
 
 def sweep(folder: Path) -> None:
     """Removes what a killed writer left half done; only the holder of the lock may."""
-    for pattern in (".building-*", ".store.json.*", ".CURRENT.*", ".run-*", "runs/.*.tmp", "shards/*/.*.tmp"):
+    for pattern in (".building-*", ".*.tmp", "runs/.*.tmp", "shards/*/.*.tmp", "damaged/**/.*.tmp"):
         for path in folder.glob(pattern):
+            if _saves(path):
+                continue
             if path.is_dir():  # where DuckDB spilled
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+
+def _saves(path: Path) -> bool:
+    """Whether another process saves what people keep just now, which needs no lock: `.saved.json.PID.tmp`."""
+    pid = path.name.removesuffix(".tmp").rpartition(".")[2]
+    return path.name.startswith(".saved.json") and pid.isdigit() and psutil.pid_exists(int(pid))
 
 
 def publish(folder: Path, contents: Contents, *, shelf: Shelf) -> Publication:

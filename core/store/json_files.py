@@ -1,7 +1,7 @@
 """The store's small JSON files: each carries a checksum of itself, and what cannot be made again has a twin.
 
-Knows: checksums, `NAME.bak` beside `NAME`. Does not know: what a file means. Files of before, without a checksum, are
-read as they are.
+Knows: checksums, `NAME.bak` beside `NAME`. Does not know: what a file means. Older files, without a
+checksum, are read as they are.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_with_twin(path: Path) -> dict[str, Any]:
-    """What a file that has a twin holds: its own words, or those of the twin where it is damaged.
+    """What a file that has a twin holds: its own words, or those of the twin where it is damaged or gone.
 
     Raises:
         DamagedFileError: both are damaged.
@@ -65,14 +65,21 @@ def read_with_twin(path: Path) -> dict[str, Any]:
     """
     try:
         return read_json(path)
-    except DamagedFileError:
-        if not twin_of(path).is_file():
+    except StoreError as error:
+        if not twin_of(path).is_file() or not (isinstance(error, DamagedFileError) or is_gone(path)):
             raise
         return read_json(twin_of(path))
 
 
+def is_gone(path: Path) -> bool:
+    """Whether a file that has a twin is missing, though its twin is there."""
+    return not path.exists() and twin_of(path).is_file()
+
+
 def is_damaged(path: Path) -> str | None:
     """What is wrong with a JSON file; None when nothing is."""
+    if is_gone(path):
+        return "it is gone"
     try:
         read_json(path)
     except DamagedFileError as error:

@@ -96,7 +96,7 @@ def build(target: Path, *, copied: bool, shelf: Shelf, contents: Contents, gener
     Raises:
         duckdb.Error, OSError: the file could not be made (full disk, unusable copy).
     """
-    con = duckdb.connect(str(target), config=_CONFIG)
+    con = duckdb.connect(str(target.absolute()), config=_CONFIG)  # "md:" and the like would be taken for a scheme
     try:
         load_fts(con)
         if not copied:
@@ -122,7 +122,10 @@ def _load_new(con: duckdb.DuckDBPyConnection, table: str, shelf: Shelf) -> bool:
     """Loads the shards that the file does not hold yet, a bounded number at a time; damaged ones are set aside."""
     rows = con.execute("SELECT name FROM loaded_shards WHERE table_name = ?", [table]).fetchall()
     loaded = {str(row[0]) for row in rows}
-    paths = [path for path in shelf.paths(table) if path.name not in loaded]
+    here = shelf.paths(table)
+    if gone := loaded - {path.name for path in here}:  # set aside: they are not asked after again
+        con.execute("DELETE FROM loaded_shards WHERE table_name = ? AND list_contains(?, name)", [table, sorted(gone)])
+    paths = [path for path in here if path.name not in loaded]
     names: list[str] = []
     arrived: list[pa.Table] = []
     size = 0

@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from core.errors import StoreError
 from core.records import HIGH_SCORE, MACHINE
 from core.store.damage import FOLDER, Damage, note, set_aside
-from core.store.json_files import DamagedFileError, is_damaged, read_with_twin, twin_of, write_json
+from core.store.json_files import DamagedFileError, is_damaged, is_gone, read_with_twin, twin_of, write_json
 from core.store.shards import STAGE_TABLES
 
 _SHORTEST_NAME = 6
@@ -90,7 +90,7 @@ def set_high_score(folder: Path, run: str, score: float) -> None:
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
     """The record of every run that can be read, newest first, with times as datetimes (UTC)."""
-    records = [record for path in (folder / "runs").glob("*.json") if (record := _readable(path))]
+    records = [record for path in _paths(folder) if (record := _readable(path))]
     for record in records:
         record["started"], record["finished"] = as_time(record["started"]), as_time(record["finished"])
     return sorted(records, key=lambda record: (record["started"], record["run"]), reverse=True)
@@ -98,35 +98,45 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
 
 def damaged_records(folder: Path) -> list[str]:
     """One sentence per run whose record cannot be read, with what to do."""
-    damaged = [path.stem for path in sorted((folder / "runs").glob("*.json")) if _readable(path) is None]
+    damaged = [path.stem for path in _paths(folder) if _readable(path) is None]
     return [f"the record of run {run} is damaged: run the same command again to make it anew" for run in damaged]
 
 
 def read_record(folder: Path, run: str) -> dict[str, Any]:
     """One run's record, empty when there is none."""
     path = folder / "runs" / f"{run}.json"
-    return (_readable(path) or {}) if path.is_file() else {}
+    return (_readable(path) or {}) if path.is_file() or is_gone(path) else {}
 
 
-def mend_records(folder: Path, published: Callable[[str], Mapping[str, Any] | None]) -> list[Damage]:
-    """Sets damaged records aside; in the place of each comes its copy, or what was published of it.
+def _paths(folder: Path) -> list[Path]:
+    """The record of every run, also where only its copy is left."""
+    copies = (path.with_suffix("") for path in (folder / "runs").glob("*.json.bak"))
+    return sorted({*(folder / "runs").glob("*.json"), *copies})
+
+
+def mend_records(folder: Path, published: Mapping[str, Mapping[str, Any]]) -> list[Damage]:
+    """Mends damaged and lost records: in the place of each comes its copy, or what was published of it.
+
+    A damaged one is copied aside before the good one takes its place, so that a kill in between loses neither.
 
     Args:
         folder: the store's.
-        published: gives a run's row of table `runs`, None when there is none.
+        published: the rows of table `runs` by name.
     """
     found = []
-    for path in sorted((folder / "runs").glob("*.json")):
-        reason, record = is_damaged(path), _readable(path)
+    for path in sorted({*_paths(folder), *(folder / "runs" / f"{run}.json" for run in published)}):
+        there = path.is_file()
+        reason, record = (is_damaged(path), _readable(path)) if there or is_gone(path) else ("it is gone", None)
         if reason or record is None:
             copied = "its copy takes its place"
-            if record is None and (row := published(path.stem)):
+            if record is None and (row := published.get(path.stem)):
                 record, copied = _of_row(row), "made again from the published store"
             if record is None:
                 copied = "run the same command again to make it anew"
-            file = str(path.relative_to(folder))
-            damage = Damage(file, reason or "no record of a run", now(), f"set aside in {FOLDER}/; {copied}")
-            note(folder, damage, place=set_aside(folder, path))
+            aside = f"set aside in {FOLDER}/; " if there else ""
+            damage = Damage(str(path.relative_to(folder)), reason or "no record of a run", now(), aside + copied)
+            if there:
+                note(folder, damage, place=set_aside(folder, path, copy=path.read_bytes() if record else None))
             found.append(damage)
         if record and (reason or not twin_of(path).is_file() or is_damaged(twin_of(path))):
             write_json(path, record, twin=True)
@@ -182,11 +192,11 @@ def _digest(settings: Mapping[str, Any], fingerprints: Mapping[str, str]) -> str
 
 def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """The record that as_row() made a row of table `runs` of."""
-    kept = ("run", "state", "class_names", "judge_note", "high_score", "version", "attempt")
+    kept = ("run", "state", "class_names", "judge_note", "judge_limits", "high_score", "version", "attempt")
     times = {name: row[name] and row[name].isoformat(timespec="milliseconds") for name in ("started", "finished")}
     objects = {name: json.loads(row[name] or "{}") for name in ("settings", "counts", "seconds")}
     prints = {stage: row[f"{stage}_fingerprint"] for stage in STAGE_TABLES if row[f"{stage}_fingerprint"] is not None}
-    record = {**{name: row[name] for name in kept}, **times, **objects, "fingerprints": prints}
+    record = {**{name: row.get(name) for name in kept}, **times, **objects, "fingerprints": prints}
     return {**record, "digest": _digest(objects["settings"], prints)}
 
 

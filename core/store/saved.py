@@ -14,7 +14,7 @@ from typing import Any
 
 from core.errors import StoreError
 from core.store.damage import FOLDER, Damage, note, set_aside
-from core.store.json_files import read_json, twin_of, write_json
+from core.store.json_files import is_gone, read_json, twin_of, write_json
 from core.store.runs import now
 
 Entries = dict[str, dict[str, Any]]
@@ -60,10 +60,10 @@ def undo_entry(path: Path) -> str | None:
 
 def mend_saved(path: Path) -> Damage | None:
     """Sets a damaged file aside; its copy takes its place where that is intact, an empty one where it is not."""
-    if not path.is_file():
+    if not path.is_file() and not is_gone(path):
         return None
     with _lock(path):
-        reason = _wrong(path)
+        reason = "it is gone" if is_gone(path) else _wrong(path)
         if reason is None:
             return None
         copied = _wrong(twin_of(path)) is None
@@ -71,8 +71,11 @@ def mend_saved(path: Path) -> Damage | None:
         remedy = "the copy made with the last change takes its place"
         if not copied:
             remedy = "nothing is kept at the moment: put a copy of yours in its place"
-        damage = Damage(path.name, reason, now(), f"set aside in {FOLDER}/; {remedy}")
-        note(path.parent, damage, place=set_aside(path.parent, path, copy=path.read_bytes()))
+        if path.is_file():
+            damage = Damage(path.name, reason, now(), f"set aside in {FOLDER}/; {remedy}")
+            note(path.parent, damage, place=set_aside(path.parent, path, copy=path.read_bytes()))
+        else:
+            damage = Damage(path.name, reason, now(), remedy)
         write_json(path, state, twin=True)
     return damage
 
@@ -91,7 +94,7 @@ def _empty() -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.is_file() and not is_gone(path):
         return _empty()
     for place in (path, twin_of(path)):
         if _wrong(place) is None:

@@ -20,7 +20,7 @@ from core.store.shards import SCHEMAS, DamagedShardError, read_shard, shard_numb
 KEYS = {"failures": "run, attempt, stage, image_id, path, reason", "judge_card": "fingerprint, image_id, control"}
 """What makes a row of a table the same row again; of the other tables it is (fingerprint, image_id)."""
 _ROWS_PER_SHARD = 500
-_AGAIN = "its pictures are done again: those of this run now, those of other runs when these are run again"
+_AGAIN = "its pictures are recomputed: this run's now, other runs' when they next run"
 _AGAINS = {
     "failures": "what fails again is noted again",
     "faithfulness": "whylook faithfulness makes it again",
@@ -41,8 +41,8 @@ class Shelf:
         self._numbers: dict[str, int] = {}
 
     def open(self) -> None:
-        """A writer begins: what another one found or wrote is not this one's."""
-        self.damaged.clear()
+        """A writer begins: what another one wrote is not this one's, but what it found and did not live to say is."""
+        self.damaged[:] = [damage for damage in self.notes() if not damage.said]
         self._numbers.clear()
 
     def paths(self, table: str) -> list[Path]:
@@ -75,18 +75,44 @@ class Shelf:
         return index.ids(fingerprint, include_failed=include_failed)
 
     def check(self, published: Callable[[], duckdb.DuckDBPyConnection | None]) -> None:
-        """Verifies every shard; damaged ones are set aside, and what of them is published becomes shards again."""
-        for table, index in self._indexes.items():
-            if found := index.refresh():
-                self._mend(table, found, published())
+        """Verifies every shard; damaged ones are set aside, and what of them is published becomes shards again.
+
+        So is what was published of shards that are gone.
+        """
+        con = published()
+        for table in SCHEMAS:
+            found = self._indexes[table].refresh() if table in self._indexes else self._damaged(table)
+            if gone := self._gone(table, con):
+                place = self._folder / "shards" / table
+                self.damaged += [
+                    Damage(f"{table}/{name}", "it is gone", now(), "what was published of it is restored")
+                    for name in gone
+                    if not (place / name).exists()
+                ]
+            if found or gone:
+                self._mend(table, found, con)
+
+    def _damaged(self, table: str) -> list[tuple[Path, DamagedShardError]]:
+        """The damaged shards of a table that has no index."""
         found = []
-        for path in self.paths("failures"):
+        for path in self.paths(table):
             try:
                 read_shard(path)
             except DamagedShardError as error:
                 found.append((path, error))
-        if found:
-            self._mend("failures", found, published())
+        return found
+
+    def _gone(self, table: str, con: duckdb.DuckDBPyConnection | None) -> list[str]:
+        """Shards that were published and are neither here nor set aside."""
+        if con is None:
+            return []
+        try:
+            rows = con.execute("SELECT name FROM loaded_shards WHERE table_name = ? ORDER BY name", [table]).fetchall()
+        except (duckdb.Error, StoreError):
+            return []
+        aside = self._folder / FOLDER / "shards" / table
+        here = {path.name for path in self.paths(table)} | {path.name for path in aside.glob("part-*")}
+        return [str(row[0]) for row in rows if row[0] not in here]
 
     def lose(self, table: str, found: Found, *, restored: int = 0) -> None:
         """Sets damaged shards aside and notes what was found."""
@@ -95,9 +121,9 @@ class Shelf:
             remedy = _AGAINS.get(table, _AGAIN)
             if restored:
                 whole = None not in rows and restored >= sum(row or 0 for row in rows)
-                remedy = f"{restored:,} rows restored from the published store" + (
-                    "" if whole else f"; for the rest, {remedy}"
-                )
+                of = f" of the {len(found)} damaged shards of this table" if len(found) > 1 else ""
+                told = f"{restored:,} rows{of} restored from the published store"
+                remedy = told if whole else f"{told}; for the rest, {remedy}"
             place = set_aside(self._folder, path)
             file = str(path.relative_to(self._folder / "shards"))
             damage = Damage(file, str(error), now(), f"set aside in {FOLDER}/; {remedy}", error.rows)
@@ -113,8 +139,8 @@ class Shelf:
             self._indexes[table].refresh()
 
     def _keys(self, table: str) -> pa.Table:
-        """Keys of the rows in intact shards."""
-        if table in self._indexes:
+        """Keys of the rows in intact shards; `failed` says which of them are of state failed."""
+        if table in self._indexes and table not in KEYS:
             return self._indexes[table].keys()
         names = KEYS[table].split(", ")
         parts = []
@@ -123,16 +149,23 @@ class Shelf:
                 parts.append(read_shard(path).select(names))
             except DamagedShardError:
                 continue
-        return pa.concat_tables(parts) if parts else SCHEMAS[table].empty_table().select(names)
+        keys = pa.concat_tables(parts) if parts else SCHEMAS[table].empty_table().select(names)
+        return keys.append_column("failed", pa.array([False] * len(keys), pa.bool_()))
 
 
 def _missing(con: duckdb.DuckDBPyConnection, table: str, intact: pa.Table) -> pa.Table:
-    """Rows of a generation that no intact shard holds; none where the generation cannot be read."""
+    """Rows of a generation that no intact shard holds; none where the generation cannot be read.
+
+    A row that is published as anything but failed is newer than a failed one of the same key in an intact shard.
+    """
     schema = SCHEMAS[table]
     columns = ", ".join(
         f"{f.name}::FLOAT[] AS {f.name}" if f.type == pa.list_(pa.float32()) else f.name for f in schema
     )
-    same = " AND ".join(f"k.{name} IS NOT DISTINCT FROM t.{name}" for name in intact.column_names)
+    keys = [name for name in intact.column_names if name != "failed"]
+    same = " AND ".join(f"k.{name} IS NOT DISTINCT FROM t.{name}" for name in keys)
+    if "state" in schema.names:
+        same += " AND (NOT k.failed OR t.state = 'failed')"
     try:
         con.register("intact", intact)
         found = con.execute(f"SELECT {columns} FROM {table} t WHERE NOT EXISTS (FROM intact k WHERE {same})")

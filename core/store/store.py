@@ -17,7 +17,7 @@ import duckdb
 
 from core.errors import StoreError
 from core.store import generations, runs, saved
-from core.store.damage import Damage
+from core.store.damage import Damage, mark_as_said
 from core.store.generations import Publication
 from core.store.json_files import DamagedFileError, read_json, write_json
 from core.store.locks import hold_lock, is_locked
@@ -220,13 +220,18 @@ class Store:
         Rows of a damaged shard that are published become shards again; damaged() says what was found.
         """
         self._needs_lock()
-        found = [*runs.mend_records(self.folder, self._published_run), saved.mend_saved(self._saved)]
+        found = [*runs.mend_records(self.folder, self._published_runs()), saved.mend_saved(self._saved)]
         self._shelf.damaged += [damage for damage in found if damage]
         self._shelf.check(self._reader_or_none)
 
     def damaged(self) -> list[Damage]:
-        """What turned out damaged since this writer opened the store."""
+        """What turned out damaged since this writer opened the store, or before and no run has lived to say."""
         return list(self._shelf.damaged)
+
+    def damage_is_said(self) -> None:
+        """Notes that what damaged() gives has been said to the person who runs it."""
+        self._needs_lock()
+        mark_as_said(self.folder)
 
     def write(
         self, table: str, rows: Sequence[Row], *, fingerprint: str | None = None, run: str | None = None
@@ -310,16 +315,17 @@ class Store:
         except StoreError:
             return None
 
-    def _published_run(self, run: str) -> dict[str, Any] | None:
+    def _published_runs(self) -> dict[str, dict[str, Any]]:
+        """Rows of table `runs` by name; none where nothing is published that can be read."""
         try:
-            found = self.reader().execute("SELECT * FROM runs WHERE run = ?", [run])
+            found = self.reader().execute("SELECT * FROM runs")
             names, rows = [column[0] for column in found.description or []], found.fetchall()
-        except StoreError:
-            return None
-        return dict(zip(names, rows[0], strict=True)) if rows else None
+        except (StoreError, duckdb.Error):
+            return {}
+        return {str(row[names.index("run")]): dict(zip(names, row, strict=True)) for row in rows}
 
     def _open(self, path: Path) -> duckdb.DuckDBPyConnection:
-        con = duckdb.connect(str(path), read_only=True, config=_READER_CONFIG)
+        con = duckdb.connect(str(path.absolute()), read_only=True, config=_READER_CONFIG)
         load_fts(con)
         found = con.execute("SELECT version FROM store_info").fetchone()
         if found is not None and found[0] > STORE_VERSION:
