@@ -22,7 +22,7 @@ from torchvision.transforms import v2
 from core import images
 from core.classifier.preprocess import Preprocess, plain_transform
 from core.errors import ImageError, RequestError
-from core.images import decoding
+from core.images import colour, decoding
 from core.memory import Budget, NoRoom, free_memory, parse_size
 from core.pipeline.forwards import Forwards
 from core.pipeline.in_flight import InFlight
@@ -179,7 +179,7 @@ def test_a_conversion_in_strips_gives_what_one_of_the_whole_gives(
     picture.save(tmp_path / "a.tif")
     whole = np.asarray(images.decode(tmp_path / "a.tif"))
     for strip in (1000, 33):
-        monkeypatch.setattr(decoding, "_STRIP", strip)
+        monkeypatch.setattr(colour, "_STRIP", strip)
         assert np.array_equal(np.asarray(images.decode(tmp_path / "a.tif")), whole)
 
 

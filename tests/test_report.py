@@ -109,6 +109,7 @@ def test_charts_say_the_numbers_of_the_store(written, page: Reader) -> None:
     for row in queries.matrix(con, run):
         assert row["cell"] is None or CELL_NAMES[row["cell"]] in visible
     assert {str(row["n"]) for row in queries.confusion(con, run)} <= set(page.text)
+    assert set(ODD) <= set(page.text)  # in full beside the charts, which cut long names
 
 
 def test_both_forms_say_every_finding_with_its_query(written, page: Reader) -> None:

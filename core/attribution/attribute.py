@@ -1,7 +1,7 @@
 """Class activation maps at the price of a prediction.
 
 Knows: a model, its target layer and a batch of pictures. Does not know: files, class names, DuckDB, judges. One forward
-gives logits and map; gradients run from the logits back to the target layer only, so the backbone builds no graph.
+pass gives logits and map; gradients run from the logits back to the target layer only, so the backbone builds no graph.
 """
 
 from __future__ import annotations

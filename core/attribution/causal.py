@@ -47,7 +47,7 @@ def causal_check(
     seed: int = 0,
     before: Tensor | None = None,
 ) -> list[CausalEffect]:
-    """Check each picture of a batch (B, C, H, W) against its map (B, h, w); costs `draws` + 2 forwards of the batch.
+    """Check each picture of a batch (B, C, H, W) against its map (B, h, w); costs `draws` + 2 forward passes.
 
     causal_drop = p(x) - p(x without the attended region), where the region is the cells with map >= 0.4 and "without"
     means blurred there. causal_drop_random is the mean of the same over `draws` random regions: the attended one
@@ -61,7 +61,7 @@ def causal_check(
         targets: (B,) class index whose probability is followed.
         draws: random regions per picture.
         seed: of the draws.
-        before: (B,) probabilities p(x) where they are known; they save one forward.
+        before: (B,) probabilities p(x) where they are known; they save one forward pass.
 
     Raises:
         RequestError: fewer than one draw, or shapes that do not fit.

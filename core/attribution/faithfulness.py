@@ -1,4 +1,4 @@
-"""How far to trust a method's maps on this model: what the prediction does when pixels go in the map's order.
+"""Faithfulness of a method's maps: how the prediction changes as pixels are removed in the map's order.
 
 Knows: a model, a batch and its maps. Does not know: methods, files. The curves follow the softmax probability of the
 explained class, at `SHARES` of the pixels. Removed pixels take the picture's mean colour; insertion starts at the

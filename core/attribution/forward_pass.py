@@ -1,4 +1,4 @@
-"""One forward of a batch and what a method may ask of it.
+"""One forward pass of a batch and what a method may ask of it.
 
 Knows: the model, the batch, the class target, the target layer. Does not know: methods, maps.
 """

@@ -23,7 +23,7 @@ OCCLUDER = 8
 
 
 def score_cam(seen: ForwardPass) -> Tensor:
-    """Score-CAM (Wang et al. 2020, arXiv 1910.01279, equations 2 to 5); a forward per channel that is not constant.
+    """Score-CAM (Wang et al. 2020, arXiv 1910.01279, equations 2 to 5); one forward pass per channel that varies.
 
     H_k = U(A_k) enlarged to the input and stretched to 0..1;  w = softmax_k(S(X o H_k) - S(X));
     L = ReLU(sum_k w_k A_k).

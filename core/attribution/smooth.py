@@ -20,7 +20,7 @@ SPREAD = 0.15
 
 
 def smooth_gradcam_plus_plus(seen: ForwardPass) -> Tensor:
-    """Smooth Grad-CAM++ (Omeiza et al. 2019, arXiv 1908.01224, equations 5 to 7); costs `SAMPLES` more forwards.
+    """Smooth Grad-CAM++ (Omeiza et al. 2019, arXiv 1908.01224, equations 5 to 7); costs `SAMPLES` more forward passes.
 
     D_p = mean over noisy copies of G^p;  alpha_kij = D_2 / (2 D_2 + sum_ab A_kab D_3);
     w_k = sum_ij alpha_kij ReLU(D_1);  L = ReLU(sum_k w_k A_k).

@@ -5,8 +5,8 @@ Does not know: layers, pictures, weights.
 
 An archive is a program. Its `forward` runs with every batch and its `__setstate__` while it loads, and two operators of
 PyTorch's own write any file (`torch.save`, `torch.from_file` with `shared`). So the code is read as text before PyTorch
-loads it, and what PyTorch made of it is looked through once more before the first batch. What is left are operators on
-tensors, numbers and text. That is a fence, no sandbox: a flaw in an operator of PyTorch is still one.
+loads it, and what PyTorch made of it is checked again before the first batch. What is left are operators on tensors,
+numbers and text. That is a fence, no sandbox: a flaw in an operator of PyTorch is still a flaw here.
 """
 
 from __future__ import annotations

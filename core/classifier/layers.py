@@ -31,7 +31,7 @@ _OPAQUE = "TorchScript hides this model's layers from hooks, so class activation
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer as it ran: its dotted name, the shape (1, ...) it returned, and how often it ran in one forward.
+    """One layer as it ran: its dotted name, the shape (1, ...) it returned, and how often it ran in one forward pass.
 
     `layout` says how the output lies on the picture, None where it does not; `reached` whether the logits depend on
     more than one place of it; `inner` marks a linear projection, and one of several branches of tokens with all in it.
@@ -60,14 +60,14 @@ class Trace:
 
 @dataclass
 class _Notes:
-    """What hooks saw in one forward; `outputs` in the order of finishing, `readers` of each input by its identity."""
+    """What hooks saw in one forward pass; `outputs` in order of finishing, `readers` of each input by its identity."""
 
     outputs: dict[str, Tensor] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     readers: dict[int, tuple[Any, set[str]]] = field(default_factory=dict)  # holds the input: an identity is not reused
 
     def note(self, name: str, inputs: tuple[Any, ...], output: Any) -> Any:
-        """Keep an output; it goes on as an alias of itself, for a layer that hands on what it got is not its origin."""
+        """Keep an output and hand on an alias of it: a layer that returns its input is not the origin of it."""
         found = first(output)
         if not isinstance(found, Tensor) or not found.is_floating_point():
             return None

@@ -21,25 +21,10 @@ from torch import Tensor, nn
 from core.classifier.class_names import fit_class_names
 from core.classifier.layers import Layer, Trace, choose_layer, trace, usable_layers
 from core.classifier.layouts import Layout
-from core.classifier.names import PRECISIONS, Precision
-from core.classifier.precision import computes_bf16, set_precision
 from core.classifier.preprocess import Preprocess
 from core.classifier.sources import Source, open_source
 from core.classifier.weights import apply_weights, read_weights
 from core.errors import ModelError, RequestError
-
-__all__ = [
-    "PRECISIONS",
-    "Classifier",
-    "Layer",
-    "Layout",
-    "Precision",
-    "computes_bf16",
-    "load_classifier",
-    "resolve_device",
-    "set_precision",
-    "stack_by_shape",
-]
 
 VERSION = 1
 """Part of every fingerprint: raise it when predictions of the same model would change."""

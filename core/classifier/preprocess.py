@@ -1,4 +1,4 @@
-"""A transform that is checked each time it runs, and whether it makes large pictures small.
+"""A transform that is checked each time it runs, and whether it shrinks large pictures.
 
 Knows: what a transform must return. Does not know: models, files.
 """

@@ -18,13 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from core.errors import ImageError
+from core.images.colour import to_rgb
 from core.images.files import open_regular
 from core.memory import NoRoom, picture_budget
 
@@ -42,8 +40,6 @@ _HEADER_FIRST = 2**25
 """Files up to this size are read before their place in the budget is known; a larger one only after that."""
 _ICON_SIDE = 2048
 _ICON_HEAD = 2**16
-_STRIP = 2**22
-"""Pixels that are converted at a time where the conversion needs several copies."""
 # Bytes per pixel that Pillow keeps by mode (4 for all others), and that decoders take beside it.
 _DEPTH = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 _DECODER = {"WEBP": 12, "AVIF": 12, "JPEG2000": 16, "TIFF": 4, "GIF": 5}
@@ -265,7 +261,7 @@ def _finish(image: Image.Image, size: tuple[int, int], factor: int) -> Opened:
     _set_upright(image)
     if image.size != before:
         size = size[::-1]
-    picture = _to_rgb(image)
+    picture = to_rgb(image)
     return Opened(picture.reduce(factor) if factor > 1 and not reduced else picture, size)
 
 
@@ -275,61 +271,6 @@ def _set_upright(image: Image.Image) -> None:
         ImageOps.exif_transpose(image, in_place=True)
     except _DAMAGE:
         return
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode to RGB."""
-    if image.mode in {"I", "F"} or image.mode.startswith("I;"):
-        factor = _scale(image)
-        return _by_strips(image, lambda part: Image.fromarray(_to_8_bit(np.asarray(part), factor)).convert("RGB"))
-    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
-        return _by_strips(image, _on_white)
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """What a person sees of a picture with transparent parts."""
-    seen = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
-
-
-def _by_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """A pixel-wise conversion to RGB, of a large picture piece by piece."""
-    if image.width * image.height <= _STRIP:
-        return convert(image)
-    whole = Image.new("RGB", image.size)
-    for box in _boxes(image.size):
-        whole.paste(convert(image.crop(box)), box[:2])
-    return whole
-
-
-def _boxes(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
-    """Boxes of at most `_STRIP` pixels that cover a picture."""
-    width, height = size
-    columns = min(width, _STRIP)
-    rows = max(1, _STRIP // columns)
-    for top in range(0, height, rows):
-        for left in range(0, width, columns):
-            yield left, top, min(left + columns, width), min(top + rows, height)
-
-
-def _scale(image: Image.Image) -> float:
-    """What deep grey values are multiplied by to be 0..255: by the scale of their type, never by their own contrast."""
-    top = 0.0
-    for box in _boxes(image.size):
-        values: NDArray[Any] = np.asarray(image.crop(box))
-        if not np.isfinite(values).all():
-            raise ImageError("holds values that are not finite")
-        top = max(top, float(values.max(initial=0)))
-    if values.dtype.kind == "f":
-        return 255.0 if top <= 1.0 else 1.0 if top <= 255.0 else 255.0 / top
-    return 1 / 257 if top <= 65_535 else 255.0 / top
-
-
-def _to_8_bit(values: NDArray[Any], factor: float) -> NDArray[np.uint8]:
-    """Deep grey values (H, W) to 8 bits."""
-    scaled: NDArray[np.uint8] = np.clip(np.rint(values.astype(np.float64) * factor), 0, 255).astype(np.uint8)
-    return scaled
 
 
 def thumbnail(image: Image.Image, *, side: int = 224) -> bytes:

@@ -25,8 +25,9 @@ from core.errors import ModelError, RequestError
 from core.statistics import format_mean, mean_interval
 
 CHEAP = ("hirescam", "layercam", "gradcam", "gradcam++", "xgradcam")
-"""Candidates in the order in which a tie is decided, each at the price of one forward: first those that weigh every
-place by its own gradient; HiResCAM marks no place that the logit does not use (Draelos & Carin 2020), averages may."""
+"""Candidates in the order in which a tie is decided, each at the price of one forward pass: first those that weigh
+every place by its own gradient; HiResCAM marks no place that the logit does not use (Draelos & Carin 2020),
+averages may."""
 FASTER = 1.15
 """A precision must be this much faster than fp32 to be worth another set of numbers."""
 ALIKE = 0.99

@@ -90,8 +90,8 @@ def explain(
     suspects = [entry for entry in missing if 0 < work.notes.deaths(entry.image_id) < MOST_DEATHS]
     others = [entry for entry in missing if not work.notes.deaths(entry.image_id)]
     done += len(hopeless)
-    passes = ((suspects, 1, 1), (others, todo.batch_size, todo.threads))
-    for some, batch_size, threads in (step for step in passes if step[0]):
+    passes = [(suspects, 1, 1), (others, todo.batch_size, todo.threads)]
+    for some, batch_size, threads in [step for step in passes if step[0]]:
         with closing(work.batches(some, batch_size=batch_size, threads=threads)) as batches:
             while not stop():
                 with journal.timed("waiting for pictures"):

@@ -1,4 +1,4 @@
-"""How far to trust a run's maps, measured on a sample of its pictures.
+"""Faithfulness of a run's maps, measured on a sample of its pictures.
 
 Knows: a run's settings, its classifier, what the store keeps. Does not know: formulas (core.attribution.faithfulness).
 """

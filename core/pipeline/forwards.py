@@ -32,7 +32,7 @@ OVERHEAD = 2
 """Work space of convolutions and freed memory that is kept, as a factor: 1.9 for ResNet-18 at 6000 x 4000."""
 
 _SIDES = (256, 512)
-"""Roots of the pixel counts at which a forward is measured when pictures are larger than that."""
+"""Roots of the pixel counts at which a forward pass is measured when pictures are larger than that."""
 _MULTIPLE = 32
 
 

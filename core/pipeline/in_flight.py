@@ -1,4 +1,4 @@
-"""Which large pictures a run is working on, noted in the store's folder: one that kills the process is then known.
+"""Which large pictures a run is working on, noted in the store's folder so that one that kills the process is known.
 
 Knows: a small file. Does not know: pictures, memory. The file is replaced as a whole but not forced to the disk: it
 tells the next attempt of a process that was killed, and need not survive a power cut.

@@ -35,10 +35,12 @@ _PADDING = {"left": 4, "top": 4, "right": 110, "bottom": 4}
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart with its title, which is also what a screen reader says."""
+    """A chart with its title, which is also what a screen reader says, and its numbers beside the full class names."""
 
     title: str
     svg: Markup
+    head: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def class_bars(rows: Sequence[tuple[str, Interval]]) -> Drawing:
     )
     texts = base.mark_text(align="left", color=_INK, fontSize=13).encode(x=alt.value(432), text="text:N")
     chart = alt.layer(bars, whiskers, texts).properties(width=420, height=alt.Step(26))
-    return _drawing("Accuracy by class with 95% intervals", chart)
+    table = tuple((str(value["label"]), str(value["text"])) for value in values)
+    return _drawing("Accuracy by class with 95% intervals", chart, ("class", "accuracy"), table)
 
 
 def histogram(rows: Sequence[Mapping[str, Any]]) -> Drawing:
@@ -133,7 +136,9 @@ def confusion(rows: Sequence[Mapping[str, Any]], *, most: int = 20) -> Drawing:
     )
     texts = base.mark_text(fontSize=11).encode(text="text:N", color=alt.Color("colour:N", scale=None, legend=None))
     chart = alt.layer(heat, texts).properties(width=alt.Step(34), height=alt.Step(30))
-    return _drawing("Labels (rows) by predictions (columns)", chart)
+    shown = [row for row in rows if row["label"] in names and row["prediction"] in names]
+    table = tuple((str(row["label"]), str(row["prediction"]), format_count(int(row["n"]))) for row in shown)
+    return _drawing("Labels (rows) by predictions (columns)", chart, ("label", "prediction", "pictures"), table)
 
 
 def _confused_classes(rows: Sequence[Mapping[str, Any]], most: int) -> list[str]:
@@ -150,7 +155,12 @@ def _names(**changed: Any) -> alt.Axis:
     return alt.Axis(**{"domain": False, "ticks": False, "minExtent": round(_ROOM * _NAME_WIDTH), **changed})
 
 
-def _drawing(title: str, chart: alt.Chart | alt.LayerChart | alt.FacetChart) -> Drawing:
+def _drawing(
+    title: str,
+    chart: alt.Chart | alt.LayerChart | alt.FacetChart,
+    head: tuple[str, ...] = (),
+    rows: tuple[tuple[str, ...], ...] = (),
+) -> Drawing:
     """The chart as SVG in the page's colours; the title is what screen readers say."""
     styled = (
         chart.configure(aria=False, background="transparent", font="system-ui,sans-serif", padding=_PADDING)
@@ -163,4 +173,4 @@ def _drawing(title: str, chart: alt.Chart | alt.LayerChart | alt.FacetChart) -> 
     sink = io.StringIO()
     styled.save(sink, format="svg")
     label = Markup('<svg role="img" aria-label="{}" ').format(title)
-    return Drawing(title, Markup(sink.getvalue().replace("<svg ", label, 1)))
+    return Drawing(title, Markup(sink.getvalue().replace("<svg ", label, 1)), head, rows)
