@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import pty
 import re
 import shlex
 import signal
@@ -19,9 +21,11 @@ import pytest
 from core.commands.main import load
 from core.commands.parser import COMMANDS, MODELS
 from core.commands.terminal import ProgressLine, duration, progress_text
+from core.judge.catalogue import find_judge
 from core.pipeline.request import Progress
 from core.store import Store
 from tests.support.command_line import refusal, whylook
+from tests.support.hub_server import Hub, hub_server
 from tests.support.store_factory import make_store
 from tests.support.tiny_world import make_folder, make_model
 
@@ -85,6 +89,9 @@ def test_a_run_says_what_it_does_and_what_it_did(run_words: list[str], capsys: C
     again = whylook(capsys, *run_words)
     assert again.code == 0 and again.out.split(":")[0] == answer.out.split(":")[0]
     assert whylook(capsys, *run_words, "--quiet").err == ""
+    measure = ["faithfulness", "--store", run_words[-1], "--device", "cpu", "--sample", 3, "--format", "csv"]
+    loud, quiet = whylook(capsys, *measure), whylook(capsys, *measure, "-q")
+    assert (loud.code, quiet.code, quiet.err) == (0, 0, "") and loud.err.startswith("faithfulness ")
 
 
 def test_progress_shows_stage_rate_and_time_left() -> None:
@@ -257,6 +264,22 @@ def test_models_lists_every_form_and_method(capsys: Capture) -> None:
 def test_the_list_of_models_is_json_where_json_is_asked_for(capsys: Capture, words: list[str]) -> None:
     rows = json.loads(whylook(capsys, *words).out)
     assert {row["option"] for row in rows} == {"--classifier", "--method", "--question", "--precision", "--vlm"}
+
+
+def test_a_judge_is_fetched_without_a_word_where_quiet_is_asked_for(tmp_path: Path) -> None:
+    judge = find_judge("smolvlm2-500m")
+    words = [*PYTHON, "models", "pull", judge.name, "--to", str(tmp_path / "models")]
+    with hub_server(Hub({judge.repository: {judge.text: b"text", judge.projector: b"projector"}})) as hub:
+        kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        env = {**kept, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf")}
+        terminal, end = pty.openpty()  # in a pipe no bar would be drawn anyway
+        quiet = subprocess.run([*words, "-q"], env=env, stdout=subprocess.PIPE, stderr=end, text=True, cwd=ROOT)
+    assert quiet.returncode == 0 and "use it with" in quiet.stdout
+    os.set_blocking(terminal, False)
+    with pytest.raises(BlockingIOError):
+        os.read(terminal, 1)
+    os.close(end)
+    os.close(terminal)
 
 
 def test_layers_are_listed_in_every_form(tmp_path: Path, capsys: Capture) -> None:

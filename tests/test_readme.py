@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
 
 from core.commands.parser import COMMANDS
+from tests.support.tiny_world import MODEL, make_folder
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,7 +49,8 @@ def test_the_file_tree_lacks_nothing() -> None:
     packages = {f"core/{path.parent.name}/" for path in (ROOT / "core").glob("*/__init__.py")}
     pages = {f"pages/{path.name}" for path in (ROOT / "pages").glob("[a-z]*.py")}
     demo = {f"data/demo/{path.name}" for path in (ROOT / "data" / "demo").glob("[a-z]*.py")}
-    assert modules | packages | pages | demo | {"app.py", "pages/", "core/", "data/demo/", "tests/"} == named
+    top = {path.name for path in ROOT.glob("*.py")}
+    assert modules | packages | pages | demo | top | {"pages/", "core/", "data/demo/", "tests/"} == named
 
 
 def test_the_table_list_is_that_of_the_schema() -> None:
@@ -58,6 +64,20 @@ def test_the_columns_of_samples_are_those_of_the_schema() -> None:
     selected = SCHEMA.split(")\nSELECT ")[1].split("joined.* EXCLUDE")[0]
     selected = re.sub(r"CASE.*END AS cell", "cell", selected, flags=re.DOTALL)
     assert told.split(", ") == [name.strip() for name in " ".join(selected.split()).rstrip(", ").split(", ")]
+
+
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_folder(tmp_path / "PICTURES", per_class=4)
+    (tmp_path / "my_model.py").write_text(MODEL + "\n\nload = tiny\n")
+    monkeypatch.chdir(tmp_path)
+    lines = [line for line in between("python") if not line.startswith("```")]
+    assert len(lines) <= 12
+    names: dict[str, Any] = {}
+    exec(compile("\n".join(lines), "README.md", "exec"), names)
+    assert (names["outcome"].state, len(names["samples"])) == ("done", 12)
+    assert len(names["wrong"]) == (~names["samples"].correct).sum() > 0
+    assert names["hits"] == []  # no judge, no explanations
+    assert Image.open("overlay.png").size == names["picture"].picture.size
 
 
 def test_every_command_is_listed() -> None:
