@@ -233,7 +233,7 @@ def _finish(loaded: _Loaded, journal: Journal, *, state: RunState, note: str | N
         if stage in names
     }
     counts |= {"listed": len(entries), "failures": len(journal.failures)}
-    journal.store.finish_run(journal.run, state, counts, judge_note=note, seconds=journal.seconds)
+    journal.store.finish_run(journal.run, state, counts, judge_note=note, seconds=journal.unnoted())
     journal.report(len(entries) if state == "done" else counts["pictures"], len(entries), message=state)
     journal.publish_final()
     return counts
