@@ -53,6 +53,29 @@ CREATE TABLE findings (
 );
 CREATE TABLE deck (name VARCHAR, title VARCHAR, body VARCHAR, sql VARCHAR, saved TIMESTAMP);
 
+-- section: settled failures
+-- An earlier attempt's failure goes once its picture was tried again: there is a later one, or the row that was wanting.
+-- Of a map whose causal check failed there is a row all along. A path without an image_id is looked at by every attempt.
+DELETE FROM failures WHERE rowid IN (
+    SELECT f.rowid
+    FROM failures f
+    JOIN runs r ON r.run = f.run AND r.attempt > f.attempt
+    LEFT JOIN (SELECT run, stage, image_id, max(attempt) AS last FROM failures GROUP BY ALL) again
+        ON again.run = f.run AND again.stage = f.stage AND again.image_id = f.image_id
+    LEFT JOIN images i ON f.stage = 'images' AND i.fingerprint = r.images_fingerprint AND i.image_id = f.image_id
+    LEFT JOIN predictions p
+        ON f.stage = 'classifier' AND p.fingerprint = r.classifier_fingerprint AND p.image_id = f.image_id
+    LEFT JOIN attributions a
+        ON f.stage = 'attribution' AND a.fingerprint = r.attribution_fingerprint AND a.image_id = f.image_id
+        AND (a.causal_drop IS NOT NULL OR a.state <> 'ok')
+    LEFT JOIN judgements j
+        ON f.stage = 'judge' AND j.fingerprint = r.judge_fingerprint AND j.image_id = f.image_id AND j.state <> 'failed'
+    LEFT JOIN embeddings e
+        ON f.stage = 'embedding' AND e.fingerprint = r.embedding_fingerprint AND e.image_id = f.image_id
+    WHERE f.image_id IS NULL OR again.last > f.attempt
+       OR coalesce(i.image_id, p.image_id, a.image_id, j.image_id, e.image_id) IS NOT NULL
+);
+
 -- section: documents
 -- The text that BM25 looks through; made again, with its index, whenever judgements arrive.
 CREATE OR REPLACE TABLE documents AS

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from PIL import Image
 
+from core import queries
 from core.errors import ModelError
 from core.pipeline.in_flight import NAME
 from core.pipeline.request import Progress, RunOutcome, RunRequest
 from core.pipeline.run import run
+from core.records import Failure
 from core.store import Store
+from tests.support.store_factory import make_store
 from tests.support.tiny_world import make_folder, make_model
 
 
@@ -53,7 +57,7 @@ def test_a_suspect_does_not_excuse_a_classifier_that_never_works(
     grumpy: RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*inputs: Any, **options: Any) -> None:
-        raise RuntimeError("always")
+        raise ModelError("always")
 
     monkeypatch.setattr("core.pipeline.explain.attribute", broken)
     suspect = hashlib.sha256((grumpy.images / "green" / "0000.png").read_bytes()).hexdigest()[:32]
@@ -82,3 +86,46 @@ def test_a_second_round_does_not_add_the_first_ones_seconds_again(
     assert outcome.damaged and outcome.state == "done"
     assert noted["loading models"] == pytest.approx(outcome.seconds["loading models"])
     assert all(spent <= outcome.seconds[stage] + 1e-6 for stage, spent in noted.items())
+
+
+def test_failures_stay_when_a_resumed_run_is_stopped_before_their_pictures_are_tried_again(grumpy: RunRequest) -> None:
+    (grumpy.images / "red" / "broken.png").write_bytes(b"\x89PNG broken")
+    first = go(grumpy)
+    stopped = go(grumpy, stopped=True)
+    kept = queries.failures(Store(grumpy.store).reader(), first.run)
+    assert {row["path"] for row in kept} == {"green/bright.png", "red/broken.png"} and stopped.state == "interrupted"
+    assert stopped.counts["failures"] == 2
+    assert len(go(grumpy).failures) == 2
+    assert len(queries.failures(Store(grumpy.store).reader(), first.run)) == 2
+
+
+@pytest.mark.parametrize("stage", ["images", "classifier", "attribution", "judge"])
+def test_an_earlier_attempts_failure_goes_once_its_picture_has_the_row_that_was_wanting(
+    tmp_path: Path, stage: Literal["images", "classifier", "attribution", "judge"]
+) -> None:
+    table = {"images": "images", "classifier": "predictions", "attribution": "attributions", "judge": "judgements"}
+    rows: dict[str, Any] = {}
+
+    def keep_back(tables: dict[str, list[Any]]) -> None:
+        rows["last"] = tables[table[stage]].pop()
+        rows["image_id"] = f"{0:04x}{59:028x}"
+
+    store, run_ = make_store(tmp_path / "store", rows=60, change=keep_back, pictures=False)
+    record = store.run_records()[0]
+    failed = [Failure(stage, rows["image_id"], "cow/59.png", "it was late")]
+
+    def kept() -> int:
+        store.publish()
+        return sum(row["reason"] == "it was late" for row in queries.failures(store.reader(), run_))
+
+    with store.open_for_writing():
+        store.write("failures", failed, run=run_)
+        store.begin_run(record["settings"], record["fingerprints"], class_names=record["class_names"])
+        assert kept() == 1
+        store.write("failures", failed, run=run_)
+        assert kept() == 1
+        store.begin_run(record["settings"], record["fingerprints"], class_names=record["class_names"])
+        last = rows["last"]
+        row = replace(last, state="ok") if stage == "judge" else last
+        store.write(table[stage], [row], fingerprint=record["fingerprints"][stage])
+        assert kept() == 0
