@@ -127,7 +127,7 @@ def failures(con: Connection, run: str) -> list[dict[str, Any]]:
             SELECT 'judge', s.image_id, s.path, t.reason
             FROM samples s JOIN runs r USING (run)
             JOIN judgements t ON t.fingerprint = r.judge_fingerprint AND t.image_id = s.image_id
-            WHERE s.run = $run AND t.state = 'failed'
+            WHERE s.run = $run AND s.judge_state = 'failed'
         )
         SELECT stage, image_id, path, reason FROM noted
         UNION ALL SELECT stage, image_id, path, reason FROM states
