@@ -53,6 +53,29 @@ CREATE TABLE findings (
 );
 CREATE TABLE deck (name VARCHAR, title VARCHAR, body VARCHAR, sql VARCHAR, saved TIMESTAMP);
 
+-- section: settled failures
+-- An earlier attempt's failure goes once its picture was tried again: there is a later one, or the row that was wanting.
+-- Of a map whose causal check failed there is a row all along. A path without an image_id is looked at by every attempt.
+DELETE FROM failures WHERE rowid IN (
+    SELECT f.rowid
+    FROM failures f
+    JOIN runs r ON r.run = f.run AND r.attempt > f.attempt
+    LEFT JOIN (SELECT run, stage, image_id, max(attempt) AS last FROM failures GROUP BY ALL) again
+        ON again.run = f.run AND again.stage = f.stage AND again.image_id = f.image_id
+    LEFT JOIN images i ON f.stage = 'images' AND i.fingerprint = r.images_fingerprint AND i.image_id = f.image_id
+    LEFT JOIN predictions p
+        ON f.stage = 'classifier' AND p.fingerprint = r.classifier_fingerprint AND p.image_id = f.image_id
+    LEFT JOIN attributions a
+        ON f.stage = 'attribution' AND a.fingerprint = r.attribution_fingerprint AND a.image_id = f.image_id
+        AND (a.causal_drop IS NOT NULL OR a.state <> 'ok')
+    LEFT JOIN judgements j
+        ON f.stage = 'judge' AND j.fingerprint = r.judge_fingerprint AND j.image_id = f.image_id AND j.state <> 'failed'
+    LEFT JOIN embeddings e
+        ON f.stage = 'embedding' AND e.fingerprint = r.embedding_fingerprint AND e.image_id = f.image_id
+    WHERE f.image_id IS NULL OR again.last > f.attempt
+       OR coalesce(i.image_id, p.image_id, a.image_id, j.image_id, e.image_id) IS NOT NULL
+);
+
 -- section: documents
 -- The text that BM25 looks through; made again, with its index, whenever judgements arrive.
 CREATE OR REPLACE TABLE documents AS
@@ -65,10 +88,25 @@ WHERE length(trim(concat_ws(' ', description, justification))) > 0;
 -- Kept as rows, not joined at each read: pages and user SQL scan one table. label_probability is taken from the
 -- distribution, because predictions outlive a change of labels; probabilities and thumbnails stay in their own tables.
 -- weight: how many pictures a judged one stands for. Wrong predictions and the others are two groups, of each of which a
--- uniform sample is judged (all of it without a budget), so it is (size of the group) / (judged of it).
+-- uniform sample is judged (all of it without a budget), so it is (size of the group) / (judged of it). Another run may
+-- have had more judged under the same fingerprint: a run shows the pictures of its own choice, the one that
+-- core/judge/sampling.choose makes (a test compares them), because only those are a uniform sample of its groups.
 DROP VIEW IF EXISTS samples;
 CREATE OR REPLACE TABLE sample_rows AS
-WITH joined AS (
+WITH ranked AS (
+    SELECT r.run, i.image_id, (r.settings ->> 'judge_budget')::BIGINT AS budget,
+           p.prediction <> i.label IS TRUE AS wrong,
+           row_number() OVER (PARTITION BY r.run, wrong ORDER BY sha256('0 ' || i.image_id)) AS place,
+           count(*) FILTER (wrong) OVER (PARTITION BY r.run) AS all_wrong,
+           count(*) FILTER (NOT wrong) OVER (PARTITION BY r.run) AS all_others,
+           least(all_wrong, greatest(ceil(budget * (2::DOUBLE / 3)), budget - all_others)) AS most_wrong
+    FROM runs r
+    JOIN images i ON i.fingerprint = r.images_fingerprint
+    JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = i.image_id
+    WHERE r.judge_fingerprint IS NOT NULL AND (r.settings ->> 'judge_budget') IS NOT NULL
+), chosen AS (
+    FROM ranked SELECT run, image_id WHERE place <= CASE WHEN wrong THEN most_wrong ELSE budget - most_wrong END
+), joined AS (
     SELECT r.run, i.image_id, i.path, i.label, p.prediction, p.prediction = i.label AS correct, p.confidence, p.margin,
            coalesce(p.probabilities[list_position(r.class_names, i.label)], p.label_probability) AS label_probability,
            j.score, j.score_entropy, j.state AS judge_state, j.description, j.justification,
@@ -84,7 +122,9 @@ WITH joined AS (
     LEFT JOIN metadata m ON m.fingerprint = i.fingerprint AND m.image_id = i.image_id
     LEFT JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = i.image_id
     LEFT JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = i.image_id
+    LEFT JOIN chosen c ON c.run = r.run AND c.image_id = i.image_id
     LEFT JOIN judgements j ON j.fingerprint = r.judge_fingerprint AND j.image_id = i.image_id
+        AND (c.image_id IS NOT NULL OR (r.settings ->> 'judge_budget') IS NULL)
 )
 SELECT run, image_id, path, label, prediction, correct, confidence, margin, label_probability,
        CASE WHEN judge_state = 'ok' AND score IS NOT NULL AND correct IS NOT NULL THEN

@@ -128,3 +128,33 @@ def test_a_budget_of_nothing_is_refused(tmp_path: Path, capsys: Capture) -> None
     words = ["run", make_folder(tmp_path / "pictures", per_class=2), "--classifier", "x.py:f", "--no-vlm"]
     answer = whylook(capsys, *words, "--judge-budget", "0", "--store", tmp_path / "store")
     assert answer.code == 2 and "--judge-budget must be 1 or more" in answer.err
+
+
+@pytest.mark.parametrize("budget", [1, 2, 3, 5, 20, 29, 30, 31, 45, 59, 60, 400])
+def test_a_run_with_a_budget_shows_its_own_choice_where_another_run_had_more_judged(
+    tmp_path: Path, budget: int
+) -> None:
+    """The schema chooses as the pipeline does, and weights stand for the run's own groups."""
+    store, everything = make_store(tmp_path / "store", rows=60, pictures=False)
+    record = store.run_records()[0]
+    with store.open_for_writing():
+        few = store.begin_run(
+            {**record["settings"], "judge_budget": budget}, record["fingerprints"], class_names=record["class_names"]
+        )
+        store.finish_run(few, "done", {})
+        store.publish()
+    con = store.reader()
+    rows = queries.fetch_rows(con, "SELECT image_id, correct, judge_state, weight FROM samples WHERE run = ?", [few])
+    chosen = choose({row["image_id"]: row["correct"] is False for row in rows}, budget)
+    assert {row["image_id"] for row in rows if row["judge_state"] is not None} == set(chosen)
+    assert len(chosen) == min(budget, 60)
+    for correct in (True, False):
+        group = [row for row in rows if row["correct"] is correct]
+        weights = [row["weight"] for row in group if row["weight"] is not None]
+        assert not weights or sum(weights) == pytest.approx(len(group))
+    assert queries.run_counts(con, everything).not_judged == 0
+    assert all(row["image_id"] in chosen for row in queries.failures(con, few) if row["stage"] == "judge")
+    other = next((row["image_id"] for row in rows if row["image_id"] not in chosen), None)
+    assert other is None or queries.sample(con, few, other)["distribution"] is None
+    found = queries.search(con, few, "visible", vector=None).hits
+    assert {hit.image_id for hit in found} <= set(chosen)

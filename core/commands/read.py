@@ -75,7 +75,8 @@ def runs(arguments: argparse.Namespace) -> int:
         raise RequestError(f"no runs in {arguments.store} yet: start one with whylook demo or whylook run")
     columns = ["run", "state", "started", "finished", "counts", "settings"]
     if arguments.format == "table":
-        columns[3:] = ["pictures", "predicted", "judged", "failures", "images", "classifier", "method"]
+        columns[3:] = ["pictures", "predicted", "judged", "abstained", "judge failed", "failures"]
+        columns += ["images", "classifier", "method"]
         records = [{**record, **record["counts"], **_short(record["settings"])} for record in records]
     write_table(rows_table(records, columns), arguments.format)
     return 0

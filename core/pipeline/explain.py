@@ -79,12 +79,14 @@ def explain(
         False when `stop` ended it early. What is written stays and is not done again.
 
     Raises:
-        ModelError: No picture of the first batch got a prediction: the classifier, not the pictures, is at fault.
+        ModelError: No picture of the first batch got a prediction, and none has one from earlier: the classifier, not
+            the pictures, is at fault.
     """
     missing = [entry for entry in entries if todo.missing(entry.image_id)]
     done = len(entries) - len(missing)
     journal.begin("pictures", done=done, total=len(entries))
     work = Work(classifier, todo, journal, InFlight(journal.store.folder), Forwards(classifier, todo.method))
+    work.proven = bool(todo.done["classifier"])
     hopeless = [entry for entry in missing if work.notes.deaths(entry.image_id) >= MOST_DEATHS]
     journal.fail([work.notes.failure(entry) for entry in hopeless])
     suspects = [entry for entry in missing if 0 < work.notes.deaths(entry.image_id) < MOST_DEATHS]
@@ -110,7 +112,7 @@ def explain(
 
 @dataclass
 class Work:
-    """One pass at work; `proven` once the classifier has predicted anything."""
+    """One pass at work; `proven` once the classifier has predicted anything, in this attempt or in an earlier one."""
 
     classifier: Classifier
     todo: Todo
@@ -164,9 +166,10 @@ class Work:
         journal.write("predictions", predictions, fingerprint=todo.fingerprints["classifier"])
         journal.write("attributions", attributions, fingerprint=todo.fingerprints["attribution"])
         journal.fail([*results.failures, *no_room])
+        suspect = any(self.notes.deaths(item.entry.image_id) for item in batch)  # tried alone: says nothing of others
         self.notes.forget([item.entry.image_id for item in batch])
         blamed = [failure for failure in results.failures if failure.stage == "classifier"]
-        if not self.proven and blamed and not results.predictions:
+        if not (self.proven or suspect) and blamed and not results.predictions:
             raise ModelError(f"the classifier failed on every picture of the first batch: {blamed[0].reason}")
         self.proven = self.proven or bool(results.predictions)
 

@@ -32,6 +32,7 @@ class Journal:
         self.run = run
         self.seconds = seconds
         self.failures: list[Failure] = []
+        self._noted: dict[str, float] = {}
         self._failed: set[Failure] = set()
         self._progress = progress
         self._last_publication = time.monotonic()
@@ -75,6 +76,12 @@ class Journal:
     def limit(self, *, since: Mapping[str, float]) -> str:
         """Where most of the time went since the clocks showed `since`; empty when nothing was timed."""
         return limiting({stage: seconds - since.get(stage, 0.0) for stage, seconds in self.seconds.items()})
+
+    def unnoted(self) -> dict[str, float]:
+        """Seconds per stage since this was last asked for: the record adds up what it is told."""
+        new = {stage: spent - self._noted.get(stage, 0.0) for stage, spent in self.seconds.items()}
+        self._noted = dict(self.seconds)
+        return new
 
     def write(self, table: str, rows: Sequence[object], *, fingerprint: str) -> None:
         """One shard, on disk when this returns. No rows, no shard."""

@@ -225,16 +225,32 @@ def _work(request: RunRequest, loaded: _Loaded, *, journal: Journal, stop: Calla
 
 
 def _finish(loaded: _Loaded, journal: Journal, *, state: RunState, note: str | None) -> dict[str, int]:
-    """Count, note the end and publish for the last time."""
+    """Count, note the end and publish for the last time, so that the record says what readers see."""
     entries = {entry.image_id for entry in loaded.scan.entries}
-    names = {"images": "pictures", "classifier": "predicted", "attribution": "attributed", "judge": "judged"}
+    names = {"images": "pictures", "classifier": "predicted", "attribution": "attributed"}
     counts = {
         names[stage]: len(entries & journal.store.done(stage, mark))
         for stage, mark in loaded.fingerprints.items()
         if stage in names
     }
+    if mark := loaded.fingerprints.get("judge"):
+        asked, answered = (
+            len(entries & journal.store.done("judge", mark, include_failed=all_)) for all_ in (True, False)
+        )
+        counts |= {"judged": answered, "abstained": 0, "judge failed": asked - answered}
     counts |= {"listed": len(entries), "failures": len(journal.failures)}
-    journal.store.finish_run(journal.run, state, counts, judge_note=note, seconds=journal.seconds)
+    journal.store.finish_run(journal.run, state, counts, judge_note=note, seconds=journal.unnoted())
     journal.report(len(entries) if state == "done" else counts["pictures"], len(entries), message=state)
     journal.publish_final()
-    return counts
+    published = {**counts, **_published_counts(journal, judged="judge" in loaded.fingerprints)}
+    if published != counts:
+        journal.store.finish_run(journal.run, state, published, judge_note=note, seconds=journal.unnoted())
+        journal.publish_final()
+    return published
+
+
+def _published_counts(journal: Journal, *, judged: bool) -> dict[str, int]:
+    """What only the published store knows: the judge's states, and which failures of earlier attempts still stand."""
+    found = queries.run_counts(journal.store.reader(), journal.run)
+    states = {"judged": found.judged, "abstained": found.abstained, "judge failed": found.judge_failed}
+    return {**(states if judged else {}), "failures": found.failures}

@@ -75,6 +75,7 @@ def sample(con: Connection, run: str, image_id: str) -> dict[str, Any]:
         LEFT JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = s.image_id
         LEFT JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = s.image_id
         LEFT JOIN judgements j ON j.fingerprint = r.judge_fingerprint AND j.image_id = s.image_id
+            AND s.judge_state IS NOT NULL
         WHERE s.run = ? AND s.image_id = ?""",
         [run, image_id],
     )
@@ -158,7 +159,7 @@ def neighbours(
             FROM embeddings e JOIN r USING (fingerprint), mine WHERE e.image_id <> $image_id
         )
         SELECT s.*, close.similarity FROM close JOIN samples s ON s.run = $run AND s.image_id = close.image_id
-        WHERE $correct IS NULL OR s.correct = $correct
+        WHERE s.judge_state IS NOT NULL AND ($correct IS NULL OR s.correct = $correct)
         ORDER BY close.similarity DESC, s.path LIMIT $k""",
         {"run": run, "image_id": image_id, "correct": correct, "k": k},
     )

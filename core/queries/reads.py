@@ -114,10 +114,10 @@ def run_counts(con: Connection, run: str, *, ids: Sequence[str] | None = None) -
 
 
 def failures(con: Connection, run: str) -> list[dict[str, Any]]:
-    """Everything that did not work in a run's last attempt, with its reason: stage, image_id, path, reason."""
+    """Everything in a run that did not work and was not mended since: stage, image_id, path, reason."""
     return fetch_rows(
         con,
-        """WITH noted AS (SELECT stage, image_id, path, reason FROM failures WHERE run = $run),
+        """WITH noted AS (SELECT DISTINCT stage, image_id, path, reason FROM failures WHERE run = $run),
         states AS (
             SELECT 'attribution' AS stage, s.image_id, s.path, t.reason
             FROM samples s JOIN runs r USING (run)
@@ -127,7 +127,7 @@ def failures(con: Connection, run: str) -> list[dict[str, Any]]:
             SELECT 'judge', s.image_id, s.path, t.reason
             FROM samples s JOIN runs r USING (run)
             JOIN judgements t ON t.fingerprint = r.judge_fingerprint AND t.image_id = s.image_id
-            WHERE s.run = $run AND t.state = 'failed'
+            WHERE s.run = $run AND s.judge_state = 'failed'
         )
         SELECT stage, image_id, path, reason FROM noted
         UNION ALL SELECT stage, image_id, path, reason FROM states

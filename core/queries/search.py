@@ -105,7 +105,8 @@ def _by_words(con: Connection, run: str, text: str, ids: Sequence[str] | None, d
         f"""SELECT image_id, bm25 FROM (
             SELECT d.image_id, fts_main_documents.match_bm25(d.document, ?) AS bm25
             FROM documents d JOIN runs r ON r.judge_fingerprint = d.fingerprint WHERE r.run = ?
-        ) WHERE bm25 IS NOT NULL AND image_id IN (SELECT image_id FROM samples WHERE run = ?){where}
+        ) WHERE bm25 IS NOT NULL
+        AND image_id IN (SELECT image_id FROM samples WHERE run = ? AND judge_state IS NOT NULL){where}
         ORDER BY bm25 DESC, image_id LIMIT ?""",
         [text, run, run, *parameters, depth],
     ).fetchall()
@@ -124,7 +125,7 @@ def _by_meaning(
             SELECT e.image_id, array_inner_product(e.vector, ?::FLOAT[384]) AS similarity
             FROM embeddings e JOIN runs r ON r.embedding_fingerprint = e.fingerprint
             WHERE r.run = ?
-        ) WHERE image_id IN (SELECT image_id FROM samples WHERE run = ?){where}
+        ) WHERE image_id IN (SELECT image_id FROM samples WHERE run = ? AND judge_state IS NOT NULL){where}
         ORDER BY similarity DESC, image_id LIMIT ?""",
         [vector.tolist(), run, run, *parameters, depth],
     ).fetchall()

@@ -187,8 +187,7 @@ def _write_contents(
             con.executemany(
                 f"INSERT INTO {table} VALUES ({marks})", [[row.get(name) for name in names] for row in rows]
             )
-    # an earlier attempt's failures are not news: its pictures were tried again
-    con.execute("DELETE FROM failures f WHERE EXISTS (FROM runs r WHERE r.run = f.run AND r.attempt > f.attempt)")
+    con.execute(schema_section("settled failures"))
 
 
 def _column_names(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:

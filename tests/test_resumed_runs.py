@@ -1,0 +1,131 @@
+"""Runs that are asked for again: what an earlier attempt did and could not do is neither lost nor counted twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from PIL import Image
+
+from core import queries
+from core.errors import ModelError
+from core.pipeline.in_flight import NAME
+from core.pipeline.request import Progress, RunOutcome, RunRequest
+from core.pipeline.run import run
+from core.records import Failure
+from core.store import Store
+from tests.support.store_factory import make_store
+from tests.support.tiny_world import make_folder, make_model
+
+
+def quiet(news: Progress) -> None:
+    """No one watches."""
+
+
+def go(request: RunRequest, *, stopped: bool = False) -> RunOutcome:
+    return run(request, progress=quiet, stop=lambda: stopped)
+
+
+@pytest.fixture
+def grumpy(tmp_path: Path) -> RunRequest:
+    """Eight pictures a class, and one that the classifier raises on."""
+    pictures = make_folder(tmp_path / "pictures")
+    Image.new("RGB", (48, 48), (255, 255, 255)).save(pictures / "green" / "bright.png")
+    return RunRequest(pictures, f"{make_model(tmp_path)}:grumpy", no_vlm=True, store=tmp_path / "s", batch_size=8)
+
+
+def test_a_finished_run_with_one_failure_is_done_again_when_it_is_run_again(grumpy: RunRequest) -> None:
+    first, second = go(grumpy), go(grumpy)
+    assert [outcome.state for outcome in (first, second)] == ["done", "done"]
+    assert [failure.path for failure in second.failures] == ["green/bright.png"]
+    assert second.counts == first.counts
+
+
+def test_a_suspect_that_the_classifier_refuses_does_not_speak_for_the_others(grumpy: RunRequest) -> None:
+    suspect = hashlib.sha256((grumpy.images / "green" / "bright.png").read_bytes()).hexdigest()[:32]
+    grumpy.store.mkdir()
+    (grumpy.store / NAME).write_text(json.dumps({"working": [suspect], "died": {}}))
+    outcome = go(grumpy)
+    assert (outcome.state, outcome.counts["predicted"], outcome.counts["failures"]) == ("done", 24, 1)
+
+
+def test_a_suspect_does_not_excuse_a_classifier_that_never_works(
+    grumpy: RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*inputs: Any, **options: Any) -> None:
+        raise ModelError("always")
+
+    monkeypatch.setattr("core.pipeline.explain.attribute", broken)
+    suspect = hashlib.sha256((grumpy.images / "green" / "0000.png").read_bytes()).hexdigest()[:32]
+    grumpy.store.mkdir()
+    (grumpy.store / NAME).write_text(json.dumps({"working": [suspect], "died": {}}))
+    with pytest.raises(ModelError, match="first batch: .*always"):
+        go(grumpy)
+
+
+def test_a_second_round_does_not_add_the_first_ones_seconds_again(
+    grumpy: RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard that is spoilt while the run works makes it go over its pictures again."""
+    write, spoilt = Store.write, []
+
+    def spoil(self: Store, table: str, *rows: Any, **options: Any) -> Path | None:
+        path = write(self, table, *rows, **options)
+        if table == "attributions" and path and not spoilt:
+            spoilt.append(path)
+            path.write_bytes(path.read_bytes()[:-20])
+        return path
+
+    monkeypatch.setattr(Store, "write", spoil)
+    outcome = go(grumpy)
+    noted = Store(grumpy.store).run_records()[0]["seconds"]
+    assert outcome.damaged and outcome.state == "done"
+    assert noted["loading models"] == pytest.approx(outcome.seconds["loading models"])
+    assert all(spent <= outcome.seconds[stage] + 1e-6 for stage, spent in noted.items())
+
+
+def test_failures_stay_when_a_resumed_run_is_stopped_before_their_pictures_are_tried_again(grumpy: RunRequest) -> None:
+    (grumpy.images / "red" / "broken.png").write_bytes(b"\x89PNG broken")
+    first = go(grumpy)
+    stopped = go(grumpy, stopped=True)
+    kept = queries.failures(Store(grumpy.store).reader(), first.run)
+    assert {row["path"] for row in kept} == {"green/bright.png", "red/broken.png"} and stopped.state == "interrupted"
+    assert stopped.counts["failures"] == 2
+    assert len(go(grumpy).failures) == 2
+    assert len(queries.failures(Store(grumpy.store).reader(), first.run)) == 2
+
+
+@pytest.mark.parametrize("stage", ["images", "classifier", "attribution", "judge"])
+def test_an_earlier_attempts_failure_goes_once_its_picture_has_the_row_that_was_wanting(
+    tmp_path: Path, stage: Literal["images", "classifier", "attribution", "judge"]
+) -> None:
+    table = {"images": "images", "classifier": "predictions", "attribution": "attributions", "judge": "judgements"}
+    rows: dict[str, Any] = {}
+
+    def keep_back(tables: dict[str, list[Any]]) -> None:
+        rows["last"] = tables[table[stage]].pop()
+        rows["image_id"] = f"{0:04x}{59:028x}"
+
+    store, run_ = make_store(tmp_path / "store", rows=60, change=keep_back, pictures=False)
+    record = store.run_records()[0]
+    failed = [Failure(stage, rows["image_id"], "cow/59.png", "it was late")]
+
+    def kept() -> int:
+        store.publish()
+        return sum(row["reason"] == "it was late" for row in queries.failures(store.reader(), run_))
+
+    with store.open_for_writing():
+        store.write("failures", failed, run=run_)
+        store.begin_run(record["settings"], record["fingerprints"], class_names=record["class_names"])
+        assert kept() == 1
+        store.write("failures", failed, run=run_)
+        assert kept() == 1
+        store.begin_run(record["settings"], record["fingerprints"], class_names=record["class_names"])
+        last = rows["last"]
+        row = replace(last, state="ok") if stage == "judge" else last
+        store.write(table[stage], [row], fingerprint=record["fingerprints"][stage])
+        assert kept() == 0
