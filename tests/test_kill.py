@@ -29,7 +29,7 @@ class Forker:
 
     def __init__(self) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, str(ROOT / "tests" / "run_forker.py")]
+        command = [sys.executable, str(ROOT / "tests" / "support" / "run_forker.py")]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
         )
