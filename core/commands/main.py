@@ -76,8 +76,8 @@ def build_parser() -> Parser:
     sql.add_argument("query", help="one SELECT statement")
     sql.add_argument("--max-rows", type=int, default=5000, help="rows shown at most (default 5000)")
     _format(sql)
-    sql.add_argument("--safe-csv", action="store_true", help="CSV holds a text such as =1+2 as it is, and a "
-                     "spreadsheet runs it; this puts an apostrophe before it")  # fmt: skip
+    sql.add_argument("--safe-csv", action="store_true", help="put an apostrophe before text such as =1+2, so "
+                     "that a spreadsheet does not run it")  # fmt: skip
 
     search = _command(commands, "search", _search, "search the explanations by words and by meaning")
     search.add_argument("text")

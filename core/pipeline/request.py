@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from core.errors import RequestError
+from core.memory import free_memory
 from core.records import Failure, Fill, ImageEntry, View
 
 Protocol = Literal["calibrated", "paper"]
@@ -57,8 +58,10 @@ class RunRequest:
         """Look at what can be seen without loading anything.
 
         Raises:
-            RequestError: An option contradicts another one or names a file that is not there.
+            RequestError: An option contradicts another one or names a file that is not there, or the
+                environment's WHYLOOK_MEMORY is no size.
         """
+        free_memory()
         self._check_judge()
         if not self.images.exists():
             raise RequestError(f"no such folder or list of pictures: {self.images}")

@@ -9,8 +9,6 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-import pyarrow as pa
-
 from core.store.shards import SCHEMAS, DamagedShardError, read_shard, shard_paths
 
 _Seen = dict[str, tuple[int, int]]
@@ -50,19 +48,6 @@ class DoneIndex:
         """Pictures with a row of that fingerprint, as of the last refresh()."""
         done = set(self._done[fingerprint])
         return done | self._failed[fingerprint] if include_failed else done
-
-    def keys(self) -> pa.Table:
-        """Every (fingerprint, image_id) as of the last refresh()."""
-        pairs = [
-            (fingerprint, image_id)
-            for kept in (self._done, self._failed)
-            for fingerprint, ids in kept.items()
-            for image_id in ids
-        ]
-        return pa.table(
-            {"fingerprint": pa.array([pair[0] for pair in pairs], pa.string())}
-            | {"image_id": pa.array([pair[1] for pair in pairs], pa.string())}
-        )
 
     def _clear(self) -> None:
         self._seen: _Seen = {}

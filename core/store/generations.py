@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import psutil
 
 from core.errors import StoreError
 from core.store.damage import Damage
@@ -23,6 +24,18 @@ from core.store.shelf import Shelf
 
 _KEPT = 2
 _BLOCK = 1 << 20
+_LEFT = (
+    ".building-*",
+    ".store.json.*",
+    ".CURRENT.*",
+    ".run-*",
+    ".in-flight.json.*.tmp",
+    "runs/.*.tmp",
+    "shards/*/.*.tmp",
+)
+_SHARED = (".saved.json*.tmp", "damaged/**/.*.tmp")
+"""What the app writes, too, without the lock: it may be at it now."""
+_WRITER = re.compile(r"\.(\d+)\.tmp$")
 _GENERATION = re.compile(r"store-(\d+)\.duckdb")
 
 
@@ -76,8 +89,11 @@ def number(name: str) -> int:
 
 def sweep(folder: Path) -> None:
     """Removes what a killed writer left half done; only the holder of the lock may."""
-    for pattern in (".building-*", ".store.json.*", ".CURRENT.*", ".run-*", "runs/.*.tmp", "shards/*/.*.tmp"):
+    for pattern in (*_LEFT, *_SHARED):
         for path in folder.glob(pattern):
+            named = _WRITER.search(path.name) if pattern in _SHARED else None
+            if named and psutil.pid_exists(int(named[1])):
+                continue
             if path.is_dir():  # where DuckDB spilled
                 shutil.rmtree(path, ignore_errors=True)
             else:

@@ -1,6 +1,6 @@
 """The store's small JSON files: each carries a checksum of itself, and what cannot be made again has a twin.
 
-Knows: checksums, `NAME.bak` beside `NAME`. Does not know: what a file means. Files of before, without a checksum, are
+Knows: checksums, `NAME.bak` beside `NAME`. Does not know: what a file means. Older files, without a checksum, are
 read as they are.
 """
 
@@ -39,12 +39,14 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object that a JSON file holds.
 
     Raises:
-        DamagedFileError: it is not what was written there.
+        DamagedFileError: it is not what was written there, or it is lost and its copy is not.
         StoreError: it cannot be read.
     """
     try:
         value = json.loads(path.read_bytes())
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and twin_of(path).is_file():
+            raise DamagedFileError(f"{path} is damaged: it is lost") from error
         raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(f"{path} is damaged: {error}") from error
@@ -57,7 +59,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_with_twin(path: Path) -> dict[str, Any]:
-    """What a file that has a twin holds: its own words, or those of the twin where it is damaged.
+    """What a file that has a twin holds: its own words, or those of the twin where it is damaged or lost.
 
     Raises:
         DamagedFileError: both are damaged.
@@ -78,6 +80,11 @@ def is_damaged(path: Path) -> str | None:
     except DamagedFileError as error:
         return str(error).removeprefix(f"{path} is damaged: ")
     return None
+
+
+def is_kept(path: Path) -> bool:
+    """Whether a file that has a twin, or at least that twin, is there."""
+    return path.is_file() or twin_of(path).is_file()
 
 
 def twin_of(path: Path) -> Path:

@@ -17,10 +17,14 @@ from typing import Any
 from core.errors import StoreError
 from core.records import HIGH_SCORE
 from core.store.damage import FOLDER, Damage, note, set_aside
-from core.store.json_files import DamagedFileError, is_damaged, read_with_twin, twin_of, write_json
+from core.store.json_files import DamagedFileError, is_damaged, is_kept, read_with_twin, twin_of, write_json
 from core.store.shards import STAGE_TABLES
 
 _SHORTEST_NAME = 6
+_PLAIN = ("run", "state", "class_names", "judge_note", "judge_limits", "high_score", "version", "attempt")
+"""What a record and its row in table `runs` hold alike."""
+_TIMES = ("started", "finished")
+_OBJECTS = ("settings", "counts", "seconds")
 
 
 def begin(
@@ -90,7 +94,7 @@ def set_high_score(folder: Path, run: str, score: float) -> None:
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
     """The record of every run that can be read, newest first, with times as datetimes (UTC)."""
-    records = [record for path in (folder / "runs").glob("*.json") if (record := _readable(path))]
+    records = [record for path in _paths(folder) if (record := _readable(path))]
     for record in records:
         record["started"], record["finished"] = as_time(record["started"]), as_time(record["finished"])
     return sorted(records, key=lambda record: (record["started"], record["run"]), reverse=True)
@@ -98,14 +102,14 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
 
 def damaged_records(folder: Path) -> list[str]:
     """One sentence per run whose record cannot be read, with what to do."""
-    damaged = [path.stem for path in sorted((folder / "runs").glob("*.json")) if _readable(path) is None]
+    damaged = [path.stem for path in _paths(folder) if _readable(path) is None]
     return [f"the record of run {run} is damaged: run the same command again to make it anew" for run in damaged]
 
 
 def read_record(folder: Path, run: str) -> dict[str, Any]:
     """One run's record, empty when there is none."""
     path = folder / "runs" / f"{run}.json"
-    return (_readable(path) or {}) if path.is_file() else {}
+    return (_readable(path) or {}) if is_kept(path) else {}
 
 
 def mend_records(folder: Path, published: Callable[[str], Mapping[str, Any] | None]) -> list[Damage]:
@@ -116,7 +120,7 @@ def mend_records(folder: Path, published: Callable[[str], Mapping[str, Any] | No
         published: gives a run's row of table `runs`, None when there is none.
     """
     found = []
-    for path in sorted((folder / "runs").glob("*.json")):
+    for path in _paths(folder):
         reason, record = is_damaged(path), _readable(path)
         if reason or record is None:
             copied = "its copy takes its place"
@@ -125,8 +129,12 @@ def mend_records(folder: Path, published: Callable[[str], Mapping[str, Any] | No
             if record is None:
                 copied = "run the same command again to make it anew"
             file = str(path.relative_to(folder))
-            damage = Damage(file, reason or "no record of a run", now(), f"set aside in {FOLDER}/; {copied}")
-            note(folder, damage, place=set_aside(folder, path))
+            lost = path if path.is_file() else twin_of(path)
+            if lost != path and record:  # there is nothing to set aside
+                damage = Damage(file, reason or "it is lost", now(), copied)
+            else:
+                damage = Damage(file, reason or "no record of a run", now(), f"set aside in {FOLDER}/; {copied}")
+                note(folder, damage, place=set_aside(folder, lost))
             found.append(damage)
         if record and (reason or not twin_of(path).is_file() or is_damaged(twin_of(path))):
             write_json(path, record, twin=True)
@@ -142,7 +150,7 @@ def _readable(path: Path) -> dict[str, Any] | None:
     except (DamagedFileError, KeyError, TypeError, ValueError):
         return None
     except StoreError:
-        if path.is_file():
+        if is_kept(path):
             raise
         return None  # it was removed meanwhile
     whole = record.get("run") == path.stem and all(isinstance(value, dict) for value in objects)
@@ -151,13 +159,10 @@ def _readable(path: Path) -> dict[str, Any] | None:
 
 def as_row(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record as a row of table `runs`."""
-    row = dict(record)
+    row = {name: record.get(name) for name in (*_PLAIN, *_TIMES)}
     for stage in STAGE_TABLES:
         row[f"{stage}_fingerprint"] = record["fingerprints"].get(stage)
-    row["settings"] = json.dumps(record["settings"], ensure_ascii=False)
-    row["counts"] = json.dumps(record["counts"])
-    row["seconds"] = json.dumps(record.get("seconds", {}))
-    return row
+    return row | {name: json.dumps(record.get(name, {}), ensure_ascii=False) for name in _OBJECTS}
 
 
 def now() -> str:
@@ -168,6 +173,12 @@ def now() -> str:
 def as_time(text: str | None) -> datetime | None:
     """A kept time as datetime."""
     return datetime.fromisoformat(text) if text else None
+
+
+def _paths(folder: Path) -> list[Path]:
+    """Where the record of every run stands, or stood if its copy alone is left."""
+    files = {path.with_name(path.name.removesuffix(".bak")) for path in (folder / "runs").glob("*.json*")}
+    return sorted(path for path in files if path.suffix == ".json" and not path.name.startswith("."))
 
 
 def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
@@ -181,11 +192,10 @@ def _digest(settings: Mapping[str, Any], fingerprints: Mapping[str, str]) -> str
 
 def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """The record that as_row() made a row of table `runs` of."""
-    kept = ("run", "state", "class_names", "judge_note", "high_score", "version", "attempt")
-    times = {name: row[name] and row[name].isoformat(timespec="milliseconds") for name in ("started", "finished")}
-    objects = {name: json.loads(row[name] or "{}") for name in ("settings", "counts", "seconds")}
+    times = {name: row[name] and row[name].isoformat(timespec="milliseconds") for name in _TIMES}
+    objects = {name: json.loads(row[name] or "{}") for name in _OBJECTS}
     prints = {stage: row[f"{stage}_fingerprint"] for stage in STAGE_TABLES if row[f"{stage}_fingerprint"] is not None}
-    record = {**{name: row[name] for name in kept}, **times, **objects, "fingerprints": prints}
+    record = {**{name: row.get(name) for name in _PLAIN}, **times, **objects, "fingerprints": prints}
     return {**record, "digest": _digest(objects["settings"], prints)}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from core.errors import StoreError
 from core.store.damage import FOLDER, Damage, note, set_aside
-from core.store.json_files import read_json, twin_of, write_json
+from core.store.json_files import is_kept, read_json, twin_of, write_json
 from core.store.runs import now
 
 Entries = dict[str, dict[str, Any]]
@@ -59,8 +59,8 @@ def undo_entry(path: Path) -> str | None:
 
 
 def mend_saved(path: Path) -> Damage | None:
-    """Sets a damaged file aside; its copy takes its place where that is intact, an empty one where it is not."""
-    if not path.is_file():
+    """Sets a damaged file aside; its copy, else an empty one, takes the place of one that is damaged or lost."""
+    if not is_kept(path):
         return None
     with _lock(path):
         reason = _wrong(path)
@@ -71,8 +71,12 @@ def mend_saved(path: Path) -> Damage | None:
         remedy = "the copy made with the last change takes its place"
         if not copied:
             remedy = "nothing is kept at the moment: put a copy of yours in its place"
-        damage = Damage(path.name, reason, now(), f"set aside in {FOLDER}/; {remedy}")
-        note(path.parent, damage, place=set_aside(path.parent, path, copy=path.read_bytes()))
+        lost = path if path.is_file() else twin_of(path)
+        if lost != path and copied:  # there is nothing to set aside
+            damage = Damage(path.name, reason, now(), remedy)
+        else:
+            damage = Damage(path.name, reason, now(), f"set aside in {FOLDER}/; {remedy}")
+            note(path.parent, damage, place=set_aside(path.parent, path, copy=lost.read_bytes()))
         write_json(path, state, twin=True)
     return damage
 
@@ -91,7 +95,7 @@ def _empty() -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not is_kept(path):
         return _empty()
     for place in (path, twin_of(path)):
         if _wrong(place) is None:

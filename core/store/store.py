@@ -228,6 +228,10 @@ class Store:
         """What turned out damaged since this writer opened the store."""
         return list(self._shelf.damaged)
 
+    def set_aside(self) -> list[Damage]:
+        """Every damaged file that lies in the store's folder `damaged` now, oldest first."""
+        return self._shelf.notes()
+
     def write(
         self, table: str, rows: Sequence[Row], *, fingerprint: str | None = None, run: str | None = None
     ) -> Path | None:
