@@ -76,7 +76,12 @@ class Budget:
         with self._changed:
             place = object()
             self._line.append(place)
-            self._changed.wait_for(lambda: self._line[0] is place and taken <= self._free)
+            try:
+                self._changed.wait_for(lambda: self._line[0] is place and taken <= self._free)
+            except BaseException:  # Ctrl+C: those behind must not wait for one who left
+                self._line.remove(place)
+                self._changed.notify_all()
+                raise
             self._line.popleft()
             self._free -= taken
             self._changed.notify_all()
@@ -126,15 +131,15 @@ def free_memory(root: Path = Path("/")) -> int:
     return int(max(0, min(found)))
 
 
-def parse_size(text: str) -> int:
+def parse_size(text: str, *, name: str = "WHYLOOK_MEMORY") -> int:
     """Bytes in `2GB`, `500m` or `1.5 GiB`; the units are powers of 1,024.
 
     Raises:
-        RequestError: it is no such size.
+        RequestError: `name` is no such size.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", text.strip().lower())
     if found is None or float(found[1]) == 0:
-        raise RequestError(f"WHYLOOK_MEMORY must be a size such as 2GB or 500MB, got {text!r}")
+        raise RequestError(f"{name} must be a size such as 2GB or 500MB, got {text!r}")
     return int(float(found[1]) * _UNITS[found[2]])
 
 

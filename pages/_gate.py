@@ -18,8 +18,8 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 NAMES = ("127.0.0.1", "localhost")
 FOREIGN_HOST, FOREIGN_ORIGIN = 421, 403
 WORDS = {
-    FOREIGN_HOST: b"This is not the address of this app.\n",
-    FOREIGN_ORIGIN: b"Only the app's own pages may ask for this.\n",
+    FOREIGN_HOST: "This app answers at http://127.0.0.1:{port} only; through a tunnel, forward the same port.\n",
+    FOREIGN_ORIGIN: "Only the app's own pages may ask for this.\n",
 }
 POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -66,6 +66,7 @@ class Gate:
         """`port` is where the app listens."""
         self.app, self.hosts = app, own_hosts(port)
         sockets = " ".join(sorted(f"ws://{host}" for host in self.hosts))
+        self.words = {status: words.format(port=port).encode() for status, words in WORDS.items()}
         self.headers = [
             (b"content-security-policy", POLICY.format(sockets=sockets).encode()),
             (b"x-frame-options", b"DENY"),
@@ -74,6 +75,7 @@ class Gate:
             (b"cross-origin-opener-policy", b"same-origin"),
             (b"cross-origin-resource-policy", b"same-origin"),
         ]
+        self.names = frozenset(name for name, _ in self.headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request or passes it on."""
@@ -83,7 +85,7 @@ class Gate:
 
         async def protected(message: Message) -> None:
             if message["type"] == "http.response.start":
-                kept = [pair for pair in message.get("headers", []) if pair[0].lower() not in dict(self.headers)]
+                kept = [pair for pair in message.get("headers", []) if pair[0].lower() not in self.names]
                 message = {**message, "headers": [*kept, *self.headers]}
             await send(message)
 
@@ -93,6 +95,6 @@ class Gate:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})  # before it is accepted: the browser gets a 403
         else:
-            plain = [(b"content-type", b"text/plain"), (b"content-length", str(len(WORDS[status])).encode())]
+            plain = [(b"content-type", b"text/plain"), (b"content-length", str(len(self.words[status])).encode())]
             await protected({"type": "http.response.start", "status": status, "headers": plain})
-            await protected({"type": "http.response.body", "body": WORDS[status]})
+            await protected({"type": "http.response.body", "body": self.words[status]})

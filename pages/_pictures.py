@@ -17,6 +17,7 @@ from PIL import Image
 
 from core import images as core_images
 from core.errors import WhylookError
+from core.images.decoding import Reader
 from core.images.masking import masked_image, overlay
 from core.records import Fill
 from pages._shared import read, store, store_folder
@@ -110,7 +111,7 @@ def full_picture(folder: str, image_id: str, paths: tuple[str, ...], source: str
     for name in paths:
         try:
             folder_ = Path(source) if Path(source).is_dir() else Path(source).parent  # a list lies beside its pictures
-            with core_images.opened(folder_ / name, image_id=image_id) as found:
+            with core_images.opened(folder_ / name, image_id=image_id, reader=lambda _: Reader(side=longest)) as found:
                 image = found.picture
         except (OSError, ValueError, WhylookError):
             continue

@@ -135,12 +135,12 @@ def overview(records: list[Run]) -> None:
 
 def damaged() -> None:
     """Files of the store that did not hold what was written there, and what became of each."""
-    found = [*store().damaged_records(), *(read("damaged_files") if store().exists() else [])]
+    found = [*store().damaged_records(), *(damage.sentence for damage in store().set_aside())]
     if not found:
         return
     files = "1 file of this store was" if len(found) == 1 else f"{len(found):,} files of this store were"
     st.warning(
-        f"{files} damaged. That mostly means a failing disk or memory: have it checked. "
+        f"{files} damaged. This usually means a failing disk or memory; have both checked. "
         "Delete the store's folder `damaged` when you have seen this.",
         icon=":material/warning:",
     )

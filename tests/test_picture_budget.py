@@ -24,6 +24,7 @@ from core.classifier.preprocess import Preprocess, plain_transform
 from core.errors import ImageError, RequestError
 from core.images import colour, decoding
 from core.memory import Budget, NoRoom, free_memory, parse_size
+from core.pipeline.explain import waiting_bytes
 from core.pipeline.forwards import Forwards
 from core.pipeline.in_flight import InFlight
 from core.pipeline.prefetch import ahead, chunks
@@ -222,6 +223,9 @@ def test_results_that_wait_weigh_a_bound_and_the_next_one_is_never_held_up() -> 
     closed = ahead(work, iter(range(1, 60)), threads=4, limit=40, weigh=lambda number: 100, most=50)
     next(closed)
     closed.close()
+    after = len(made)
+    time.sleep(0.1)
+    assert len(made) == after < 60 + 59  # nothing is begun after it
 
 
 def test_batches_are_also_bounded_in_bytes() -> None:
@@ -367,3 +371,37 @@ def test_a_photograph_that_is_not_resized_fails_in_words_where_memory_is_short(t
     assert most < 2 * 2**30, f"{most:,}"
     counts = Store(tmp_path / "s").reader().execute("SELECT count(prediction), count(*) FROM samples").fetchall()
     assert counts[0][0] == 6
+
+
+def test_who_leaves_the_line_does_not_keep_the_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget, served = Budget(10), threading.Event()
+
+    def behind() -> None:
+        with budget.hold(1):
+            served.set()
+
+    def interrupted(condition: object, *rest: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with budget.hold(10), monkeypatch.context() as patch:
+        patch.setattr(threading.Condition, "wait_for", interrupted)
+        with pytest.raises(KeyboardInterrupt), budget.hold(5):
+            pass
+    threading.Thread(target=behind, daemon=True).start()
+    assert served.wait(timeout=5)
+
+
+def test_a_memory_limit_that_is_no_size_is_found_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHYLOOK_MEMORY", "lots")
+    with pytest.raises(RequestError, match="WHYLOOK_MEMORY must be a size"):
+        RunRequest(images=tmp_path, classifier="tiny", no_vlm=True).check()
+
+
+def test_pictures_that_wait_take_a_share_of_the_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = psutil.Process().memory_info().rss
+    monkeypatch.setenv("WHYLOOK_MEMORY", str(held + 2**30))
+    assert 2**26 <= waiting_bytes() <= 2**27 + 2**24
+    monkeypatch.setenv("WHYLOOK_MEMORY", "1MB")
+    assert waiting_bytes() == 2**26

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from core.commands import serve
+from core.errors import RequestError
 from core.sql.pool import remove_left_folders
 from pages._gate import refusal
 from tests.support import browsing
@@ -155,3 +156,23 @@ def test_a_killed_server_leaves_no_worker_and_no_folder(folder: Path, tmp_path: 
     assert child.wait(timeout=30) != 0
     _, alive = psutil.wait_procs([worker, server], timeout=15)
     assert alive == [] and list(tmp_path.glob("whylook-*")) == []
+
+
+def test_signals_that_were_ignored_stay_ignored_and_the_others_come_back() -> None:
+    before = {number: signal.getsignal(number) for number in serve.ENDINGS}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with serve._interrupted_by_signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGTERM) is before[signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGHUP, before[signal.SIGHUP])
+
+
+def test_the_app_does_not_start_with_a_memory_limit_that_is_no_size(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHYLOOK_MEMORY", "lots")
+    with pytest.raises(RequestError, match="WHYLOOK_MEMORY must be a size"):
+        serve.serve(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ from test_pages import opened, words_on
 
 from core import queries
 from core.errors import StoreError
+from core.records import Judgement
 from core.store import Store
 from tests.support.command_line import refusal, whylook
 from tests.support.store_factory import image, make_store, prediction
@@ -216,6 +218,9 @@ def test_the_page_runs_names_what_was_damaged(tmp_path: Path, monkeypatch: pytes
     assert "2 files of this store were damaged" in words_on(app)
     told = "\n".join(row for frame in app.dataframe for row in frame.value.get("damaged", []))
     assert bad.name in told and f"the record of run {lost}" in told
+    shutil.rmtree(tmp_path / "damaged")
+    app.run()
+    assert bad.name not in "\n".join(row for frame in app.dataframe for row in frame.value.get("damaged", []))
 
 
 def test_what_people_keep_survives_a_flip(tmp_path: Path) -> None:
@@ -256,13 +261,79 @@ def test_older_json_files_are_read_without_a_checksum(tmp_path: Path) -> None:
         assert old.damaged() == [] and old.publish().rows["images"] == 6
 
 
-def test_what_is_saved_comes_back_from_its_copy_when_the_file_is_gone(tmp_path: Path) -> None:
-    store = Store(tmp_path / "store")
-    store.save_slice("first", "SELECT * FROM samples")
-    (store.folder / "saved.json").unlink()
-    assert [item["name"] for item in store.slices()] == ["first"]
-    store.save_slice("second", "SELECT * FROM samples")
-    assert [item["name"] for item in Store(store.folder).slices()] == ["first", "second"]
+def test_a_lost_file_of_what_people_keep_comes_back_from_its_copy(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save_slice("cows", "SELECT 1")
+    (tmp_path / "saved.json").unlink()
+    assert [entry["name"] for entry in store.slices()] == ["cows"]
+    store.save_slice("camels", "SELECT 2")
+    assert [entry["name"] for entry in Store(tmp_path).slices()] == ["cows", "camels"]
+
+
+def test_a_lost_run_record_comes_back_from_its_copy(tmp_path: Path) -> None:
+    store, run = make_store(tmp_path, rows=6)
+    record = tmp_path / "runs" / f"{run}.json"
+    whole = record.read_bytes()
+    record.unlink()
+    assert [entry["run"] for entry in store.run_records()] == [run] and store.damaged_records() == []
+    with store.open_for_writing():
+        store.check()
+        assert [damage.sentence for damage in store.damaged()] == [
+            f"runs/{run}.json: it is gone; its copy takes its place"
+        ]
+        assert json.loads(record.read_bytes())["attempt"] == json.loads(whole)["attempt"]
+
+
+def test_a_record_made_again_from_the_published_store_keeps_what_the_judge_lacks(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.open_for_writing():
+        run = store.begin_run({}, {"images": "i"}, judge_note="knows cows", judge_limits="no distribution")
+        store.publish()
+    before = queries.runs(store.reader())
+    for path in (tmp_path / "runs").glob(f"{run}.*"):
+        flip(path)
+    with store.open_for_writing():
+        store.check()
+        store.publish()
+    assert queries.runs(store.reader()) == before and before[0]["judge_limits"] == "no distribution"
+
+
+def judged(name: str, state: str) -> Judgement:
+    return Judgement(name, state, None if state == "ok" else "out of memory", score=4.0 if state == "ok" else None)  # type: ignore[arg-type]
+
+
+def test_a_newer_row_is_restored_though_an_older_shard_holds_an_older_one(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.open_for_writing():
+        store.begin_run({}, {"judge": "j"})
+        store.write("judgements", [judged("x", "failed"), judged("y", "ok")], fingerprint="j")
+        flipped = store.write("judgements", [judged("x", "ok")], fingerprint="j")
+        store.publish()
+        newest = store.write("judgements", [judged("y", "failed")], fingerprint="j")
+    assert flipped and newest
+    flip(flipped)
+    with store.open_for_writing():
+        store.check()
+        assert ["1 row restored" in damage.remedy for damage in store.damaged()] == [True]
+        assert store.done("judge", "j", include_failed=False) == {"x"}  # and y's newer failure stands
+        store.publish()
+    found = store.reader().execute("SELECT image_id, state FROM judgements ORDER BY 1").fetchall()
+    assert found == [("x", "ok"), ("y", "failed")]
+
+
+def test_every_control_of_the_judges_card_is_restored(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    rows = [{"image_id": "x", "control": control, "state": "ok", "score": 1.0} for control in ("grey", "noise")]
+    with store.open_for_writing():
+        store.begin_run({}, {"judge": "j"})
+        store.write("judge_card", rows[:1], fingerprint="j")
+        flipped = store.write("judge_card", rows[1:], fingerprint="j")
+        store.publish()
+    assert flipped
+    flip(flipped)
+    with store.open_for_writing():
+        store.check()
+        assert "1 row restored" in store.damaged()[0].remedy
 
 
 def test_a_run_record_that_is_gone_comes_back_and_is_said(tmp_path: Path) -> None:
@@ -290,37 +361,6 @@ def test_a_shard_that_is_gone_is_said_and_its_published_rows_come_back(tmp_path:
         writer.publish()
         writer.check()
         assert sum("it is gone" in damage.sentence for damage in writer.damaged()) == 1
-
-
-def test_a_newer_row_is_restored_though_an_older_failed_one_is_intact(tmp_path: Path) -> None:
-    store, run = make_store(tmp_path / "store")
-    fingerprint = store.run_records()[0]["fingerprints"]["judge"]
-    with store.open_for_writing() as writer:
-        writer.write("judgements", [{"image_id": "x", "state": "failed", "reason": "broke"}], fingerprint=fingerprint)
-        newer = writer.write(
-            "judgements", [{"image_id": "x", "state": "ok", "score": 4.0, "seconds": 1.0}], fingerprint=fingerprint
-        )
-        writer.publish()
-    assert newer is not None
-    flip(newer, len(newer.read_bytes()) // 2)
-    with Store(store.folder).open_for_writing() as writer:
-        writer.check()
-        assert "x" in writer.done("judge", fingerprint, include_failed=False)
-
-
-def test_a_control_of_the_report_card_is_restored_beside_another_of_the_same_picture(tmp_path: Path) -> None:
-    store, run = make_store(tmp_path / "store")
-    fingerprint = store.run_records()[0]["fingerprints"]["judge"]
-    with store.open_for_writing() as writer:
-        for control in ("true", "empty"):
-            row = {"image_id": "x", "control": control, "told": "cat", "state": "ok", "score": 1.0}
-            last = writer.write("judge_card", [row], fingerprint=fingerprint)
-        writer.publish()
-    assert last is not None
-    flip(last, len(last.read_bytes()) // 2)
-    with Store(store.folder).open_for_writing() as writer:
-        writer.check()
-        assert "1 row" in writer.damaged()[-1].sentence and "restored" in writer.damaged()[-1].sentence
 
 
 def test_damage_found_by_a_writer_that_died_is_said_by_the_next(tmp_path: Path) -> None:

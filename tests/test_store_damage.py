@@ -28,10 +28,18 @@ def test_what_a_killed_writer_left_half_done_is_swept_away(tmp_path: Path) -> No
     (tmp_path / ".building-1.duckdb").write_bytes(b"half")
     (tmp_path / ".building-1.duckdb.tmp").mkdir()
     (tmp_path / "shards" / "images" / ".part-000009.parquet.1.tmp").write_bytes(b"half")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = [".in-flight.json.9.tmp", f".saved.json.bak.{dead.pid}.tmp", f"damaged/shards/.x.note.{dead.pid}.tmp"]
+    working = tmp_path / f".saved.json.{os.getpid()}.tmp"  # of the app, which needs no lock
+    for path in [*(tmp_path / name for name in left), working]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
     with store.open_for_writing():
         store.publish()
         assert store.damaged() == []
     assert not list(tmp_path.glob(".building-*")) and not list(tmp_path.glob("shards/*/.*"))
+    assert list(tmp_path.rglob("*.tmp")) == [working]
 
 
 def test_a_store_of_a_newer_version_is_refused_and_untouched(tmp_path: Path) -> None:

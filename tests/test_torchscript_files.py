@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import quantization
 
-from core.classifier import archive
+from core.classifier import archive, torchscript
 from core.classifier.loading import load_classifier
 from core.errors import RequestError
 
@@ -160,3 +160,9 @@ def test_a_form_of_archive_in_which_any_file_may_hold_code_is_refused(tmp_path: 
     with zipfile.ZipFile(file, "a") as changed:
         changed.writestr(f"{file.with_suffix('.whole').stem}/model.json", "{}")
     assert "before 2019" in refused(file)
+
+
+def test_a_format_of_an_archive_fills_in_values_and_evaluates_nothing() -> None:
+    assert torchscript._format("{} x {}", 3, "{}") == "3 x {}"
+    assert torchscript._format("{0.__class__} {:>9999999}", 1) == "{0.__class__} {:>9999999}"
+    assert torchscript._format("one {} more {}", 1) == "one 1 more {}"

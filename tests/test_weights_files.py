@@ -77,7 +77,7 @@ def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path, s
             with pytest.raises(RequestError, match="a folder, a pipe or a device and no TorchScript file"):
                 load_classifier(f"torchscript:{path}")
         else:
-            assert "a folder, a pipe or a device and no weights file" in refused(path)
+            assert "a folder, a pipe or a device, not a weights file" in refused(path)
 
 
 def test_a_file_that_unpacks_to_many_times_its_size_is_refused(tmp_path: Path) -> None:

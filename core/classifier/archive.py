@@ -61,7 +61,7 @@ def check_regular(file: Path, what: str) -> None:
     if not file.exists():
         raise RequestError(f"no such {what}: {file}")
     if not file.is_file():
-        raise RequestError(f"{file} is a folder, a pipe or a device and no {what}")
+        raise RequestError(f"{file} is a folder, a pipe or a device, not a {what}")
 
 
 def check_unpacked(file: Path) -> None:
@@ -88,7 +88,9 @@ def _sources(file: Path) -> Iterator[str]:
     """Every file of code in the archive, read by the reader that PyTorch itself loads it with."""
     reader: Any = torch._C.PyTorchFileReader(str(file))
     if reader.has_record("model.json"):  # a form in which any file may hold code
-        raise RequestError(f"{file.name} was written by a PyTorch of before 2019: load and save it with a newer one")
+        raise RequestError(
+            f"{file.name} was written by a PyTorch version from before 2019: load and save it with a newer one"
+        )
     names = [name for name in reader.get_all_records() if name.endswith(".py")]
     if sum(reader.get_record_size(name) for name in names) > MOST_CODE:
         raise RequestError(

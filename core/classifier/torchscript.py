@@ -17,6 +17,14 @@ from typing import Any
 import torch
 from torch import nn
 
+
+def _format(text: str, *values: Any) -> str:
+    """TorchScript's format: a value for each `{}`; whatever else stands in the text is only text."""
+    parts = text.split("{}", len(values))
+    told = [*map(str, values)][: len(parts) - 1]
+    return "".join(part + value for part, value in zip(parts, [*told, ""], strict=True))
+
+
 _COLLECT: dict[str, Callable[[Any], Any]] = {"prim::ListConstruct": list, "prim::TupleConstruct": tuple}
 _PYTHON: dict[str, Callable[..., Any]] = {
     "prim::NumToTensor": torch.as_tensor,
@@ -28,7 +36,7 @@ _PYTHON: dict[str, Callable[..., Any]] = {
     "aten::__isnot__": lambda left, right: left is not right,
     "aten::__not__": lambda value: not value,
     "aten::__getitem__": lambda values, index: values[index],
-    "aten::format": lambda text, *values: text.format(*values),
+    "aten::format": _format,
     "prim::unchecked_cast": lambda value: value,
     "aten::eq": lambda left, right: left == right,
     "aten::ne": lambda left, right: left != right,

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import RequestError
+from core.memory import free_memory
 from core.store import Store
 
 HOST = "127.0.0.1"
@@ -73,8 +74,9 @@ def serve(store: Path, *, port: int | None = None, tell: Callable[[str], None] =
     """Serve the app until it ends, or until Ctrl+C, SIGTERM or SIGHUP end both; the app's exit code, 0 after a signal.
 
     Raises:
-        RequestError: It does not start.
+        RequestError: It does not start, or WHYLOOK_MEMORY is no size.
     """
+    free_memory()
     chosen = free_port(port) if port is not None else free_port()
     if port is not None and chosen != port:
         tell(f"port {port} is taken, so the app is on {chosen}")
@@ -108,13 +110,19 @@ def start_app(store: Path, port: int) -> subprocess.Popen[bytes]:
 
 @contextmanager
 def _interrupted_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP interrupt as Ctrl+C does; the old handlers come back afterwards."""
-    old = {number: signal.signal(number, signal.default_int_handler) for number in ENDINGS}
+    """SIGTERM and SIGHUP interrupt as Ctrl+C does; the old handlers come back afterwards.
+
+    What this process was told to ignore stays ignored: `nohup whylook app &` outlives its terminal.
+    """
+    old = {number: signal.getsignal(number) for number in ENDINGS}
+    old = {number: handler for number, handler in old.items() if handler is not signal.SIG_IGN}
+    for number in old:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
         for number, handler in old.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not set by Python
 
 
 def _wait_until_up(child: subprocess.Popen[bytes], port: int) -> None:

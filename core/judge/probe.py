@@ -74,8 +74,8 @@ def try_once(trial: Trial, digests: Sequence[bytes]) -> None:
     if ended.returncode == REFUSED:
         raise RequestError(json.loads(ended.stdout.splitlines()[-1]))
     if ended.returncode == -signal.SIGKILL:
-        raise RequestError(f"the system ended the trial of {trial.vlm}, most likely for want of memory: free some, or "
-                           "take a smaller judge")  # fmt: skip
+        raise RequestError(f"the system killed the test of {trial.vlm}, most likely because memory ran out: free some, "
+                           "or take a smaller judge")  # fmt: skip
     if ended.returncode != 0:
         raise _broken(trial, f"crashed llama.cpp when it was tried ({_ending(ended.returncode)})")
     with suppress(OSError):  # a home that cannot be written costs a trial each time

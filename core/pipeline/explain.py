@@ -18,7 +18,7 @@ from core.attribution.names import Question
 from core.classifier.loading import Classifier, stack_by_shape
 from core.classifier.predictions import label_indices, prediction_of, probabilities_of
 from core.errors import ModelError
-from core.memory import NoRoom, size_text
+from core.memory import PICTURES_LEAST, NoRoom, free_memory, size_text
 from core.pipeline.forwards import Forwards
 from core.pipeline.in_flight import MOST_DEATHS, InFlight
 from core.pipeline.journal import Journal
@@ -27,7 +27,9 @@ from core.pipeline.reading import MODEL_ERRORS, Prepared, failure_of, prepare, w
 from core.records import Attribution, Failure, ImageEntry, Prediction
 
 WAITING_BYTES = 2**29
-"""Prepared pictures that wait for the classifier take about this at most, and a batch half of it."""
+"""Prepared pictures that wait for the classifier take about this at most, and a batch half of it ..."""
+WAITING_SHARE = 0.125
+"""... and at most this share of what is free when the pass begins."""
 CAUSAL_DRAWS = 3
 CAUSAL_SEED = 20
 
@@ -125,6 +127,7 @@ class Work:
         self, entries: Sequence[ImageEntry], *, batch_size: int, threads: int
     ) -> Generator[list[Prepared], None, None]:
         """The pictures, decoded and prepared by threads, in batches that are also bounded in bytes."""
+        most = waiting_bytes()
         prepared = ahead(
             lambda entry: prepare(
                 entry, self.classifier, model=self.todo.needs_model(entry.image_id), notes=self.notes
@@ -133,10 +136,10 @@ class Work:
             threads=threads,
             limit=2 * batch_size,
             weigh=weight,
-            most=WAITING_BYTES,
+            most=most,
         )
         with closing(prepared):
-            yield from chunks(prepared, batch_size, weigh=weight, most=WAITING_BYTES // 2)
+            yield from chunks(prepared, batch_size, weigh=weight, most=most // 2)
 
     def explain_batch(self, batch: Sequence[Prepared]) -> None:
         """One batch through the model and into shards."""
@@ -172,6 +175,11 @@ class Work:
         if not (self.proven or suspect) and blamed and not results.predictions:
             raise ModelError(f"the classifier failed on every picture of the first batch: {blamed[0].reason}")
         self.proven = self.proven or bool(results.predictions)
+
+
+def waiting_bytes() -> int:
+    """Bytes of prepared pictures that may wait for the classifier."""
+    return int(min(WAITING_BYTES, max(PICTURES_LEAST, WAITING_SHARE * free_memory())))
 
 
 def _no_room(entry: ImageEntry, batch: torch.Tensor, error: NoRoom) -> Failure:

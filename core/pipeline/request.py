@@ -16,6 +16,7 @@ from core.attribution.names import METHODS, Question
 from core.classifier.names import PRECISIONS, SPECS
 from core.errors import RequestError
 from core.judge.names import ProtocolName
+from core.memory import free_memory
 from core.pipeline.options import Widget, option, options_of, words_of
 from core.records import MACHINE, Failure, Fill, ImageEntry, View
 
@@ -138,8 +139,10 @@ class RunRequest:
         """Look at what can be seen without loading anything.
 
         Raises:
-            RequestError: An option contradicts another one or names a file that is not there.
+            RequestError: An option contradicts another one or names a file that is not there, or the
+                environment's WHYLOOK_MEMORY is no size.
         """
+        free_memory()
         self._check_judge()
         if not self.images.exists():
             raise RequestError(f"no such folder or list of pictures: {self.images}")

@@ -25,6 +25,9 @@ _EXPLAIN = re.compile(rf"{_GAP}*EXPLAIN\b({_GAP}+ANALYZE\b)?", re.IGNORECASE)
 _CTE_NAME = re.compile(r"(?!duckdb_|pragma_|pg_|sqlite_)[\w -]+", re.IGNORECASE)
 _TABLE_LIST = "SELECT name FROM (VALUES " + ", ".join(f"('{name}')" for name in sorted(TABLES)) + ") AS tables(name)"
 _MARK = "the values that DuckDB will find"
+_WORD = re.compile(rb"\w+|.", re.DOTALL)
+_CALLABLE = FUNCTIONS | TABLE_FUNCTIONS | TABLE_MACROS
+"""Those of tables have been looked at as such."""
 _PIVOT_ENDS = {"using", "group", "order", "limit", "offset", "union", "except", "intersect", "qualify"}
 
 Scope = Mapping[str, bool]
@@ -142,7 +145,7 @@ def with_values_named(sql: str) -> tuple[str, int]:
     """The text with `IN (…)` after each expression of a PIVOT that lacks it, as the gate can read it, and how often."""
     data = sql.encode()
     starts = [start for start, _ in duckdb.tokenize(sql)]
-    words = [re.match(rb"\w+|.", data[start:], re.DOTALL)[0].decode(errors="replace").lower() for start in starts]  # type: ignore[index]
+    words = [_WORD.match(data, start)[0].decode(errors="replace").lower() for start in starts]  # type: ignore[index]
     places: list[int] = []
     for index, word in enumerate(words):
         if word in ("pivot", "pivot_wider"):
@@ -227,7 +230,7 @@ def _check_node(sql: str, node: dict[str, Any], scope: Scope) -> None:
     elif "function_name" in node:
         # `label.upper()` comes as function upper of a schema label, and no schema here has functions of its own
         name = str(node["function_name"]).lower()
-        if name not in FUNCTIONS | TABLE_FUNCTIONS | TABLE_MACROS:  # those of tables have been looked at as such
+        if name not in _CALLABLE:
             raise _at(sql, place, f"The function {name}() cannot be used here")
     elif node.get("class") == "PARAMETER":
         raise _at(sql, place, "A query cannot have parameters (? or $1); write the value")

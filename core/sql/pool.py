@@ -22,6 +22,7 @@ import psutil
 import pyarrow as pa
 
 from core.errors import QueryError, StoreError
+from core.memory import parse_size
 from core.sql.gate import SqlError, check_text
 from core.sql.worker import read_message, write_message
 from core.store import Store
@@ -33,8 +34,6 @@ GRACE_SECONDS = 1.0
 """After SECONDS + GRACE_SECONDS at most there is an answer, if only that the query was stopped."""
 MEMORY = "1GB"
 """What the process of a query may hold altogether: Python, DuckDB and the result."""
-_START_SECONDS = 30.0  # on a cold disk; a query then still has _LEAST_SECONDS
-_LEAST_SECONDS = 1.0
 _KILL_SECONDS = 0.5
 _LOOK_SECONDS = 0.02
 _GROWN = 128 << 20  # an idle worker that holds this much more than at its start is ended
@@ -42,7 +41,6 @@ _IDLE_KEPT = 2
 _AT_ONCE = 4
 _PREFIX = "whylook-sql-"
 _LEFT_SECONDS = 60.0
-_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 @dataclass(frozen=True)
@@ -65,13 +63,17 @@ class SqlResult:
         return rows
 
 
+class _Stopped(Exception):
+    """A worker was killed; its only argument says for what: time, memory or start."""
+
+
 class _Worker:
     """One process with one generation open. Everything it may write is in its own folder, removed with it."""
 
     def __init__(self, memory: str) -> None:
         # what it imports takes about a second, which open() waits for
         self.memory = memory
-        self.bytes = _bytes(memory)
+        self.bytes = parse_size(memory, name="memory")
         self.base = 0
         self.folder = tempfile.mkdtemp(prefix=_PREFIX)
         package = str(Path(__file__).resolve().parents[2])
@@ -87,12 +89,11 @@ class _Worker:
         )
         self.path: Path | None = None
 
-    def open(self, store: Store) -> None:
+    def open(self, store: Store, *, deadline: float) -> None:
         """Opens the newest generation, which a publisher may remove at any moment; ends itself if it cannot."""
-        deadline = time.monotonic() + _START_SECONDS
         try:
             if self.path is None:
-                self.receive(deadline)
+                self.start(deadline)
             while True:
                 path = self.path = store.current_path()
                 header, _ = self.ask({"path": str(path.resolve())}, deadline=deadline)
@@ -111,12 +112,20 @@ class _Worker:
             self.end()
             raise
 
+    def start(self, deadline: float) -> None:
+        """Waits until it has started; if that takes too long, another is started for the next query."""
+        try:
+            self.receive(deadline)
+        except _Stopped as error:
+            _give_back(self, keep=False)
+            raise _Stopped("start") from error
+
     def ask(self, request: dict[str, Any], *, deadline: float) -> tuple[dict[str, Any], bytes]:
         """Sends a request and waits; the process is killed at the deadline or when it grows beyond its memory.
 
         Raises:
             EOFError: the process died.
-            QueryError: it was killed, for the reason that the message says.
+            _Stopped: it was killed.
         """
         assert self.process.stdin
         try:
@@ -143,10 +152,10 @@ class _Worker:
             receiver.join(_LOOK_SECONDS)
             if receiver.is_alive() and time.monotonic() > deadline:
                 self.kill()
-                raise QueryError("time")
+                raise _Stopped("time")
             if receiver.is_alive() and self.base and self._held() > self.bytes:
                 self.kill()
-                raise QueryError("memory")
+                raise _Stopped("memory")
         if not reply:
             raise EOFError
         return reply[0]
@@ -205,9 +214,11 @@ def run_sql(
     if not _slots.acquire(timeout=seconds):
         raise QueryError("Too many queries run at the moment; try again shortly")
     try:
-        worker = _take(store, memory)
-        left = max(min(_LEAST_SECONDS, seconds), started + seconds - time.monotonic())
+        worker = _take(store, memory, deadline=started + seconds)
+        left = max(0.0, started + seconds - time.monotonic())
         header, payload = _answer(worker, {"sql": sql, "seconds": left, "max_rows": max_rows})
+    except _Stopped as error:
+        raise _refusal(str(error), {}, seconds, memory) from error
     finally:
         _slots.release()
     words = header.get("error")
@@ -226,7 +237,7 @@ def _answer(worker: _Worker, request: dict[str, Any]) -> tuple[dict[str, Any], b
         header, payload = worker.ask(request, deadline=time.monotonic() + request["seconds"] + _KILL_SECONDS)
     except EOFError:
         header, payload = {"error": "died", "broken": True}, b""
-    except QueryError as error:  # it was killed
+    except _Stopped as error:
         header, payload = {"error": str(error), "broken": True}, b""
     except BaseException:  # an interrupted rerun must not leave half a reply in the pipe
         worker.end()
@@ -237,9 +248,10 @@ def _answer(worker: _Worker, request: dict[str, Any]) -> tuple[dict[str, Any], b
 
 
 def _refusal(words: str, header: dict[str, Any], seconds: float, memory: str) -> QueryError:
-    broken = "DuckDB could not go on with this query and was started anew; nothing else is harmed. Write it another way"
+    broken = "DuckDB crashed on this query and was restarted; nothing else was affected. Try writing it differently"
     known = {
         "time": f"The query was stopped after {seconds:g} s; narrow it with WHERE or LIMIT",
+        "start": f"The SQL worker did not start within {seconds:g} s; try again in a moment",
         "memory": f"The query needs more than {memory} of memory; select fewer rows or columns, or aggregate",
         "died": broken,
         "broken": broken,
@@ -247,7 +259,7 @@ def _refusal(words: str, header: dict[str, Any], seconds: float, memory: str) ->
     return SqlError(known.get(words, words), line=header.get("line"), column=header.get("column"))
 
 
-def _take(store: Store, memory: str) -> _Worker:
+def _take(store: Store, memory: str, *, deadline: float) -> _Worker:
     """An idle worker that has the newest generation open, one that can open it, or a new one."""
     path = store.current_path()
     with _guard:
@@ -262,26 +274,22 @@ def _take(store: Store, memory: str) -> _Worker:
         worker.end()
     chosen = chosen or _Worker(memory)
     if chosen.path != path:
-        chosen.open(store)
+        chosen.open(store, deadline=deadline)
     return chosen
 
 
 def _give_back(worker: _Worker, *, keep: bool) -> None:
     """Keeps a worker for the next query, or ends it and lets another start meanwhile."""
+    kept = [worker] if keep else []
     if not keep:
         worker.end()
+        with contextlib.suppress(OSError):  # the next query starts one, or says why not
+            kept = [_Worker(worker.memory)]
     with _guard:
-        _idle.append(worker if keep else _Worker(worker.memory))
+        _idle.extend(kept)
         excess = [_idle.pop(0) for _ in range(len(_idle) - _IDLE_KEPT)]
     for old in excess:
         old.end()
-
-
-def _bytes(memory: str) -> int:
-    number, unit = memory.rstrip("BKMGi"), memory.lstrip("0123456789. ")
-    if unit not in _UNITS or not number.strip().replace(".", "", 1).isdigit():
-        raise QueryError(f"memory is a number with a unit such as 512MB, not {memory!r}")
-    return int(float(number) * _UNITS[unit])
 
 
 @atexit.register

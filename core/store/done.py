@@ -9,8 +9,6 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-import pyarrow as pa
-
 from core.store.shards import SCHEMAS, DamagedShardError, read_shard, shard_paths
 
 _Seen = dict[str, tuple[int, int]]
@@ -50,20 +48,6 @@ class DoneIndex:
         """Pictures with a row of that fingerprint, as of the last refresh()."""
         done = self._done[fingerprint]
         return done | self._failed[fingerprint] if include_failed else set(done)
-
-    def keys(self) -> pa.Table:
-        """Every (fingerprint, image_id) as of the last refresh(), and whether its newest row is of state failed."""
-        keys = [
-            (fingerprint, image_id, failed)
-            for failed, kept in ((False, self._done), (True, self._failed))
-            for fingerprint, ids in kept.items()
-            for image_id in ids
-        ]
-        return pa.table(
-            {"fingerprint": pa.array([key[0] for key in keys], pa.string())}
-            | {"image_id": pa.array([key[1] for key in keys], pa.string())}
-            | {"failed": pa.array([key[2] for key in keys], pa.bool_())}
-        )
 
     def _clear(self) -> None:
         self._seen: _Seen = {}

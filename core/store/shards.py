@@ -132,7 +132,7 @@ def write_shard(folder: Path, table: pa.Table, *, number: int) -> Path:
 def read_shard(path: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
     """Some or all columns of a shard, in its table's types, from bytes that fit the checksum in its name.
 
-    A shard of before, without a checksum, is decoded in full, so that what cannot be read is found.
+    An older shard without a checksum is decoded in full, so that what cannot be read is found.
 
     Raises:
         DamagedShardError: its bytes are not those that were written.

@@ -122,7 +122,7 @@ class Shelf:
             if restored:
                 whole = None not in rows and restored >= sum(row or 0 for row in rows)
                 of = f" of the {len(found)} damaged shards of this table" if len(found) > 1 else ""
-                told = f"{restored:,} rows{of} restored from the published store"
+                told = f"{restored:,} row{'' if restored == 1 else 's'}{of} restored from the published store"
                 remedy = told if whole else f"{told}; for the rest, {remedy}"
             place = set_aside(self._folder, path)
             file = str(path.relative_to(self._folder / "shards"))
@@ -131,44 +131,62 @@ class Shelf:
             self.damaged.append(damage)
 
     def _mend(self, table: str, found: Found, published: duckdb.DuckDBPyConnection | None) -> None:
-        rows = SCHEMAS[table].empty_table() if published is None else _missing(published, table, self._keys(table))
+        rows = SCHEMAS[table].empty_table() if published is None else _missing(published, table, self.paths(table))
         for start in range(0, len(rows), _ROWS_PER_SHARD):  # first, so that a kill here loses nothing
             self.write(table, rows.slice(start, _ROWS_PER_SHARD))
         self.lose(table, found, restored=len(rows))
         if table in self._indexes:
             self._indexes[table].refresh()
 
-    def _keys(self, table: str) -> pa.Table:
-        """Keys of the rows in intact shards; `failed` says which of them are of state failed."""
-        if table in self._indexes and table not in KEYS:
-            return self._indexes[table].keys()
-        names = KEYS[table].split(", ")
-        parts = []
-        for path in self.paths(table):
-            try:
-                parts.append(read_shard(path).select(names))
-            except DamagedShardError:
-                continue
-        keys = pa.concat_tables(parts) if parts else SCHEMAS[table].empty_table().select(names)
-        return keys.append_column("failed", pa.array([False] * len(keys), pa.bool_()))
 
+def _missing(con: duckdb.DuckDBPyConnection, table: str, paths: Sequence[Path]) -> pa.Table:
+    """Rows of a generation that intact shards do not hold, or hold in an older form only; none where it is unreadable.
 
-def _missing(con: duckdb.DuckDBPyConnection, table: str, intact: pa.Table) -> pa.Table:
-    """Rows of a generation that no intact shard holds; none where the generation cannot be read.
-
-    A row that is published as anything but failed is newer than a failed one of the same key in an intact shard.
+    The newest intact shard with a row decides: if the generation does not know that shard, the row is newer than it.
     """
     schema = SCHEMAS[table]
     columns = ", ".join(
         f"{f.name}::FLOAT[] AS {f.name}" if f.type == pa.list_(pa.float32()) else f.name for f in schema
     )
-    keys = [name for name in intact.column_names if name != "failed"]
+    keys = KEYS.get(table, "fingerprint, image_id").split(", ")
     same = " AND ".join(f"k.{name} IS NOT DISTINCT FROM t.{name}" for name in keys)
-    if "state" in schema.names:
-        same += " AND (NOT k.failed OR t.state = 'failed')"
+    content = f"hash({', '.join(schema.names)})"
     try:
-        con.register("intact", intact)
-        found = con.execute(f"SELECT {columns} FROM {table} t WHERE NOT EXISTS (FROM intact k WHERE {same})")
+        loaded = {
+            name for (name,) in con.execute("SELECT name FROM loaded_shards WHERE table_name = ?", [table]).fetchall()
+        }
+        con.register("intact", _contents(con, keys, content, paths, schema=schema, loaded=loaded))
+        found = con.execute(
+            f"""WITH rows AS (SELECT {columns} FROM {table}), newest AS (
+                FROM intact QUALIFY row_number() OVER (PARTITION BY {", ".join(keys)} ORDER BY place DESC) = 1)
+            FROM rows t WHERE NOT EXISTS (FROM newest k WHERE {same} AND (NOT k.loaded OR k.content = {content}))"""
+        )
         return found.to_arrow_table().cast(schema)
     except (duckdb.Error, StoreError):
         return schema.empty_table()
+
+
+def _contents(
+    con: duckdb.DuckDBPyConnection,
+    keys: Sequence[str],
+    content: str,
+    paths: Sequence[Path],
+    *,
+    schema: pa.Schema,
+    loaded: set[str],
+) -> pa.Table:
+    """Of every row in intact shards: its key, a hash of all of it, its place, and whether its shard is published."""
+    asked = f"SELECT {', '.join(keys)}, {content} AS content FROM shard"
+    found, start = [], 0
+    for path in (None, *paths):
+        try:
+            con.register("shard", schema.empty_table() if path is None else read_shard(path))
+        except DamagedShardError:
+            continue
+        rows = con.execute(asked).to_arrow_table()
+        rows = rows.append_column("place", pa.array(range(start, start + len(rows)), pa.int64()))
+        found.append(
+            rows.append_column("loaded", pa.array([path is not None and path.name in loaded] * len(rows), pa.bool_()))
+        )
+        start += len(rows)
+    return pa.concat_tables(found)

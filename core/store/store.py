@@ -228,6 +228,10 @@ class Store:
         """What turned out damaged since this writer opened the store, or before and no run has lived to say."""
         return list(self._shelf.damaged)
 
+    def set_aside(self) -> list[Damage]:
+        """Every damaged file that lies in the store's folder `damaged` now, oldest first."""
+        return self._shelf.notes()
+
     def damage_is_said(self) -> None:
         """Notes that what damaged() gives has been said to the person who runs it."""
         self._needs_lock()

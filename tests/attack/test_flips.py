@@ -19,6 +19,7 @@ from core import queries
 from core.errors import WhylookError
 from core.records import Failure
 from core.store import Store
+from core.store.shards import read_shard, shard_paths
 from tests.support.command_line import whylook
 from tests.support.store_factory import PRINTS, synthetic_rows
 from tests.support.tiny_world import make_folder, make_model
@@ -31,8 +32,29 @@ CLASSES = ("cow", "camel")
 STAGES = {"images": "images", "predictions": "classifier", "attributions": "attribution"}
 STAGES |= {"judgements": "judge", "embeddings": "embedding"}
 ROWS = synthetic_rows(24, list(CLASSES), seed=4, pictures=False)
+BESIDE = {
+    "judge_card": [
+        {"image_id": image, "control": control, "told": "cow", "state": "ok", "score": 2.0}
+        for image in "xyz"
+        for control in ("grey", "noise")
+    ],
+    "faithfulness": [{"image_id": image, "morf": 0.5} for image in "xyz"],
+}
+"""Tables of no stage; one picture has several rows of the judge's card."""
 VOLATILE = "started, finished, attempt"
-TABLES = ("images", "predictions", "attributions", "judgements", "embeddings", "failures", "samples", "slices", "deck")
+TABLES = (
+    "images",
+    "predictions",
+    "attributions",
+    "judgements",
+    "embeddings",
+    "judge_card",
+    "faithfulness",
+    "failures",
+    "samples",
+    "slices",
+    "deck",
+)
 Capture = pytest.CaptureFixture[str]
 
 
@@ -47,6 +69,9 @@ def work(folder: Path) -> Store:
             missing = [row for row in ROWS[table] if image_id(row) not in done]
             for start in range(0, len(missing), 8):
                 store.write(table, missing[start : start + 8], fingerprint=PRINTS[stage])
+        for table, rows in BESIDE.items():
+            if not read_rows(folder, table):
+                store.write(table, rows, fingerprint=PRINTS["judge"])
         store.write("failures", [Failure("images", None, "cow/broken.png", "the file is empty")], run=run)
         store.report_progress(run=run, stage="judge", done=24, total=24)
         store.finish_run(run, "done", {"pictures": 24, "failures": 1})
@@ -70,6 +95,10 @@ def mended(folder: Path, path: Path) -> None:
         for table, stage in STAGES.items():
             done, known = store.done(stage, PRINTS[stage]), {image_id(row) for row in ROWS[table]}
             assert done <= known and len(known - done) == lost[table], (path.name, table)
+
+
+def read_rows(folder: Path, table: str) -> int:
+    return sum(len(read_shard(path)) for path in shard_paths(folder / "shards" / table))
 
 
 def shard(path: Path) -> str:
@@ -146,7 +175,7 @@ def flip_somewhere(path: Path, chance: random.Random) -> int:
     return at
 
 
-KINDS = [f"shards/{table}/part-*.parquet" for table in (*STAGES, "failures")]
+KINDS = [f"shards/{table}/part-*.parquet" for table in (*STAGES, *BESIDE, "failures")]
 KINDS += ["store-000002.duckdb", "store-000001.duckdb", "CURRENT", "runs/*.json", "runs/*.bak", "saved.json"]
 KINDS += ["saved.json.bak", "store.json", "run-progress.json", "write.lock"]
 
