@@ -23,6 +23,8 @@ from core.store import Store
 from tests.support.store_factory import make_store
 from tests.support.tiny_world import make_folder, make_model
 
+ROOT = Path(__file__).parents[1]
+
 
 def quiet(news: Progress) -> None:
     """No one watches."""
@@ -149,7 +151,7 @@ def test_a_run_that_lost_rows_to_damage_says_so_until_it_is_run_again(
     said = f"Rows of this run are missing (predicted {left} of 24 are left)"
     assert left < 24 and any(note.startswith(said) for note in facts(con, first.run).notes)
     monkeypatch.setenv("WHYLOOK_STORE", str(grumpy.store))
-    page = AppTest.from_file(str(Path(__file__).parents[1] / "pages" / "summary.py"), default_timeout=60)
+    page = AppTest.from_file(str(ROOT / "pages" / "summary.py"), default_timeout=60)
     page.query_params["run"] = first.run
     page.run()
     assert not page.exception and any(note.value.startswith("Rows of this run") for note in page.sidebar.warning)
@@ -167,3 +169,36 @@ def test_answers_that_were_lost_are_missing_although_their_older_failures_are_th
         store.publish()
     missing = queries.missing_rows(store.reader(), run_) or ""
     assert f"judged {found.judged} of {found.judged + 2}" in missing and "abstained" not in missing
+
+
+def test_judged_means_a_score_in_the_record_as_on_the_pages(tmp_path: Path) -> None:
+    """Of a flat map the judge abstains: half of these pictures have one."""
+    model = make_model(tmp_path)
+    model.write_text(
+        model.read_text()
+        + """
+
+class Dull(Tiny):
+    def forward(self, batch):
+        bright = batch.mean(dim=(1, 2, 3)) > 0
+        return super().forward(batch) * bright[:, None]
+
+
+def dull():
+    return Dull(3), to_tensor, ("blue", "green", "red")
+"""
+    )
+    pictures = make_folder(tmp_path / "pictures", per_class=3)
+    Image.new("RGB", (48, 48), (250, 250, 250)).save(pictures / "red" / "bright.png")
+    judge = ROOT / "data" / "demo" / "judge"
+    request = RunRequest(
+        pictures, f"{model}:dull", vlm=judge / "judge.gguf", mmproj=judge / "judge-mmproj.gguf", card_sample=0,
+        store=tmp_path / "s",
+    )  # fmt: skip
+    outcome = go(request)
+    found = queries.run_counts(Store(request.store).reader(), outcome.run)
+    told = [outcome.counts[name] for name in ("judged", "abstained", "judge failed")]
+    assert told == [found.judged, found.abstained, found.judge_failed] and found.abstained >= 5
+    assert sum(told) == found.predicted
+    for counts in (Store(request.store).run_records()[0], queries.runs(Store(request.store).reader())[0]):
+        assert counts["counts"] == outcome.counts
