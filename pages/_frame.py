@@ -156,6 +156,8 @@ def _status(run: Run) -> None:
     if card := read("judge_card", run["run"]):
         st.sidebar.caption(f"Judge card: {CARD[card.verdict]}, n {card.n:,}")
     _judge_note(run)
+    if missing := read("missing_rows", run["run"]):
+        st.sidebar.warning(plain(missing), icon=":material/warning:")
     if run.get("state") == "running":
         st.sidebar.caption("Still running: numbers grow as batches are published.")
     elif run.get("state") in ("interrupted", "failed"):

@@ -15,12 +15,13 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from core.commands.main import load
 from core.commands.parser import COMMANDS, MODELS
-from core.commands.terminal import ProgressLine, duration, progress_text
+from core.commands.terminal import ProgressLine, duration, progress_text, write_table
 from core.judge.catalogue import find_judge
 from core.pipeline.request import Progress
 from core.store import Store
@@ -168,6 +169,16 @@ def test_a_query_can_be_written_as_table_csv_json_and_parquet(filled: tuple[Path
     assert [row["label"] for row in csv.DictReader(io.StringIO(outs["csv"].decode()))] == labels
     assert [(row["label"], row["n"]) for row in json.loads(outs["json"])] == [(label, 8) for label in labels]
     assert pq.read_table(io.BytesIO(outs["parquet"])).column("n").to_pylist() == [8, 8, 8]
+
+
+def test_csv_for_a_spreadsheet_keeps_every_column_apart_and_sees_a_formula_behind_an_empty_line() -> None:
+    table = pa.table([pa.array([text]) for text in ("\n=1+1", "\n\n@x", "\nplain")], names=["=a", "'=a", "''=a"])
+    out = io.StringIO()
+    write_table(table, "csv", safe_csv=True, out=out)
+    assert list(csv.reader(io.StringIO(out.getvalue(), newline=""))) == [
+        ["'''=a", "'=a", "''=a"],
+        ["'\n=1+1", "'\n\n@x", "\nplain"],
+    ]
 
 
 def test_csv_for_a_spreadsheet_holds_no_formula_and_its_numbers_stay_numbers(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pytest
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from core import queries
 from core.errors import ModelError
@@ -17,9 +18,12 @@ from core.pipeline.in_flight import NAME
 from core.pipeline.request import Progress, RunOutcome, RunRequest
 from core.pipeline.run import run
 from core.records import Failure
+from core.report.facts import facts
 from core.store import Store
 from tests.support.store_factory import make_store
 from tests.support.tiny_world import make_folder, make_model
+
+ROOT = Path(__file__).parents[1]
 
 
 def quiet(news: Progress) -> None:
@@ -129,3 +133,72 @@ def test_an_earlier_attempts_failure_goes_once_its_picture_has_the_row_that_was_
         row = replace(last, state="ok") if stage == "judge" else last
         store.write(table[stage], [row], fingerprint=record["fingerprints"][stage])
         assert kept() == 0
+
+
+def test_a_run_that_lost_rows_to_damage_says_so_until_it_is_run_again(
+    grumpy: RunRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = go(grumpy)
+    assert not facts(Store(grumpy.store).reader(), first.run).notes
+    for generation in grumpy.store.glob("store-*.duckdb"):
+        generation.unlink()
+    spoilt = sorted((grumpy.store / "shards" / "predictions").glob("part-*.parquet"))[0]
+    spoilt.write_bytes(spoilt.read_bytes()[:-20])
+    other = make_folder(tmp_path / "other", per_class=2, seed=5)
+    go(replace(grumpy, images=other, method="layercam"))
+    con = Store(grumpy.store).reader()
+    left = queries.run_counts(con, first.run).predicted
+    said = f"Rows of this run are missing (predicted {left} of 24 are left)"
+    assert left < 24 and any(note.startswith(said) for note in facts(con, first.run).notes)
+    monkeypatch.setenv("WHYLOOK_STORE", str(grumpy.store))
+    page = AppTest.from_file(str(ROOT / "pages" / "summary.py"), default_timeout=60)
+    page.query_params["run"] = first.run
+    page.run()
+    assert not page.exception and any(note.value.startswith("Rows of this run") for note in page.sidebar.warning)
+    go(grumpy)
+    con = Store(grumpy.store).reader()
+    assert queries.run_counts(con, first.run).predicted == 24 and not facts(con, first.run).notes
+
+
+def test_answers_that_were_lost_are_missing_although_their_older_failures_are_there(tmp_path: Path) -> None:
+    store, run_ = make_store(tmp_path / "store", rows=48, pictures=False)
+    found = queries.run_counts(store.reader(), run_)
+    with store.open_for_writing():
+        counts = {"judged": found.judged + 2, "abstained": found.abstained, "judge failed": found.judge_failed - 2}
+        store.finish_run(run_, "done", counts)
+        store.publish()
+    missing = queries.missing_rows(store.reader(), run_) or ""
+    assert f"judged {found.judged} of {found.judged + 2}" in missing and "abstained" not in missing
+
+
+def test_judged_means_a_score_in_the_record_as_on_the_pages(tmp_path: Path) -> None:
+    """Of a flat map the judge abstains: half of these pictures have one."""
+    model = make_model(tmp_path)
+    model.write_text(
+        model.read_text()
+        + """
+
+class Dull(Tiny):
+    def forward(self, batch):
+        bright = batch.mean(dim=(1, 2, 3)) > 0
+        return super().forward(batch) * bright[:, None]
+
+
+def dull():
+    return Dull(3), to_tensor, ("blue", "green", "red")
+"""
+    )
+    pictures = make_folder(tmp_path / "pictures", per_class=3)
+    Image.new("RGB", (48, 48), (250, 250, 250)).save(pictures / "red" / "bright.png")
+    judge = ROOT / "data" / "demo" / "judge"
+    request = RunRequest(
+        pictures, f"{model}:dull", vlm=judge / "judge.gguf", mmproj=judge / "judge-mmproj.gguf", card_sample=0,
+        store=tmp_path / "s",
+    )  # fmt: skip
+    outcome = go(request)
+    found = queries.run_counts(Store(request.store).reader(), outcome.run)
+    told = [outcome.counts[name] for name in ("judged", "abstained", "judge failed")]
+    assert told == [found.judged, found.abstained, found.judge_failed] and found.abstained >= 5
+    assert sum(told) == found.predicted
+    for counts in (Store(request.store).run_records()[0], queries.runs(Store(request.store).reader())[0]):
+        assert counts["counts"] == outcome.counts

@@ -136,18 +136,25 @@ def text_table(table: pa.Table) -> str:
 
 def spreadsheet_cell(value: object) -> object:
     """An apostrophe before a text that a spreadsheet would run as a formula; numbers and the rest as they are."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+    formula = isinstance(value, str) and value.lstrip("\n").startswith(FORMULA_STARTS)
+    return f"'{value}" if formula else value
 
 
 def spreadsheet_table(table: pa.Table) -> pa.Table:
-    """A table whose texts and column names no spreadsheet takes for formulas."""
+    """A table whose texts and column names no spreadsheet takes for formulas; names that differed still do."""
     columns = []
     for column in table.columns:
         values = column.to_pylist()
         safe = [spreadsheet_cell(value) for value in values]
         texts = [None if value is None else str(value) for value in safe]
         columns.append(column if safe == values else pa.array(texts, type=pa.string()))
-    return pa.table(columns, names=[str(spreadsheet_cell(name)) for name in table.column_names])
+    names = list(table.column_names)
+    for place, name in enumerate(names):
+        safe_name = str(spreadsheet_cell(name))
+        while safe_name != name and safe_name in names:
+            safe_name = f"'{safe_name}"
+        names[place] = safe_name
+    return pa.table(columns, names=names)
 
 
 def write_table(

@@ -137,6 +137,28 @@ def failures(con: Connection, run: str) -> list[dict[str, Any]]:
     )
 
 
+def missing_rows(con: Connection, run: str) -> str | None:
+    """A sentence where a finished run had more rows when it ended than are published: damage took them since."""
+    state, told = con.execute("SELECT state, counts FROM runs WHERE run = ?", [run]).fetchall()[0]
+    if state != "done":
+        return None
+    noted, found = json.loads(told or "{}"), run_counts(con, run)
+    attributed = con.execute(
+        """SELECT count(*) FROM runs r JOIN samples s USING (run)
+        JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = s.image_id WHERE r.run = ?""",
+        [run],
+    ).fetchall()[0][0]
+    now = {"pictures": found.pictures, "predicted": found.predicted, "attributed": int(attributed)}
+    now |= {"judged": found.judged, "abstained": found.abstained} if "abstained" in noted else {}
+    lost = [f"{name} {n:,} of {noted[name]:,}" for name, n in now.items() if n < noted.get(name, 0)]
+    return (
+        f"Rows of this run are missing ({', '.join(lost)} are left), and the numbers are of what is left: "
+        "the same whylook run again computes them anew."
+        if lost
+        else None
+    )
+
+
 def damaged_files(con: Connection) -> list[str]:
     """Files of the store that turned out damaged and were set aside: one sentence each, with what became of them."""
     rows = con.execute("SELECT concat_ws('/', nullif(table_name, ''), name), reason FROM damaged_shards ORDER BY ALL")

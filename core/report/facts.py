@@ -56,6 +56,8 @@ def facts(con: Connection, run: str) -> Facts:
         notes.append(
             f"This run is not complete (state: {record['state']}): the numbers are of the pictures done so far."
         )
+    if missing := queries.missing_rows(con, run):
+        notes.append(missing)
     found = queries.failures(con, run)
     listed = tuple((str(row["stage"]), str(row["path"]), str(row["reason"])) for row in found[:FAILURES_SHOWN])
     return Facts(run, tuple(rows), tuple(notes), listed, len(found))
