@@ -25,6 +25,8 @@ Fill = Literal["black", "grey", "blur"]
 """What stands in the place of what the classifier did not attend to."""
 View = Literal["masked", "side-by-side"]
 """What the judge is shown: the masked picture alone, or the whole picture on its left."""
+WRONG_MAPS = ("inverted", "shuffled", "patch", "empty")
+"""The wrong maps that the judge's report card shows in place of the true one."""
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from test_pages import opened, words_on
 
 import core.judge.loading
 from core import queries
-from core.judge.controls import CONTROLS, WRONG_MAPS, control_map, generator_of, wrong_name
+from core.judge.controls import CONTROLS, control_map, generator_of, wrong_name
 from core.judge.judge import Judge
 from core.queries import JudgeCard, card_of
-from core.records import Judgement, JudgeRequest
+from core.records import WRONG_MAPS, Judgement, JudgeRequest
 from core.store import Store
 from tests.support.command_line import refusal, whylook
 from tests.support.tiny_world import make_folder, make_model
@@ -310,7 +310,3 @@ def test_the_card_is_a_section_of_summary_with_its_verdict(monkeypatch: pytest.M
     )
     assert {"Real maps, AUROC", "Fooled by a name"} <= {item.label for item in shown.metric}
     assert "one of 30 pictures of this run" in words_on(shown)
-
-
-def test_the_reads_know_the_same_wrong_maps_as_the_judge_which_they_may_not_import() -> None:
-    assert queries.card.WRONG_MAPS == WRONG_MAPS

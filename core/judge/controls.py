@@ -12,11 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from core.records import ATTENDED
+from core.records import ATTENDED, WRONG_MAPS
 
 Map = NDArray[np.float32]
 TRUE, AGAIN, WRONG_NAME = "true", "again", "wrong name"
-WRONG_MAPS = ("inverted", "shuffled", "patch", "empty")
 CONTROLS: tuple[str, ...] = (TRUE, AGAIN, *WRONG_MAPS, WRONG_NAME)
 """What a judge is asked for its report card: the true map twice, four wrong maps, the true map under a wrong name."""
 

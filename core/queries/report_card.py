@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.queries.reads import Connection, fetch_rows
-from core.records import HIGH_SCORE
+from core.records import HIGH_SCORE, WRONG_MAPS
 from core.statistics import Interval, auroc, format_mean, format_number, format_rate, mean_interval, wilson
 
 Verdict = Literal["good", "care", "fail"]
-WRONG_MAPS = ("inverted", "shuffled", "patch", "empty")
 CHANCE = 0.6
 """A judge whose AUROC may be this or less may not be able to tell a real map from a control."""
 LEAST_PICTURES = 10
