@@ -13,6 +13,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from core import queries
 from core.statistics import Interval, format_mean, format_rate
 from pages._charts import GREY, accent, axis
 from pages._shared import read, store_folder
@@ -28,7 +29,7 @@ def faithfulness_section(name: str) -> None:
     """The section; with the command to type where nothing was measured yet."""
     st.divider()
     st.subheader("How far can the maps be trusted?")
-    found = read("map_faithfulness", name)
+    found = read(queries.map_faithfulness, name)
     if found is None:
         st.write(
             "Not measured yet. This takes the pixels away in the map's order, on a sample, and watches the prediction:"

@@ -13,6 +13,7 @@ from typing import Any
 
 import streamlit as st
 
+from core import queries
 from core.errors import WhylookError
 from pages._report_card import warn
 from pages._shared import read, store, store_folder
@@ -121,7 +122,7 @@ def frame() -> None:
 
 def current_run() -> Run | None:
     """Lets the user choose among the runs and says what there is to say of it; None when there is none yet."""
-    runs = read("runs") if store().exists() else []
+    runs = read(queries.runs) if store().exists() else []
     if not runs:
         return None
     run = choose_run(runs)
@@ -141,7 +142,7 @@ def open_page(title: str) -> Run | None:
 def _status(run: Run) -> None:
     prints = run.get("fingerprints") or {}
     shown = " · ".join(f"{stage} `{str(value)[:8]}`" for stage, value in prints.items() if value)
-    counts = read("run_counts", run["run"])
+    counts = read(queries.run_counts, run["run"])
     line = [f"**{counts.pictures:,}** pictures"]
     if counts.judged or counts.abstained or counts.judge_failed:
         line += [f"**{counts.judged:,}** judged", f"**{counts.abstained:,}** abstained"]
@@ -153,7 +154,7 @@ def _status(run: Run) -> None:
     started = " · ".join(part for part in (short(classifier), when(run.get("started"))) if part)
     st.sidebar.caption(plain(started))
     warn(run["run"])
-    if card := read("judge_card", run["run"]):
+    if card := read(queries.judge_card, run["run"]):
         st.sidebar.caption(f"Judge card: {CARD[card.verdict]}, n {card.n:,}")
     _judge_note(run)
     if missing := read("missing_rows", run["run"]):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core import images as core_images
+from core import queries
 from core.errors import WhylookError
 from core.images.decoding import Reader
 from core.images.masking import masked_image, overlay
@@ -65,8 +66,8 @@ def view(
 def _views(
     folder: str, generation: int, run: str, ids: tuple[str, ...], kinds: tuple[str, ...]
 ) -> dict[str, list[Shown]]:
-    thumbnails = read("thumbnails", list(ids))
-    maps = read("maps", run, list(ids)) if set(kinds) != {"original"} else {}
+    thumbnails = read(queries.thumbnails, list(ids))
+    maps = read(queries.maps, run, list(ids)) if set(kinds) != {"original"} else {}
     fill, made = fill_of(run), dict[str, list[Shown]]()
     for image_id in ids:
         content = thumbnails.get(image_id)
@@ -76,7 +77,7 @@ def _views(
 
 def fill_of(run: str) -> Fill:
     """What hides the unattended part of a run's pictures from its judge."""
-    settings = next((one["settings"] for one in read("runs") if one["run"] == run), {})
+    settings = next((one["settings"] for one in read(queries.runs) if one["run"] == run), {})
     fill: Fill = settings.get("fill", "black")
     return fill
 
@@ -98,7 +99,7 @@ def views(run: str, ids: Sequence[str], kinds: Sequence[str] = ("original",)) ->
 @st.cache_data(max_entries=256, show_spinner=False)
 def heat_picture(folder: str, generation: int, run: str, label: str | None, side: int = 96) -> Shown | None:
     """Mean map of a class as a small picture, on the same scale as every overlay."""
-    heat = read("mean_map", run, label)
+    heat = read(queries.mean_map, run, label)
     if heat is None:
         return None
     grey = np.zeros((side, side, 3), dtype=np.uint8)

@@ -12,6 +12,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from core import queries
 from core.records import HIGH_SCORE
 from core.statistics import format_mean
 from pages._charts import GREY, accent, axis
@@ -48,7 +49,7 @@ def judge_card(run: Run) -> None:
     """The section; with the command to type where no card was made."""
     st.divider()
     st.subheader("Can this judge be trusted?")
-    card = read("judge_card", run["run"])
+    card = read(queries.judge_card, run["run"])
     if card is None:
         st.write("Not measured yet. This shows the judge your own pictures under true and under wrong maps:")
         folder = shlex.quote(str(store_folder()))
@@ -107,7 +108,7 @@ def scores(card: JudgeCard) -> alt.LayerChart:
 
 def word(run: str) -> str | None:
     """One line on the judge's card, for where a score is shown; None where there is no card."""
-    card = read("judge_card", run)
+    card = read(queries.judge_card, run)
     if card is None:
         return None
     measure = next(one for one in card.measures if one.name == "auroc")
@@ -116,7 +117,7 @@ def word(run: str) -> str | None:
 
 def warn(run: str) -> None:
     """A judge whose card fails is warned of above everything it says, on every page."""
-    card = read("judge_card", run)
+    card = read(queries.judge_card, run)
     if card is not None and card.verdict == "fail":
         st.warning(plain(card.sentence), icon=ICONS["fail"])
 

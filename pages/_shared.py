@@ -7,10 +7,10 @@ generation, so that a page shows a new generation as soon as it is published and
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import streamlit as st
@@ -22,6 +22,9 @@ from core.store import Store
 if TYPE_CHECKING:
     from core.embedding import Embedder
     from core.findings import Finding
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # The embedder, findings and reports are imported where they are used: the first picture does not wait for them.
 
@@ -42,13 +45,17 @@ def store() -> Store:
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
-def _read(folder: str, generation: int, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    return getattr(queries, name)(store().reader(), *arguments, **options)
+def _read(
+    folder: str, generation: int, name: str, arguments: tuple[Any, ...], options: dict[str, Any], _query: Any
+) -> Any:
+    return _query(store().reader(), *arguments, **options)
 
 
-def read(name: str, *arguments: Any, **options: Any) -> Any:
-    """A named read of core.queries on the newest generation, cached."""
-    return _read(str(store_folder()), store().generation(), name, arguments, options)
+def read(query: Callable[Concatenate[queries.Connection, P], T], *arguments: P.args, **options: P.kwargs) -> T:
+    """A read of core.queries on the newest generation, cached; the connection is put before the arguments."""
+    name = f"{query.__module__}.{query.__qualname__}"  # Streamlit keeps what a name gave, and does not hash `_query`
+    found: T = _read(str(store_folder()), store().generation(), name, arguments, options, _query=query)
+    return found
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -150,4 +157,4 @@ def matches(
     """Explanations that match a text by words and by meaning; the second value says why meaning was left out."""
     vector, problem = text_vector(text)
     ids = list(within) if within is not None else None
-    return read("search", run, text, vector, where_ids=ids, limit=limit), problem
+    return read(queries.search, run, text, vector, where_ids=ids, limit=limit), problem

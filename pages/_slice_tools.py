@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
+from core import queries
 from core.errors import StoreError
 from core.queries import identifier
 from pages._shared import read, store
@@ -55,7 +56,7 @@ def examples(run: str) -> list[tuple[str, str]]:
         ("Hiding what it looked at changes nothing", slice_sql(run, "causal_drop < 0.05", order="causal_drop")),
         ("The judge abstained or failed", slice_sql(run, "judge_state <> 'ok'", order="path")),
     ]
-    for name, _ in read("metadata_columns")[:3]:
+    for name, _ in read(queries.metadata_columns)[:3]:
         column = identifier(name)
         query = f"SELECT {column}, count(*) AS pictures, avg(correct::INT) AS accuracy, avg(score) AS mean_score\n"
         query += f"FROM samples\nWHERE run = {literal(run)}\nGROUP BY {column}\nORDER BY accuracy"
@@ -67,7 +68,7 @@ def toolbar(run: str, sql: str, use: Callable[[str], None]) -> None:
     """Columns, examples and saved slices, the link; `use` puts a query into the editor."""
     upper, lower = st.columns(2), st.columns(2)
     with upper[0].popover("Columns", width="stretch"):
-        rows = [(name, kind, MEANING.get(name, "your metadata")) for name, kind in read("columns")]
+        rows = [(name, kind, MEANING.get(name, "your metadata")) for name, kind in read(queries.columns)]
         st.dataframe(pd.DataFrame(rows, columns=["column", "type", "meaning"]), hide_index=True, height=420, width=640)
     with upper[1].popover("Examples", width="stretch"):
         for index, (words, query) in enumerate(examples(run)):

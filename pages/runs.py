@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core import queries
 from core.errors import RequestError, WhylookError
 from core.pipeline.request import request_from_settings
 from core.pipeline.stages import BESIDE, limiting, shares
@@ -171,9 +172,9 @@ def details(run: Run) -> None:
     help_ = "Goes on where it stopped; nothing is done twice. Runs the classifier's code again."
     if again.button(words, icon=":material/resume:", disabled=_launch.busy(), width="stretch", help=help_):
         launch(lambda: again_request(run))
-    published = store().exists() and any(item["run"] == run["run"] for item in read("runs"))
+    published = store().exists() and any(item["run"] == run["run"] for item in read(queries.runs))
     if published:
-        counts = read("run_counts", run["run"])
+        counts = read(queries.run_counts, run["run"])
         facts = [
             ("Pictures", counts.pictures),
             ("Classified", counts.predicted),
@@ -196,7 +197,7 @@ def again_request(run: Run) -> Any:
 
 def failures(name: str) -> None:
     """Everything that did not work, with its reason."""
-    rows = read("failures", name)
+    rows = read(queries.failures, name)
     if not rows:
         st.caption("No failures.")
         return

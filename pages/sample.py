@@ -11,6 +11,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from core import queries
 from core.errors import QueryError
 from core.records import Fill
 from core.statistics import format_number, format_percent
@@ -38,7 +39,7 @@ def main() -> None:
         empty("This run has no pictures yet.", action="Watch it on Runs", page="runs", run=name)
         return
     try:
-        sample = read("sample", name, image_id)
+        sample = read(queries.sample, name, image_id)
     except QueryError as problem:
         st.title("Sample")
         st.error(plain(problem), icon=":material/error:")
@@ -55,7 +56,7 @@ def main() -> None:
 
 def first_picture(name: str) -> str | None:
     """Where to begin without a picture in the address: the most confident error, else any."""
-    rows = read("pictures", name, correct=False, limit=1) or read("pictures", name, limit=1)
+    rows = read(queries.pictures, name, correct=False, limit=1) or read(queries.pictures, name, limit=1)
     return rows[0]["image_id"] if rows else None
 
 
@@ -245,8 +246,8 @@ def _fact(value: Any) -> str:
 def neighbours(name: str, image_id: str) -> None:
     """Pictures explained alike, those that were right and those that were wrong."""
     groups = [
-        ("Explained alike and right", read("neighbours", name, image_id, NEIGHBOURS, correct=True)),
-        ("Explained alike and wrong", read("neighbours", name, image_id, NEIGHBOURS, correct=False)),
+        ("Explained alike and right", read(queries.neighbours, name, image_id, NEIGHBOURS, correct=True)),
+        ("Explained alike and wrong", read(queries.neighbours, name, image_id, NEIGHBOURS, correct=False)),
     ]
     if not any(rows for _, rows in groups):
         return

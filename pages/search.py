@@ -9,6 +9,7 @@ from typing import Any
 
 import streamlit as st
 
+from core import queries
 from core.errors import QueryError
 from core.queries import SearchResult
 from pages._frame import Run, empty, guarded, open_page
@@ -27,7 +28,7 @@ def main() -> None:
     if run is None:
         return
     st.title("Search")
-    counts = read("run_counts", run["run"])
+    counts = read(queries.run_counts, run["run"])
     if not counts.judged:
         empty(
             "This run has no explanations to search: no judge has described its pictures.",
@@ -86,7 +87,7 @@ def _set_within(choices: dict[str, str]) -> None:
 def suggestions(run: str) -> None:
     """The empty state: words that explanations of this run really use."""
     st.write("Finds the judge's words, and sentences that mean the same. Try:")
-    rows = read("pictures", run, cell="correct_low", limit=3) or read("pictures", run, limit=3)
+    rows = read(queries.pictures, run, cell="correct_low", limit=3) or read(queries.pictures, run, limit=3)
     said = list(dict.fromkeys(row["description"] for row in rows if row.get("description")))
     for index, text in enumerate([*said, "only the background is visible"][:4]):
         st.button(
@@ -103,7 +104,7 @@ def answer(run: str, text: str, ids: tuple[str, ...] | None, within: str) -> Non
     """The hits, best first, with the words marked; by words alone until the language model is there."""
     if not meaning_tried():
         with st.spinner("By words so far; loading the language model to search by meaning as well …"):
-            hits(run, read("search", run, text, None, where_ids=None if ids is None else list(ids), limit=LIMIT))
+            hits(run, read(queries.search, run, text, None, where_ids=None if ids is None else list(ids), limit=LIMIT))
             load_meaning()
         st.rerun()
     found, problem = matches(run, text, within=ids, limit=LIMIT)
@@ -153,13 +154,13 @@ def similar(run: Run, image_id: str) -> None:
     name = run["run"]
     if st.button("Search by text instead", icon=":material/arrow_back:"):
         go("search", run=name)
-    sample = read("sample", name, image_id)
+    sample = read(queries.sample, name, image_id)
     st.subheader("Explained like this one")
     left, right = st.columns([1, 4], gap="large")
     with left:
         grid([sample], views(name, [image_id]), run=name, key="origin", size=200)
     right.markdown(f"> {plain(sample.get('description') or 'no explanation')}")
-    rows = read("neighbours", name, image_id, 24)
+    rows = read(queries.neighbours, name, image_id, 24)
     if not rows:
         st.info("This picture has no explanation, so nothing can resemble it.", icon=":material/inbox:")
         return

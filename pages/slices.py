@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.csv
 import streamlit as st
 
+from core import queries
 from core.commands.terminal import spreadsheet_table
 from core.errors import QueryError
 from core.queries import SqlResult
@@ -139,7 +140,7 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
 
 def against_rest(name: str, ids: tuple[str, ...]) -> None:
     """Accuracy and mean score of the slice against the rest, with intervals."""
-    stats = read("slice_stats", name, list(ids))
+    stats = read(queries.slice_stats, name, list(ids))
     inside, rest = stats.inside, stats.rest
     facts = [("Accuracy", *(format_rate(wilson(group.correct, group.labelled)) for group in (inside, rest)))]
     if inside.scores.size or rest.scores.size:
@@ -189,9 +190,11 @@ def page_rows(
     """Rows of one page of the grid, in the wanted order."""
     if order is not None:
         column, descending = order
-        return read("pictures", name, ids=list(ids), order=column, descending=descending, limit=most, offset=start)
+        return read(
+            queries.pictures, name, ids=list(ids), order=column, descending=descending, limit=most, offset=start
+        )
     page = list(ids[start : start + most])
-    rows = {row["image_id"]: row for row in read("pictures", name, ids=page, limit=most)}
+    rows = {row["image_id"]: row for row in read(queries.pictures, name, ids=page, limit=most)}
     return [rows[image_id] for image_id in page if image_id in rows]
 
 
@@ -219,13 +222,13 @@ def table(name: str, text: str, result: SqlResult) -> None:
 
 def charts(name: str, ids: tuple[str, ...]) -> None:
     """Scores against the rest, and accuracy by any column of words."""
-    stats = read("slice_stats", name, list(ids))
+    stats = read(queries.slice_stats, name, list(ids))
     if stats.inside.scores.size:
         st.altair_chart(
             _charts.scores_inside_and_rest(stats.inside, stats.rest),
             width="stretch",
         )
-    words = [column for column, kind in read("metadata_columns") if kind in ("VARCHAR", "BOOLEAN")]
+    words = [column for column, kind in read(queries.metadata_columns) if kind in ("VARCHAR", "BOOLEAN")]
     options = ["label", "prediction", "cell", *words]
     column = st.selectbox("Accuracy by", options, key="by", bind="query-params")
     rows = grouped(name, ids, column)
@@ -239,7 +242,7 @@ def charts(name: str, ids: tuple[str, ...]) -> None:
 def grouped(name: str, ids: tuple[str, ...], column: str) -> list[dict[str, Any]]:
     """Accuracy per value of a column inside the slice, the largest groups, worst first."""
     groups: dict[str, list[bool]] = {}
-    for row in read("pictures", name, ids=list(ids), limit=len(ids)):
+    for row in read(queries.pictures, name, ids=list(ids), limit=len(ids)):
         if row["correct"] is not None:
             value = row.get(column)
             groups.setdefault("not known" if value is None else str(value), []).append(bool(row["correct"]))

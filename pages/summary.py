@@ -9,6 +9,7 @@ from typing import Any
 
 import streamlit as st
 
+from core import queries
 from core.errors import StoreError, WhylookError
 from core.statistics import Interval, format_rate, weighted_rate, wilson
 from pages import _charts
@@ -34,14 +35,14 @@ def main() -> None:
         return
     st.title("Summary")
     name = run["run"]
-    counts = read("run_counts", name)
+    counts = read(queries.run_counts, name)
     if counts.pictures == 0:
         empty("This run has no pictures yet.", action="Watch it on Runs", page="runs", run=name)
         return
-    matrix = read("matrix", name)
-    cells = read("cells", name)
+    matrix = read(queries.matrix, name)
+    cells = read(queries.cells, name)
     headline(counts, cells)
-    confused = known_counts(read("confusion", name))
+    confused = known_counts(read(queries.confusion, name))
     wide = len(shown_classes(confused)[0]) > SIDE_BY_SIDE
     left, right = (st.container(), st.container()) if wide else st.columns(2, gap="large")
     with left:
@@ -83,7 +84,7 @@ def attention_matrix(run: Run, matrix: list[dict[str, Any]], cells: tuple[list[s
     counted = {row["cell"]: int(row["n"]) for row in matrix}
     judged = sum(n for kind, n in counted.items() if kind is not None)
     left_out = counted.get(None, 0)
-    if not judged and read("run_counts", name).judged:
+    if not judged and read(queries.run_counts, name).judged:
         st.info("These pictures have no labels, so right and wrong are not known.", icon=":material/label_off:")
         return
     if not judged:
@@ -97,7 +98,7 @@ def attention_matrix(run: Run, matrix: list[dict[str, Any]], cells: tuple[list[s
     drawn = []
     for kind in CELLS:
         n = counted.get(kind.name, 0)
-        rows = read("pictures", name, cell=kind.name, order="confidence", descending=True, limit=6) if n else []
+        rows = read(queries.pictures, name, cell=kind.name, order="confidence", descending=True, limit=6) if n else []
         shown = views(name, [row["image_id"] for row in rows])
         strip = [shown[row["image_id"]][0] for row in rows]
         query = slice_sql(name, cell_condition(kind.name))
@@ -212,7 +213,7 @@ def _finding(name: str, finding: Any) -> dict[str, Any]:
 
 def classes(name: str) -> None:
     """Per class: n, accuracy with its interval, mean score, mean heatmap, commonest confusion; worst first."""
-    rows = [row for row in read("per_class", name) if row["label"] is not None]
+    rows = [row for row in read(queries.per_class, name) if row["label"] is not None]
     if not rows:
         return
     st.divider()
@@ -273,7 +274,7 @@ def scores(name: str) -> None:
     left, right = st.columns([2, 1], gap="large")
     with left:
         st.subheader("How sure is the judge that it looked at the right thing?")
-        st.altair_chart(_charts.score_histogram(read("histogram", name)), width="stretch", key="scores")
+        st.altair_chart(_charts.score_histogram(read(queries.histogram, name)), width="stretch", key="scores")
         draw("legend", key="legend", items=[{"words": kind.words, "colour": kind.colour} for kind in CELLS])
     with right:
         st.subheader("Where it looks on average")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from core.errors import QueryError
 from core.queries.reads import Connection, columns, fetch_rows, narrowed
 
-Cell = Literal["correct_high", "correct_low", "wrong_high", "wrong_low"]
 _TOP = 5
 _AT_ONCE = 200
 
