@@ -157,7 +157,7 @@ def _status(run: Run) -> None:
     if card := read(queries.judge_card, run["run"]):
         st.sidebar.caption(f"Judge card: {CARD[card.verdict]}, n {card.n:,}")
     _judge_note(run)
-    if missing := read("missing_rows", run["run"]):
+    if missing := read(queries.missing_rows, run["run"]):
         st.sidebar.warning(plain(missing), icon=":material/warning:")
     if run.get("state") == "running":
         st.sidebar.caption("Still running: numbers grow as batches are published.")
