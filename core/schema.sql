@@ -106,6 +106,12 @@ WITH ranked AS (
     WHERE r.judge_fingerprint IS NOT NULL AND (r.settings ->> 'judge_budget') IS NOT NULL
 ), chosen AS (
     FROM ranked SELECT run, image_id WHERE place <= CASE WHEN wrong THEN most_wrong ELSE budget - most_wrong END
+), own AS (
+    SELECT r.run, j.* FROM runs r JOIN judgements j ON j.fingerprint = r.judge_fingerprint
+    WHERE (r.settings ->> 'judge_budget') IS NULL
+    UNION ALL
+    SELECT r.run, j.* FROM chosen c JOIN runs r ON r.run = c.run
+    JOIN judgements j ON j.fingerprint = r.judge_fingerprint AND j.image_id = c.image_id
 ), joined AS (
     SELECT r.run, i.image_id, i.path, i.label, p.prediction, p.prediction = i.label AS correct, p.confidence, p.margin,
            coalesce(p.probabilities[list_position(r.class_names, i.label)], p.label_probability) AS label_probability,
@@ -122,9 +128,7 @@ WITH ranked AS (
     LEFT JOIN metadata m ON m.fingerprint = i.fingerprint AND m.image_id = i.image_id
     LEFT JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = i.image_id
     LEFT JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = i.image_id
-    LEFT JOIN chosen c ON c.run = r.run AND c.image_id = i.image_id
-    LEFT JOIN judgements j ON j.fingerprint = r.judge_fingerprint AND j.image_id = i.image_id
-        AND (c.image_id IS NOT NULL OR (r.settings ->> 'judge_budget') IS NULL)
+    LEFT JOIN own j ON j.run = r.run AND j.image_id = i.image_id
 )
 SELECT run, image_id, path, label, prediction, correct, confidence, margin, label_probability,
        CASE WHEN judge_state = 'ok' AND score IS NOT NULL AND correct IS NOT NULL THEN
