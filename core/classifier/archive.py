@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import re
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -31,6 +32,8 @@ MOST_CODE = 64 * 2**20
 """Bytes of code in one archive; large networks have a few hundred kilobytes."""
 MOST_UNPACKED = 10
 """Times its size that a file may take when it is unpacked."""
+_END, _LOCATOR, _END_64 = 22, 20, 56
+"""Bytes of the three records that end a zip file; the second and third only where it is large."""
 _TOKEN = re.compile(r'#[^\n]*|"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|[A-Za-z_]\w*|[^\s\\]', re.DOTALL | re.ASCII)
 
 
@@ -68,19 +71,53 @@ def check_unpacked(file: Path) -> None:
     """Refuse a zip file that takes far more memory than disk; PyTorch stores what it saves as it is.
 
     Raises:
-        RequestError: it unpacks to several times its size, or its list of contents is damaged.
+        RequestError: it unpacks to several times its size, or its list of contents is damaged or not the only one.
     """
-    if not zipfile.is_zipfile(file):
+    with file.open("rb") as stream:  # what PyTorch itself goes by
+        zipped = stream.read(4) == b"PK\3\4"
+    if not zipped and not zipfile.is_zipfile(file):
         return
-    with (
-        translate_errors(f"{file.name} is no PyTorch file, or is damaged", raises=RequestError),
-        zipfile.ZipFile(file) as packed,
-    ):
-        unpacked = sum(entry.file_size for entry in packed.infolist())
+    _check_contents(file)
+    with translate_errors(f"{file.name} is no PyTorch file, or is damaged", raises=RequestError):
+        with zipfile.ZipFile(file) as packed:
+            unpacked = sum(entry.file_size for entry in packed.infolist())
+        if zipped and unpacked <= MOST_UNPACKED * file.stat().st_size:
+            reader: Any = torch._C.PyTorchFileReader(str(file))
+            unpacked = max(unpacked, sum(map(reader.get_record_size, reader.get_all_records())))
     if unpacked > MOST_UNPACKED * file.stat().st_size:
         raise RequestError(
             f"{file.name} would unpack to {unpacked / 1e9:,.2f} GB, many times its size, and was refused: save it "
             "again with torch.save or torch.jit.save, which do not compress"
+        )
+
+
+def _check_contents(file: Path) -> None:
+    """Refuse a zip file in which two readers may find two lists of contents: one at its end, one where it says.
+
+    Raises:
+        RequestError: the list does not end where the record of its size and place begins, or something follows that.
+    """
+    with file.open("rb") as stream:
+        length = stream.seek(0, 2)
+        stream.seek(max(0, length - _END - _LOCATOR - _END_64))
+        tail = stream.read()
+    end, locator, end_64 = tail[-_END:], tail[-_END - _LOCATOR : -_END], tail[: -_END - _LOCATOR]
+    agree = end.startswith(b"PK\5\6") and len(end) == _END and end[-2:] == b"\0\0"
+    if agree:
+        size, place = struct.unpack_from("<II", end, 12)
+        stop = length - _END
+        if locator.startswith(b"PK\6\7"):
+            stop -= _LOCATOR + _END_64
+            agree = len(end_64) == _END_64 and end_64.startswith(b"PK\6\6")
+            agree = agree and struct.unpack_from("<Q", locator, 8) == (stop,)
+            wide = struct.unpack_from("<QQ", end_64, 40) if agree else (0, 0)
+            agree = agree and size in (wide[0], 2**32 - 1) and place in (wide[1], 2**32 - 1)
+            size, place = wide
+        agree = agree and place + size == stop
+    if not agree:
+        raise RequestError(
+            f"{file.name} is damaged, or was put together by hand: its list of contents does not lie where it says; "
+            "save it again with torch.save or torch.jit.save"
         )
 
 

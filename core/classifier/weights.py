@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from core.classifier.archive import check_regular, check_unpacked
 from core.classifier.class_names import names_from
+from core.classifier.pickles import PickleRefused, check_pickles
 from core.classifier.sources import Source
 from core.errors import MAX_REASON, RequestError, translate_errors
 
@@ -63,10 +64,16 @@ def _unpickle(file: Path) -> Any:
     try:
         with warnings.catch_warnings(), translate_errors(f"{file.name} cannot be read", raises=RequestError):
             warnings.simplefilter("ignore")  # on newer pickle protocols; what matters is whether it loads
+            check_pickles(file)
             return torch.load(file, map_location="cpu", weights_only=True)
     except RequestError as error:
         cause = error.__cause__
         told = str(cause)
+        if isinstance(cause, PickleRefused):
+            raise RequestError(
+                f"{file.name} {told} and was refused; "
+                "save model.state_dict() (or safetensors) instead of the whole model"
+            ) from cause
         if isinstance(cause, pickle.UnpicklingError) and ("global" in told.lower() or _is_pickle(file)):
             raise RequestError(
                 f"{file.name} carries code or objects besides tensors and was refused; "
