@@ -5,13 +5,14 @@ Knows: what a run is made of. Does not know: how a run works; it is a separate p
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from core.errors import RequestError, WhylookError
+from core.errors import RequestError, StoreError, WhylookError
 from core.pipeline.request import request_from_settings
 from core.pipeline.stages import BESIDE, limiting, shares
 from pages import _charts, _launch
@@ -28,9 +29,11 @@ def main() -> None:
     """Draws the page."""
     st.session_state.setdefault("launch_error", None)
     frame()
-    run = current_run()
+    run, broken = readable_run()
     st.title("Runs")
     watch()
+    if broken:
+        st.warning(f"{plain(broken)}. Run again, below, makes it anew.", icon=":material/warning:")
     if st.session_state["launch_error"]:
         st.error(plain(st.session_state["launch_error"]), icon=":material/error:")
     records = store().run_records() if store_folder().is_dir() else []
@@ -40,13 +43,22 @@ def main() -> None:
         return
     if records:
         overview(records)
-    damaged()
+    if not broken:
+        damaged()
     current = next((item for item in records if run and item["run"] == run["run"]), None) or (
         records[0] if records else None
     )
     if current:
-        details(current)
+        details(current, broken=bool(broken))
     new_run((current or {}).get("settings") or {}, open_now=st.query_params.get("new") == "1")
+
+
+def readable_run() -> tuple[Run | None, str]:
+    """The chosen run, or none and why what was published cannot be read; run records are read without it."""
+    try:
+        return current_run(), ""
+    except StoreError as problem:
+        return None, str(problem).rstrip(".")
 
 
 @st.fragment(run_every=1.0)
@@ -160,7 +172,7 @@ def _state(run: Run) -> str:
     return STATES.get(str(run.get("state")), str(run.get("state")))
 
 
-def details(run: Run) -> None:
+def details(run: Run, *, broken: bool) -> None:
     """One run: what to do with it, counts per state, settings, failures."""
     st.subheader(plain(f"{run_title(run)} · {_state(run)}"))
     look, again, _ = st.columns([1, 1, 2])
@@ -171,7 +183,9 @@ def details(run: Run) -> None:
     help_ = "Goes on where it stopped; nothing is done twice. Runs the classifier's code again."
     if again.button(words, icon=":material/resume:", disabled=_launch.busy(), width="stretch", help=help_):
         launch(lambda: again_request(run))
-    published = store().exists() and any(item["run"] == run["run"] for item in read("runs"))
+    if broken:
+        repair_command(run)
+    published = not broken and store().exists() and any(item["run"] == run["run"] for item in read("runs"))
     if published:
         counts = read("run_counts", run["run"])
         facts = [
@@ -187,6 +201,14 @@ def details(run: Run) -> None:
         failures(run["run"])
     stages(run.get("seconds") or {})
     settings(run)
+
+
+def repair_command(run: Run) -> None:
+    """The command that makes the published store anew, to copy."""
+    try:
+        st.code(shlex.join(["whylook", "run", *again_request(run).arguments()]), language="bash")
+    except RequestError as problem:
+        st.caption(plain(problem))
 
 
 def again_request(run: Run) -> Any:
