@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from core.errors import RequestError, StoreError, WhylookError
-from core.pipeline.request import request_from_settings
+from core.pipeline.request import request_from_settings, state_now
 from core.pipeline.stages import BESIDE, limiting, shares
 from pages import _charts, _launch
 from pages._frame import Run, current_run, frame, guarded, run_title, when
@@ -21,8 +21,6 @@ from pages._run_form import ask
 from pages._shared import read, store, store_folder
 from pages._view import go
 from pages._words import duration, file_name, plain
-
-STATES = {"done": "done", "running": "running", "interrupted": "interrupted", "failed": "failed"}
 
 
 def main() -> None:
@@ -164,12 +162,7 @@ def _state(run: Run) -> str:
 
     One whose process still works is running: its record says `done` a moment before all is published.
     """
-    busy = _launch.busy()
-    if busy and (store().progress() or {}).get("run") == run["run"]:
-        return STATES["running"]
-    if run.get("state") == "running" and not busy:
-        return STATES["interrupted"]
-    return STATES.get(str(run.get("state")), str(run.get("state")))
+    return state_now(run, writing=(store().progress() or {}).get("run"), busy=_launch.busy())
 
 
 def details(run: Run, *, broken: bool) -> None:
