@@ -5,6 +5,7 @@ Knows: what a run is made of. Does not know: how a run works; it is a separate p
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import pandas as pd
 import streamlit as st
 
 from core import queries
-from core.errors import RequestError, WhylookError
-from core.pipeline.request import request_from_settings
+from core.errors import RequestError, StoreError, WhylookError
+from core.pipeline.request import request_from_settings, state_now
 from core.pipeline.stages import BESIDE, limiting, shares
 from pages import _charts, _launch
 from pages._frame import Run, current_run, frame, guarded, run_title, when
@@ -22,16 +23,16 @@ from pages._shared import read, store, store_folder
 from pages._view import go
 from pages._words import duration, file_name, plain
 
-STATES = {"done": "done", "running": "running", "interrupted": "interrupted", "failed": "failed"}
-
 
 def main() -> None:
     """Draws the page."""
     st.session_state.setdefault("launch_error", None)
     frame()
-    run = current_run()
+    run, broken = readable_run()
     st.title("Runs")
     watch()
+    if broken:
+        st.warning(f"{plain(broken)}. Run again, below, makes it anew.", icon=":material/warning:")
     if st.session_state["launch_error"]:
         st.error(plain(st.session_state["launch_error"]), icon=":material/error:")
     records = store().run_records() if store_folder().is_dir() else []
@@ -41,13 +42,22 @@ def main() -> None:
         return
     if records:
         overview(records)
-    damaged()
+    if not broken:
+        damaged()
     current = next((item for item in records if run and item["run"] == run["run"]), None) or (
         records[0] if records else None
     )
     if current:
-        details(current)
+        details(current, broken=bool(broken))
     new_run((current or {}).get("settings") or {}, open_now=st.query_params.get("new") == "1")
+
+
+def readable_run() -> tuple[Run | None, str]:
+    """The chosen run, or none and why what was published cannot be read; run records are read without it."""
+    try:
+        return current_run(), ""
+    except StoreError as problem:
+        return None, str(problem).rstrip(".")
 
 
 @st.fragment(run_every=1.0)
@@ -153,15 +163,10 @@ def _state(run: Run) -> str:
 
     One whose process still works is running: its record says `done` a moment before all is published.
     """
-    busy = _launch.busy()
-    if busy and (store().progress() or {}).get("run") == run["run"]:
-        return STATES["running"]
-    if run.get("state") == "running" and not busy:
-        return STATES["interrupted"]
-    return STATES.get(str(run.get("state")), str(run.get("state")))
+    return state_now(run, writing=(store().progress() or {}).get("run"), busy=_launch.busy())
 
 
-def details(run: Run) -> None:
+def details(run: Run, *, broken: bool) -> None:
     """One run: what to do with it, counts per state, settings, failures."""
     st.subheader(plain(f"{run_title(run)} · {_state(run)}"))
     look, again, _ = st.columns([1, 1, 2])
@@ -172,7 +177,9 @@ def details(run: Run) -> None:
     help_ = "Goes on where it stopped; nothing is done twice. Runs the classifier's code again."
     if again.button(words, icon=":material/resume:", disabled=_launch.busy(), width="stretch", help=help_):
         launch(lambda: again_request(run))
-    published = store().exists() and any(item["run"] == run["run"] for item in read(queries.runs))
+    if broken:
+        repair_command(run)
+    published = not broken and store().exists() and any(item["run"] == run["run"] for item in read(queries.runs))
     if published:
         counts = read(queries.run_counts, run["run"])
         facts = [
@@ -188,6 +195,14 @@ def details(run: Run) -> None:
         failures(run["run"])
     stages(run.get("seconds") or {})
     settings(run)
+
+
+def repair_command(run: Run) -> None:
+    """The command that makes the published store anew, to copy."""
+    try:
+        st.code(shlex.join(["whylook", "run", *again_request(run).arguments()]), language="bash")
+    except RequestError as problem:
+        st.caption(plain(problem))
 
 
 def again_request(run: Run) -> Any:

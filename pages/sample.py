@@ -204,7 +204,11 @@ def causal(sample: dict[str, Any]) -> None:
     )
     st.caption(
         f"Points of probability lost when a region is hidden. {verdict}"
-        + (f" With nothing else left to see it is {format_percent(keep)}." if keep is not None else "")
+        + (
+            f" With everything else hidden, the predicted class still gets {format_percent(keep)}."
+            if keep is not None
+            else ""
+        )
     )
 
 

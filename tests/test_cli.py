@@ -319,3 +319,11 @@ def test_a_shell_completes_commands_and_options(tmp_path: Path) -> None:
         shell = ["bash", "-c", f"source {shlex.quote(str(script))}; {asked}"]
         answer = subprocess.run(shell, capture_output=True, text=True)
         assert wanted in answer.stdout.split(), (words, answer)
+
+
+def test_a_killed_run_is_listed_as_interrupted(tmp_path: Path, capsys: Capture) -> None:
+    with Store(tmp_path).open_for_writing() as store:
+        run = store.begin_run({"images": "a", "classifier": "b"}, {"classifier": "p"})
+        during = json.loads(whylook(capsys, "runs", "--store", tmp_path, "--format", "json").out)
+    rows = json.loads(whylook(capsys, "runs", "--store", tmp_path, "--format", "json").out)
+    assert [(row["run"], row["state"]) for row in during + rows] == [(run, "running"), (run, "interrupted")]

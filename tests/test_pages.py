@@ -332,3 +332,17 @@ def test_large_counts_fit_a_cell_of_the_confusion_matrix_and_rare_errors_look_ra
     assert rows[0]["cells"][1]["strength"] < 0.05  # 3% of a, against 100% of b
     assert "3,000 pictures" in rows[0]["cells"][1]["hint"]
     assert rows[1]["cells"][1] is None
+
+
+def test_runs_lists_its_runs_and_offers_the_repair_when_the_generation_is_damaged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store, run = make_store(tmp_path / "store", rows=12)
+    for path in store.folder.rglob("*.duckdb"):
+        path.write_bytes(b"x" * 20_000)
+    st.cache_resource.clear()
+    app = opened(monkeypatch, "runs", store.folder)
+    assert not app.exception and not app.error
+    assert "Run again" in app.warning[0].value
+    assert app.dataframe[0].value["run"].tolist() == [run]
+    assert "Run again" in [button.label for button in app.button]

@@ -201,10 +201,9 @@ def _user_function(file: Path, function: str) -> Source:
         maker = getattr(module, function, None)
         if not callable(maker):
             there = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-            near = difflib.get_close_matches(function, there, n=3, cutoff=0.3)
-            raise RequestError(
-                f"{file.name} has no function {function!r}" + (f"; nearest: {', '.join(near)}" * bool(near))
-            )
+            own = [name for name in there if getattr(vars(module)[name], "__module__", None) == module.__name__]
+            offered = f"; it has: {', '.join(own[:8])}" + ", …" * (len(own) > 8) if own else "; it has none"
+            raise RequestError(f"{file.name} has no function {function!r}{offered}")
         with translate_errors(f"{file.name}:{function} failed", raises=RequestError):
             made = maker()
     finally:

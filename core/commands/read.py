@@ -15,6 +15,7 @@ from core import queries, report
 from core.commands.terminal import rows_table, write_table
 from core.errors import RequestError
 from core.findings import summarise
+from core.pipeline.request import state_now
 from core.store import Store
 
 
@@ -73,6 +74,8 @@ def runs(arguments: argparse.Namespace) -> int:
         print(f"damaged: {sentence}", file=sys.stderr)
     if not records:
         raise RequestError(f"no runs in {arguments.store} yet: start one with whylook demo or whylook run")
+    writing, busy = (store.progress() or {}).get("run"), store.writer_alive()
+    records = [{**record, "state": state_now(record, writing=writing, busy=busy)} for record in records]
     columns = ["run", "state", "started", "finished", "counts", "settings"]
     if arguments.format == "table":
         columns[3:] = ["pictures", "predicted", "judged", "abstained", "judge failed", "failures"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -140,7 +141,8 @@ def _explained() -> Iterator[None]:
     except (ImageError, NoRoom):
         raise
     except Image.DecompressionBombError as error:
-        raise ImageError(f"more than {MAX_PIXELS:,} pixels (decompression bomb?)") from error
+        count = re.search(r"\((\d+) pixels\)", str(error))
+        raise ImageError(_too_many(f"{int(count[1]) / 1e6:,.0f} megapixels" if count else "")) from error
     except UnidentifiedImageError as error:
         raise ImageError("not a picture in a known format") from error
     except OSError as error:
@@ -149,6 +151,14 @@ def _explained() -> Iterator[None]:
         raise ImageError(f"damaged: {error}") from error
     except _DAMAGE as error:
         raise ImageError(f"damaged: {error or type(error).__name__}") from error
+
+
+def _too_many(size: str) -> str:
+    """What to say of a picture above the ceiling."""
+    return (
+        f"{size or 'its size'} is above the ceiling of {MAX_PIXELS / 1e6:.0f} megapixels, whatever the model's "
+        "transform (a decompression bomb?): make the picture smaller"
+    )
 
 
 def _open(path: Path, image_id: str | None, reader: Callable[[int], Reader], hold: Hold, held: ExitStack) -> Opened:
@@ -186,8 +196,8 @@ def _hold(hold: Hold, price: int, image: Image.Image, held: ExitStack) -> None:
         held.enter_context(hold(price))
     except NoRoom as error:
         raise ImageError(
-            f"{image.width:,} x {image.height:,} pixels {error}: make the picture smaller, give the process more "
-            "memory, or give the model a transform that resizes"
+            f"{image.width:,} x {image.height:,} pixels {error}: make the picture smaller or give the process more "
+            "memory (WHYLOOK_MEMORY, where it is set)"
         ) from error
 
 
@@ -198,7 +208,7 @@ def _pixels(image: Image.Image) -> int:
         ImageError: more than `MAX_PIXELS`.
     """
     if image.width * image.height > MAX_PIXELS:
-        raise ImageError(f"{image.width} x {image.height} is more than {MAX_PIXELS:,} pixels (decompression bomb?)")
+        raise ImageError(_too_many(f"{image.width:,} x {image.height:,} pixels"))
     return image.width * image.height
 
 
@@ -253,7 +263,7 @@ def _finish(image: Image.Image, size: tuple[int, int], factor: int) -> Opened:
     lying = image.size
     image.load()
     if image.width * image.height > MAX_PIXELS:
-        raise ImageError(f"{image.width} x {image.height} is more than {MAX_PIXELS:,} pixels (decompression bomb?)")
+        raise ImageError(_too_many(f"{image.width:,} x {image.height:,} pixels"))
     reduced = lying != size
     if not reduced:
         size = image.size  # an icon says its size only now

@@ -284,3 +284,16 @@ def listing_fingerprint(entries: Sequence[ImageEntry]) -> str:
         digest.update(json.dumps(row, sort_keys=True, default=str).encode())
         digest.update(b"\n")
     return digest.hexdigest()[:32]
+
+
+def state_now(record: Mapping[str, Any], *, writing: str | None, busy: bool) -> str:
+    """A run's state as it is now: one that says `running` while nothing writes was killed.
+
+    Args:
+        record: the run's.
+        writing: the run that the last progress is of; its record says `done` a moment before all is published.
+        busy: whether any run works in this store.
+    """
+    if busy and writing == record["run"]:
+        return "running"
+    return "interrupted" if record["state"] == "running" and not busy else str(record["state"])
