@@ -146,16 +146,27 @@ def overview(records: list[Run]) -> None:
 
 def damaged() -> None:
     """Files of the store that did not hold what was written there, and what became of each."""
-    found = [*store().damaged_records(), *(damage.sentence for damage in store().set_aside())]
-    if not found:
+    unread = store().damaged_records()
+    aside = store().set_aside()
+    if not unread and not aside:
         return
-    files = "1 file of this store was" if len(found) == 1 else f"{len(found):,} files of this store were"
+    count = len(unread) + len(aside)
+    files = "1 file of this store was" if count == 1 else f"{count:,} files of this store were"
+    lost = [damage for damage in aside if "restored" not in damage.remedy and "takes its place" not in damage.remedy]
+    whole = "" if unread or lost else "Nothing is missing: what they held was restored. "
     st.warning(
-        f"{files} damaged. This usually means a failing disk or memory; have both checked. "
+        f"{files} damaged. {whole}This usually means a failing disk or memory; have both checked. "
         "Delete the store's folder `damaged` when you have seen this.",
         icon=":material/warning:",
     )
-    st.dataframe(pd.DataFrame({"damaged": found}), hide_index=True, width="stretch")
+    columns = ("file", "what was wrong", "what was done")
+    told = [(damage.file, damage.reason, damage.remedy) for damage in aside] + [("", words, "") for words in unread]
+    with st.container(border=True):
+        for row in told:
+            for place, name, words in zip(st.columns([2, 3, 3]), columns, row, strict=True):
+                if words:
+                    place.caption(name)
+                    place.markdown(plain(words))
 
 
 def _state(run: Run) -> str:

@@ -155,3 +155,10 @@ def test_a_run_without_a_judge_or_findings_is_a_report_too(tmp_path: Path) -> No
 )
 def test_markdown_is_escaped_only_where_it_would_be_markup(text: str, shown: str) -> None:
     assert escape(text) == shown
+
+
+@pytest.mark.parametrize("name", ["🐄👩\u200d👩\u200d👧 " + "🐄" * 140, "W" * 300, "'\"\\ \u202egnp"])
+def test_a_class_of_any_name_is_drawn(name: str) -> None:
+    assert "</svg>" in charts.class_bars([(name, wilson(3, 10)), ("cow", wilson(9, 10))]).svg
+    pairs = [{"label": label, "prediction": answer, "n": 2} for label in (name, "cow") for answer in (name, "cow")]
+    assert "</svg>" in charts.confusion(pairs).svg

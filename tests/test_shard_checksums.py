@@ -14,6 +14,7 @@ from core import queries
 from core.errors import StoreError
 from core.records import Judgement
 from core.store import Store
+from pages._words import plain
 from tests.support.command_line import refusal, whylook
 from tests.support.store_factory import image, make_store, prediction
 from tests.support.tiny_world import make_folder, make_model
@@ -216,11 +217,12 @@ def test_the_page_runs_names_what_was_damaged(tmp_path: Path, monkeypatch: pytes
     app = opened(monkeypatch, "runs", tmp_path, run=run)
     assert not app.exception and not app.error
     assert "2 files of this store were damaged" in words_on(app)
-    told = "\n".join(row for frame in app.dataframe for row in frame.value.get("damaged", []))
-    assert bad.name in told and f"the record of run {lost}" in told
+    told = words_on(app)
+    assert plain(bad.name) in told and plain(f"the record of run {lost}") in told
+    assert plain("rows restored from the published store") in told and "Nothing is missing" not in told
     shutil.rmtree(tmp_path / "damaged")
     app.run()
-    assert bad.name not in "\n".join(row for frame in app.dataframe for row in frame.value.get("damaged", []))
+    assert plain(bad.name) not in words_on(app)
 
 
 def test_what_people_keep_survives_a_flip(tmp_path: Path) -> None:

@@ -44,9 +44,11 @@ def load_archive(file: Path) -> Any:
         RequestError: it is none, is damaged, or calls an operator that is not allowed; then nothing of it has run.
     """
     check_unpacked(file)
-    damaged = f"{file.name} is no TorchScript file that can be read"
-    with translate_errors(damaged, raises=RequestError):
+    damaged = f"{file.name} is no TorchScript file, or is damaged: save it again with torch.jit.save"
+    try:
         sources = list(_sources(file))
+    except (RuntimeError, ValueError, OSError) as error:  # PyTorch's reader says it in a paragraph
+        raise RequestError(damaged) from error
     for source in sources:
         _refuse(file, _calls_in_text(source))
     with translate_errors(damaged, raises=RequestError):

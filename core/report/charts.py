@@ -7,6 +7,7 @@ charts follow its light and dark colours.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,9 @@ CELL_COLOURS = {"correct_high": "#009E73", "correct_low": "#E69F00", "wrong_high
 
 _INK, _SOFT, _PAPER, _LINE, _ACCENT = (f"var(--{name})" for name in ("ink", "soft", "paper", "line", "accent"))
 _NAME_WIDTH = 160
-"""Pixels of a class name on an axis as vl-convert measures it; longer ones end in an ellipsis."""
+"""Pixels of an ordinary class name on an axis as vl-convert measures it."""
+_NAME_LENGTH = 20
+"""Characters of a name on an axis; longer ones end in an ellipsis. Vega would cut an emoji in two, and fail over it."""
 _ROOM = 1.25
 """The reader's font may be this much wider than the one that vl-convert measures with."""
 _PADDING = {"left": 4, "top": 4, "right": 110, "bottom": 4}
@@ -72,10 +75,11 @@ def cells(rows: Sequence[Mapping[str, Any]]) -> list[Cell]:
 def class_bars(rows: Sequence[tuple[str, Interval]]) -> Drawing:
     """One bar per class: accuracy with its interval, worst first."""
     values = [
-        {"label": name, "rate": value.value, "low": value.low, "high": value.high, "text": format_rate(value)}
-        for name, value in sorted(rows, key=lambda row: row[1].value)
+        {"label": name, "place": place, "rate": value.value, "low": value.low, "high": value.high}
+        | {"text": format_rate(value)}
+        for place, (name, value) in enumerate(sorted(rows, key=lambda row: row[1].value))
     ]
-    y = alt.Y("label:N", sort=None, title=None, axis=_names())
+    y = alt.Y("place:O", title=None, axis=_names([str(value["label"]) for value in values]))
     base = alt.Chart({"values": values}).encode(y=y)
     scale = alt.Scale(domain=[0, 1])
     bars = base.mark_bar(color=_ACCENT, height=14).encode(x=alt.X("rate:Q", axis=None, scale=scale))
@@ -120,16 +124,16 @@ def confusion(rows: Sequence[Mapping[str, Any]], *, most: int = 20) -> Drawing:
     for row in rows:
         totals[row["label"]] = totals.get(row["label"], 0) + int(row["n"])
     values = []
-    for label in names:
-        for answer in names:
+    for y, label in enumerate(names):
+        for x, answer in enumerate(names):
             count = counts.get((label, answer), 0)
             share = count / totals[label] if totals.get(label) else 0.0
             text = {"text": format_count(count) if count else "", "colour": _PAPER if share > 0.5 else _INK}
-            values.append({"label": label, "answer": answer, "opacity": 0.04 + 0.96 * share, **text})
-    above = _names(orient="top", labelAngle=-50, minExtent=round(0.77 * _ROOM * _NAME_WIDTH))  # sin 50 degrees
+            values.append({"label": y, "answer": x, "opacity": 0.04 + 0.96 * share, **text})
+    above = _names(names, orient="top", labelAngle=-50, minExtent=round(0.77 * _ROOM * _NAME_WIDTH))  # sin 50 degrees
     base = alt.Chart({"values": values}).encode(
-        x=alt.X("answer:N", sort=names, title=None, axis=above),
-        y=alt.Y("label:N", sort=names, title=None, axis=_names()),
+        x=alt.X("answer:O", title=None, axis=above),
+        y=alt.Y("label:O", title=None, axis=_names(names)),
     )
     heat = base.mark_rect(color=_ACCENT, stroke=_PAPER).encode(
         opacity=alt.Opacity("opacity:Q", scale=None, legend=None)
@@ -150,9 +154,11 @@ def _confused_classes(rows: Sequence[Mapping[str, Any]], most: int) -> list[str]
     return sorted(sorted(mistakes, key=lambda name: -mistakes[name])[:most])
 
 
-def _names(**changed: Any) -> alt.Axis:
-    """An axis of class names, with room for them."""
-    return alt.Axis(**{"domain": False, "ticks": False, "minExtent": round(_ROOM * _NAME_WIDTH), **changed})
+def _names(names: Sequence[str], **changed: Any) -> alt.Axis:
+    """An axis of class names by their place, with room for them."""
+    short = [name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + "…" for name in names]
+    labels = {"labelExpr": f"{json.dumps(short)}[datum.value]", "labelLimit": 0}
+    return alt.Axis(**{"domain": False, "ticks": False, "minExtent": round(_ROOM * _NAME_WIDTH), **labels, **changed})
 
 
 def _drawing(
@@ -167,7 +173,7 @@ def _drawing(
         .configure_view(stroke=None)
         .configure_axis(
             labelColor=_INK, titleColor=_SOFT, gridColor=_LINE, domainColor=_LINE, tickColor=_LINE,
-            labelFontSize=13, titleFontSize=13, titleFontWeight="normal", labelLimit=_NAME_WIDTH,
+            labelFontSize=13, titleFontSize=13, titleFontWeight="normal",
         )
     )  # fmt: skip
     sink = io.StringIO()
