@@ -25,6 +25,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from core.errors import ImageError
 from core.images.colour import to_rgb
 from core.images.files import open_regular
+from core.images.structure import check_plain, check_time, memory_beside
 from core.memory import NoRoom, picture_budget
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "TGA")
@@ -165,11 +166,13 @@ def _open(path: Path, image_id: str | None, reader: Callable[[int], Reader], hol
     """The picture in a file; `held` holds its memory."""
     reserved = 0
     with open_regular(path) as (file, size):
+        check_plain(file.read(3), size)
+        file.seek(0)
         if size > _HEADER_FIRST:
             _check_icon(file.read(_ICON_HEAD))
             file.seek(0)
             with Image.open(file, formats=FORMATS) as header:
-                reserved = size + _price(header, reader)
+                reserved = size + _price(header, reader) + memory_beside(header, file)
             _hold(hold, reserved, header, held)
             file.seek(0)
         content = file.read(size + 1)
@@ -177,12 +180,13 @@ def _open(path: Path, image_id: str | None, reader: Callable[[int], Reader], hol
     if len(content) != size or (image_id is not None and not digest.startswith(image_id)):
         raise ImageError("the file changed while the run was reading the folder: start the run again")
     _check_icon(content)
+    check_time(content)
     image = Image.open(io.BytesIO(content), formats=FORMATS)
     width, height = image.size
     factor = _factor(image, reader(_pixels(image)))
     if factor > 1:  # JPEG alone can do that while it decompresses
         image.draft(None, (width // factor, height // factor))
-    price = size + _price(image, reader, full=width * height)
+    price = size + _price(image, reader, full=width * height) + memory_beside(image, io.BytesIO(content))
     if not reserved:
         _hold(hold, price, image, held)
     elif price > reserved:
