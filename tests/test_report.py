@@ -10,6 +10,7 @@ import pytest
 
 from core import queries, report
 from core.findings import summarise
+from core.report import charts
 from core.report.charts import CELL_COLOURS, CELL_NAMES
 from core.report.markdown import escape
 from core.statistics import format_rate, wilson
