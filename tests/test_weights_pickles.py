@@ -152,3 +152,10 @@ def test_a_zip_whose_record_of_its_list_is_wrong_is_refused(tmp_path: Path, plac
     (tmp_path / "w.pt").write_bytes(content)
     with pytest.raises(RequestError, match="does not lie where it says"):
         read_weights(tmp_path / "w.pt")
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file whose first byte cannot be read")
+def test_a_weights_file_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "w.pt").symlink_to("/proc/self/mem")
+    with pytest.raises(RequestError, match=r"w\.pt is no PyTorch file, or is damaged"):
+        read_weights(tmp_path / "w.pt")

@@ -75,12 +75,12 @@ def check_unpacked(file: Path) -> None:
     Raises:
         RequestError: it unpacks to several times its size, or its list of contents is damaged or not the only one.
     """
-    with file.open("rb") as stream:  # what PyTorch itself goes by
-        zipped = stream.read(4) == b"PK\3\4"
-    if not zipped and not zipfile.is_zipfile(file):
-        return
-    _check_contents(file)
     with translate_errors(f"{file.name} is no PyTorch file, or is damaged", raises=RequestError):
+        with file.open("rb") as stream:  # what PyTorch itself goes by
+            zipped = stream.read(4) == b"PK\3\4"
+        if not zipped and not zipfile.is_zipfile(file):
+            return
+        _check_contents(file)
         with zipfile.ZipFile(file) as packed:
             unpacked = sum(entry.file_size for entry in packed.infolist())
         if zipped and unpacked <= MOST_UNPACKED * file.stat().st_size:
