@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_kill import Forker
-from test_kills import TABLES, doubled, same, undisturbed, words
+from tests.test_kill import Forker
+from tests.attack.test_kills import TABLES, doubled, same, undisturbed, words
 
 from core.store import Store
 

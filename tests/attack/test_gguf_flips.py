@@ -29,7 +29,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from core.errors import WhylookError
-from core.judge import load_judge
+from core.judge.loading import load_judge
 from core.records import JudgeRequest
 
 picture = np.full((112, 112, 3), 90, np.uint8)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_kill import Forker, Reader, acknowledged, stored
+from tests.test_kill import Forker, Reader, acknowledged, stored
 
 from core import queries
 from core.store import Store

@@ -31,7 +31,7 @@ SECONDS, MEGABYTES = 20.0, 600
 DRIVER = """
 import json, resource, sys, time
 from pathlib import Path
-from core.classifier import load_classifier
+from core.classifier.loading import load_classifier
 from core.errors import WhylookError
 
 def peak():
