@@ -277,7 +277,7 @@ def test_files_that_are_no_weights_are_refused(folder: Path) -> None:
     (folder / "empty.pt").write_bytes(b"")
     (folder / "bad.safetensors").write_bytes(b"\x00" * 100)
     for name in ("cut.pt", "text.pt", "empty.pt"):
-        with pytest.raises(RequestError, match="no PyTorch weights file, or is damaged"):
+        with pytest.raises(RequestError, match="is damaged"):
             load_classifier(user(folder, "plain"), labels=LABELS, weights=folder / name)
     with pytest.raises(RequestError, match="no safetensors file"):
         load_classifier(user(folder, "plain"), labels=LABELS, weights=folder / "bad.safetensors")
