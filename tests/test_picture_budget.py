@@ -367,7 +367,7 @@ def test_a_photograph_that_is_not_resized_fails_in_words_where_memory_is_short(t
     words = [pictures, "--classifier", f"{tmp_path / 'model.py'}:whole", "--no-vlm", "--store", tmp_path / "s"]
     code, said, most = watched(*words, "--device", "cpu", memory="2GB")
     assert code == 1, said
-    assert "a/0-photo.jpg" in said and "6,000 x 4,000 pixels need about" in said and "transform that resizes" in said
+    assert "a/0-photo.jpg" in said and "6,000 x 4,000 pixels need about" in said and "WHYLOOK_MEMORY" in said
     assert most < 2 * 2**30, f"{most:,}"
     counts = Store(tmp_path / "s").reader().execute("SELECT count(prediction), count(*) FROM samples").fetchall()
     assert counts[0][0] == 6

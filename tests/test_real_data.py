@@ -6,11 +6,11 @@ Where ../shared/data is not there, these tests skip and say so.
 from __future__ import annotations
 
 import csv
-import html
 from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 from core import queries, report
 from core.store import Store
@@ -60,7 +60,7 @@ def test_the_demo_judge_runs_and_says_that_it_does_not_know_these_pictures(tmp_p
     con = Store(tmp_path / "store").reader()
     record = queries.runs(con)[0]
     assert "demo world only" in record["judge_note"] and record["judge_note"] in answer.err
-    assert html.escape(record["judge_note"]) in report.html(con, record["run"], [])
+    assert escape(record["judge_note"]) in report.html(con, record["run"], [])
 
 
 @needs_photos

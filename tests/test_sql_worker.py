@@ -44,14 +44,18 @@ EXPENSIVE = [
 
 @contextmanager
 def watched() -> Iterator[list[int]]:
-    """Memory of the largest child of this process, looked at from outside every few milliseconds."""
+    """Memory of the largest SQL worker, looked at from outside every few milliseconds.
+
+    A child that has not yet become one still shares the pages of this process, and is left out.
+    """
     most, done = [0], threading.Event()
 
     def look() -> None:
         while not done.wait(0.005):
             for child in psutil.Process().children():
                 try:
-                    most[0] = max(most[0], child.memory_info().rss)
+                    if "core.sql.worker" in child.cmdline():
+                        most[0] = max(most[0], child.memory_info().rss)
                 except psutil.Error:
                     continue
 

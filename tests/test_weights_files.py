@@ -74,7 +74,7 @@ def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path, s
     for name in ("pipe", "folder", "zeros"):
         path = tmp_path / f"{name}.{suffix}"
         if suffix == "torchscript":
-            with pytest.raises(RequestError, match="a folder, a pipe or a device and no TorchScript file"):
+            with pytest.raises(RequestError, match="a folder, a pipe or a device, not a TorchScript file"):
                 load_classifier(f"torchscript:{path}")
         else:
             assert "a folder, a pipe or a device, not a weights file" in refused(path)

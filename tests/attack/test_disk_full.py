@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.test_kill import Forker
-from tests.attack.test_kills import TABLES, doubled, same, undisturbed, words
 
 from core.store import Store
+from tests.attack.test_kills import TABLES, doubled, same, undisturbed, words
+from tests.test_kill import Forker
 
 __all__ = ["words"]  # the fixture
 LIMITS = [1_200, 3_000, 5_000, 8_000, 12_000, 300_000, 2_000_000, 4_000_000]

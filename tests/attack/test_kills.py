@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.test_kill import Forker, Reader, acknowledged, stored
 
 from core import queries
 from core.store import Store
 from tests.support.tiny_world import make_folder, make_model
+from tests.test_kill import Forker, Reader, acknowledged, stored
 
 EXPLAINING, PUBLISHING, JUDGING = 60, 25, 15
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"

@@ -42,8 +42,9 @@ class World:
         """Looks from outside every few milliseconds."""
         while not self.done.wait(0.005):
             for child in psutil.Process().children():
-                try:
-                    self.most = max(self.most, child.memory_info().rss)
+                try:  # a child that has not yet become a worker still shares the pages of this process
+                    if "core.sql.worker" in child.cmdline():
+                        self.most = max(self.most, child.memory_info().rss)
                 except psutil.Error:
                     continue
 
