@@ -153,7 +153,7 @@ def damaged() -> None:
     count = len(unread) + len(aside)
     files = "1 file of this store was" if count == 1 else f"{count:,} files of this store were"
     lost = [damage for damage in aside if "restored" not in damage.remedy and "takes its place" not in damage.remedy]
-    whole = "" if unread or lost else "Nothing is missing: what they held was restored. "
+    whole = "" if unread or lost else "Nothing is missing: what was in there is restored. "
     st.warning(
         f"{files} damaged. {whole}This usually means a failing disk or memory; have both checked. "
         "Delete the store's folder `damaged` when you have seen this.",
