@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import pytest
 import torch
@@ -12,14 +10,7 @@ from torch import Tensor, nn
 from core.attribution.attention import attention_statistics
 from core.attribution.causal import causal_check
 from core.errors import RequestError
-
-
-@dataclass
-class Given:
-    """What the causal check asks of a classifier."""
-
-    model: nn.Module
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+from tests.support.given import Given
 
 
 def pictures(count: int = 4, seed: int = 1) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import pytest
 import torch
@@ -12,8 +10,8 @@ from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
 from core.attribution.attribute import attribute
-from core.classifier.layouts import Layout
 from core.errors import ModelError, RequestError
+from tests.support.given import Given
 
 BY_GRADIENT = ("gradcam", "gradcam++", "layercam")
 
@@ -30,16 +28,6 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.features(self.stem(x)), inplace=True)
         return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)[:, :12])
-
-
-@dataclass
-class Given:
-    """What attribution asks of a classifier."""
-
-    model: nn.Module
-    layer: str = "features"
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    layout: Layout = Layout()
 
 
 def network(seed: int = 0) -> Net:

@@ -29,12 +29,6 @@ def address(filled: tuple[Store, str]) -> Iterator[str]:
         yield served
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsing.chromium() as opened:
-        yield opened
-
-
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
     with browsing.watched_page(browser, address) as opened:

@@ -40,12 +40,6 @@ def address(hostile: tuple[Store, str]) -> Iterator[str]:
         yield served
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsing.chromium() as opened:
-        yield opened
-
-
 @pytest.mark.parametrize("width", [1440, 800])
 def test_hostile_words_are_shown_as_they_are_and_scroll_no_page_sideways(browser, address, hostile, width) -> None:
     outside: set[Any] = set()

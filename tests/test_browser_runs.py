@@ -40,13 +40,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str, Path]]:
+def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str, Path]]:
     store = tmp_path_factory.mktemp("runs") / "store"
-    with (
-        browsing.served(store) as address,
-        browsing.chromium() as browser,
-        browsing.watched_page(browser, address) as opened,
-    ):
+    with browsing.served(store) as address, browsing.watched_page(browser, address) as opened:
         yield opened, address, store
 
 

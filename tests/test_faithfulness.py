@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +27,9 @@ from core.attribution.faithfulness import (
     randomisation,
     separation,
 )
-from core.classifier.layouts import Layout
 from core.commands.main import main
 from core.store import Store
+from tests.support.given import Given
 from tests.support.tiny_world import make_folder, make_model
 
 
@@ -46,14 +45,6 @@ class Corner(nn.Module):
         height, width = x.shape[-2:]
         seen = self.features(x)[:, 0, : height // 2, : width // 2].mean((1, 2))
         return torch.stack([-4 * seen, 4 * seen], 1)
-
-
-@dataclass
-class Given:
-    model: nn.Module
-    layer: str = "features"
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    layout: Layout = field(default_factory=Layout)
 
 
 def scene(side: int = 20, channels: int = 3, count: int = 2) -> tuple[Tensor, Tensor]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_pages import opened, words_on
 
+from tests.support.page_runs import opened, words_on
 from tests.support.store_factory import make_store
 
 

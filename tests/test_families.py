@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from test_layers import Given
 from torch import nn
 from torchvision import models
 
 from core.attribution.attribute import attribute
 from core.classifier.layers import choose_layer, trace
 from core.classifier.sources import LogitsOnly
+from tests.support.given import Given
 from tests.support.tiny_models import seeded
 
 CLASSES = 8

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_pages import opened, words_on
 
 import core.judge.loading
 from core import queries
@@ -25,6 +24,7 @@ from core.queries import JudgeCard, card_of
 from core.records import WRONG_MAPS, Judgement, JudgeRequest
 from core.store import Store
 from tests.support.command_line import refusal, whylook
+from tests.support.page_runs import opened, words_on
 from tests.support.tiny_world import make_folder, make_model
 
 Capture = pytest.CaptureFixture[str]

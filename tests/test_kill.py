@@ -1,68 +1,23 @@
 """Runs that are killed at random moments, with a reader open all the while."""
 
-import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from core import queries
 from core.store import Store
+from tests.support.killed_runs import Forker, Reader, acknowledged, stored
 from tests.support.tiny_world import make_folder, make_model
 
 KILLS = 20
 PER_CLASS = 40
 ROOT = Path(__file__).resolve().parents[1]
-
-
-class Forker:
-    """The process of run_forker.py."""
-
-    def __init__(self) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, str(ROOT / "tests" / "support" / "run_forker.py")]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
-        )
-        assert self._answer() == "ready"
-
-    def start(self, words: list[str], output: Path) -> int:
-        return int(self._ask(json.dumps([words, str(output)])))
-
-    def wait(self) -> int:
-        return int(self._ask(""))
-
-    def close(self) -> None:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait(timeout=30)
-        self.process.stdout.close()
-
-    def _ask(self, line: str) -> str:
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-
-@pytest.fixture(scope="module")
-def forker() -> Iterator[Forker]:
-    process = Forker()
-    yield process
-    process.close()
 
 
 def words_for(tmp_path: Path, store: Path) -> list[str]:
@@ -71,54 +26,6 @@ def words_for(tmp_path: Path, store: Path) -> list[str]:
         make_model(tmp_path)
     words = ["run", str(tmp_path / "pictures"), "--classifier", f"{tmp_path / 'tiny_model.py'}:tiny", "--no-vlm"]
     return [*words, "--device", "cpu", "--batch-size", "4", "--store", str(store)]
-
-
-def stored(store: Path, table: str) -> Counter[str]:
-    """Image ids in the raw shards of a table, as they lie on the disk."""
-    found: Counter[str] = Counter()
-    for path in (store / "shards" / table).glob("part-*.parquet"):
-        found.update(pq.read_table(path, columns=["image_id"])["image_id"].to_pylist())
-    return found
-
-
-def acknowledged(store: Path) -> int:
-    """How many pictures the run had said were done when it died."""
-    path = store / "run-progress.json"
-    if not path.exists():
-        return 0
-    news = json.loads(path.read_text())
-    return int(news["done"]) if news["stage"] == "pictures" else 0
-
-
-class Reader(threading.Thread):
-    """Reads a store without pause, as the app does; keeps what went wrong."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(daemon=True)
-        self.store, self.ended, self.reads = Store(folder), threading.Event(), 0
-        self.errors: list[str] = []
-        self.generations: set[int] = set()
-
-    def run(self) -> None:
-        most = 0
-        while not self.ended.is_set():
-            time.sleep(0.01)
-            if not self.store.exists():
-                continue
-            try:
-                self.generations.add(self.store.generation())
-                con = self.store.reader()
-                rows = con.execute(
-                    "SELECT count(*), count(DISTINCT image_id), count(prediction) FROM samples"
-                ).fetchall()
-            except Exception as error:
-                self.errors.append(repr(error))
-                return
-            total, distinct, predicted = (int(value) for value in rows[0])
-            if total != distinct or predicted < most:
-                self.errors.append(f"{total} rows, {distinct} pictures, {predicted} predicted after {most}")
-                return
-            most, self.reads = predicted, self.reads + 1
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +22,8 @@ from core.classifier.loading import load_classifier, stack_by_shape
 from core.commands.main import main
 from core.errors import RequestError
 from tests.support import tiny_models
+from tests.support.given import Given
 from tests.support.tiny_models import SIDE, HandsOn, InPlace, InTuples, Tokens, seeded, swin
-
-
-@dataclass
-class Given:
-    model: nn.Module
-    layer: str
-    layout: Layout
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
 def pictures(count: int = 2, side: int = SIDE) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from core.attribution.cam import eigencam
 from core.attribution.methods import METHODS
 from core.classifier.layouts import Layout
 from core.errors import ModelError, RequestError
+from tests.support.given import Given
 
 SLOW_FORMULAS = {"rollout", "attention-gradient"}
 FOR_CNN = sorted(set(METHODS) - SLOW_FORMULAS - {"cam"})
@@ -52,16 +52,6 @@ class Pooled(Net):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(self.relu(self.stem(x))).mean((2, 3)))
-
-
-@dataclass
-class Given:
-    """What attribution asks of a classifier."""
-
-    model: nn.Module
-    layer: str = "features"
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    layout: Layout = field(default_factory=Layout)
 
 
 def network(make: Callable[[], nn.Module] = Net, seed: int = 1) -> nn.Module:

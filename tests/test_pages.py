@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from core.records import Attribution, Judgement
 from core.store import Store
 from pages import _confusion, _frame, _words
+from tests.support.page_runs import opened, words_on
 from tests.support.store_factory import make_store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,20 +30,6 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, str]:
 def _fresh_caches() -> Iterator[None]:
     st.cache_data.clear()
     yield
-
-
-def opened(monkeypatch: pytest.MonkeyPatch, page: str, folder: Path, **query: str) -> AppTest:
-    monkeypatch.setenv("WHYLOOK_STORE", str(folder))
-    app = AppTest.from_file(str(ROOT / "pages" / f"{page}.py"), default_timeout=60)
-    app.session_state["registered"] = True
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.run()
-
-
-def words_on(app: AppTest) -> str:
-    found = [*app.title, *app.markdown, *app.caption, *app.error, *app.info, *app.warning, *app.subheader]
-    return "\n".join(str(item.value) for item in found)
 
 
 @pytest.mark.parametrize("page", PAGES)

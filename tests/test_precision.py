@@ -16,6 +16,7 @@ from core.commands.main import main
 from core.errors import ModelError, RequestError
 from core.pipeline.auto import choose_precision, likeness
 from core.store import Store
+from tests.support.given import Given
 from tests.support.tiny_world import make_folder, make_model
 
 CPU = torch.device("cpu")
@@ -99,11 +100,8 @@ def test_each_precision_is_a_run_of_its_own_and_auto_says_why(
 
 
 def test_a_model_that_raises_in_bf16_is_a_model_error() -> None:
-    class Given:
-        model, layer, device = Moody().eval(), "conv", CPU
-        layout = load_classifier("torchvision:resnet18", device="cpu").layout
-
-    set_precision(Given.model, "bf16", CPU)
+    given = Given(Moody().eval(), "conv")
+    set_precision(given.model, "bf16", CPU)
     with pytest.raises(ModelError, match="too dark"):
-        attribute(Given(), -torch.rand(2, 3, 8, 8))
+        attribute(given, -torch.rand(2, 3, 8, 8))
     assert not torch.is_autocast_enabled("cpu")

@@ -94,11 +94,13 @@ def test_two_hosts_in_one_request_are_refused_and_port_80_needs_no_number() -> N
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
-def test_the_app_its_workers_its_port_and_its_folders_end_with_it(folder: Path, tmp_path: Path, ending: int) -> None:
+def test_the_app_its_workers_its_port_and_its_folders_end_with_it(
+    browser: Any, folder: Path, tmp_path: Path, ending: int
+) -> None:
     port = browsing.free_port()
     child = browsing.app_process(folder, port, TMPDIR=str(tmp_path))
     browsing.wait_until_up(child, port)
-    worker = browsing.use_a_page_with_sql(port, child.pid)
+    worker = browsing.use_a_page_with_sql(browser, port, child.pid)
     family = psutil.Process(child.pid).children(recursive=True)
     assert worker in family and list(tmp_path.glob("whylook-*"))
     child.send_signal(ending)
@@ -146,11 +148,11 @@ def test_a_port_that_was_just_left_is_free_and_one_that_is_listened_to_is_not() 
     assert serve.free_port(port) == port
 
 
-def test_a_killed_server_leaves_no_worker_and_no_folder(folder: Path, tmp_path: Path) -> None:
+def test_a_killed_server_leaves_no_worker_and_no_folder(browser: Any, folder: Path, tmp_path: Path) -> None:
     port = browsing.free_port()
     child = browsing.app_process(folder, port, TMPDIR=str(tmp_path))
     browsing.wait_until_up(child, port)
-    worker = browsing.use_a_page_with_sql(port, child.pid)
+    worker = browsing.use_a_page_with_sql(browser, port, child.pid)
     [server] = psutil.Process(child.pid).children()
     server.kill()
     assert child.wait(timeout=30) != 0

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from test_pages import opened, words_on
 
 from core import queries
 from core.errors import StoreError
@@ -16,6 +15,7 @@ from core.records import Judgement
 from core.store import Store
 from pages._words import plain
 from tests.support.command_line import refusal, whylook
+from tests.support.page_runs import opened, words_on
 from tests.support.store_factory import image, make_store, prediction
 from tests.support.tiny_world import make_folder, make_model
 

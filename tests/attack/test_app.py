@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psutil
@@ -100,9 +101,11 @@ def test_broken_requests_leave_the_app_answering(address: str) -> None:
 
 
 @browsing.NEEDED[1]
-def test_hostile_words_in_the_address_and_in_every_field_run_nothing_and_reach_nobody(address: str, filled) -> None:
+def test_hostile_words_in_the_address_and_in_every_field_run_nothing_and_reach_nobody(
+    browser: Any, address: str, filled
+) -> None:
     outside: set[tuple[str, int]] = set()
-    with browsing.chromium() as browser, browsing.watched_page(browser, address, width=800) as page:
+    with browsing.watched_page(browser, address, width=800) as page:
         for name in NAMES:
             value = quote(name, safe="")
             for path in ("", "slices", "search", "sample", "runs"):
@@ -125,7 +128,7 @@ def test_hostile_words_in_the_address_and_in_every_field_run_nothing_and_reach_n
 
 @browsing.NEEDED[1]
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
-def test_an_end_in_the_midst_of_long_queries_leaves_nothing(tmp_path: Path, ending: int) -> None:
+def test_an_end_in_the_midst_of_long_queries_leaves_nothing(browser: Any, tmp_path: Path, ending: int) -> None:
     folder, temporary = make_store(tmp_path / "store", rows=60)[0].folder, tmp_path / "tmp"
     temporary.mkdir()
     slow = quote(
@@ -135,8 +138,8 @@ def test_an_end_in_the_midst_of_long_queries_leaves_nothing(tmp_path: Path, endi
         port = browsing.free_port()
         child = browsing.app_process(folder, port, TMPDIR=str(temporary))
         browsing.wait_until_up(child, port)
-        with browsing.chromium() as browser:
-            pages = [browser.new_page() for _ in range(3)]
+        with browser.new_context() as context:
+            pages = [context.new_page() for _ in range(3)]
             for number, page in enumerate(pages):
                 page.goto(f"http://127.0.0.1:{port}/slices?sql={slow}%20%2B%20{number}")
             until = time.monotonic() + browsing.PATIENCE

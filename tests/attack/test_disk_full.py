@@ -16,21 +16,12 @@ from pathlib import Path
 import pytest
 
 from core.store import Store
-from tests.attack.test_kills import TABLES, doubled, same, undisturbed, words
-from tests.test_kill import Forker
+from tests.support.killed_runs import TABLES, Forker, doubled, same, undisturbed
 
-__all__ = ["words"]  # the fixture
 LIMITS = [1_200, 3_000, 5_000, 8_000, 12_000, 300_000, 2_000_000, 4_000_000]
 """Bytes of the largest file: too few for the run's record, for some shards, for a generation."""
 FREE = [8, 60, 150, 250, 400, 900, 1_800, 3_000]
 """KB that the small disk has left when the run begins."""
-
-
-@pytest.fixture(scope="module")
-def forker() -> Iterator[Forker]:
-    process = Forker()
-    yield process
-    process.close()
 
 
 def refused(code: int, said: str) -> bool:

@@ -6,36 +6,15 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from core import queries
 from core.store import Store
-from tests.support.tiny_world import make_folder, make_model
-from tests.test_kill import Forker, Reader, acknowledged, stored
+from tests.support.killed_runs import TABLES, Forker, Reader, acknowledged, doubled, same, stored, undisturbed
 
 EXPLAINING, PUBLISHING, JUDGING = 60, 25, 15
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
-TABLES = ("images", "predictions", "attributions")
-CLOSE = 1e-4
-
-
-@pytest.fixture(scope="module")
-def forker() -> Iterator[Forker]:
-    process = Forker()
-    yield process
-    process.close()
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """A run of 60 pictures in 15 batches, without its store."""
-    folder = tmp_path_factory.mktemp("world")
-    pictures, model = make_folder(folder / "pictures", per_class=20), make_model(folder)
-    return ["run", str(pictures), "--classifier", f"{model}:tiny", "--no-vlm", "--device", "cpu", "--batch-size", "4"]
 
 
 @pytest.fixture(scope="module")
@@ -45,50 +24,6 @@ def judged_words() -> list[str]:
     words = ["run", str(DEMO / "evaluation"), "--classifier", f"{DEMO / 'classifier.py'}:demo_classifier"]
     words += ["--vlm", str(judge / "judge.gguf"), "--mmproj", str(judge / "judge-mmproj.gguf"), "--device", "cpu"]
     return [*words, "--judge-budget", "48", "--card-sample", "4", "--judge-batch-size", "8"]
-
-
-def undisturbed(forker: Forker, words: list[str], folder: Path) -> float:
-    """One run to its end; the seconds it took."""
-    began = time.monotonic()
-    forker.start([*words, "--store", str(folder)], folder.with_suffix(".out"))
-    assert forker.wait() == 0, folder.with_suffix(".out").read_text()
-    return time.monotonic() - began
-
-
-def same(folder: Path, whole: Path, *, tables: tuple[str, ...]) -> None:
-    """Every column of the finished stores is equal (numbers to CLOSE), and no key is there twice."""
-    con, other = Store(folder).reader(), Store(whole).reader()
-    order = {"failures": "ALL", "judge_card": "image_id, control"}
-    for table in tables:
-        leave = {
-            "samples": "run",
-            "failures": "run, attempt",
-            "judgements": "fingerprint, seconds",
-            "judge_card": "fingerprint, seconds",
-        }
-        query = (
-            f"SELECT * EXCLUDE ({leave.get(table, 'fingerprint')}) FROM {table} ORDER BY {order.get(table, 'image_id')}"
-        )
-        rows, wanted = con.execute(query).fetchall(), other.execute(query).fetchall()
-        names = [column[0] for column in other.execute(query).description or []]
-        assert len(rows) == len(wanted), table
-        for row, expected in zip(rows, wanted, strict=True):
-            for name, value, right in zip(names, row, expected, strict=True):
-                assert alike(value, right), (table, name, value, right)
-    (run,) = queries.runs(con)
-    assert run["state"] == "done"
-
-
-def alike(value: Any, right: Any) -> bool:
-    if isinstance(right, float) and isinstance(value, float):
-        return abs(value - right) <= CLOSE
-    if isinstance(right, (list, tuple)) and isinstance(value, (list, tuple)):
-        return len(value) == len(right) and all(alike(*pair) for pair in zip(value, right, strict=True))
-    return bool(value == right)
-
-
-def doubled(folder: Path, table: str) -> dict[str, int]:
-    return {image: times for image, times in stored(folder, table).items() if times > 1}
 
 
 def wait_for(folder: Path, pattern: str, seconds: float) -> bool:

@@ -87,7 +87,7 @@ def ended(run: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 @browsing.NEEDED[1]
-def test_memory_stays_flat_over_ten_thousand_pictures_with_the_app_open(tmp_path: Path) -> None:
+def test_memory_stays_flat_over_ten_thousand_pictures_with_the_app_open(browser: Any, tmp_path: Path) -> None:
     pictures, model, folder = tiny_pictures(tmp_path / "pictures"), make_model(tmp_path), tmp_path / "store"
     command = [sys.executable, "-m", "core", "run", str(pictures), "--classifier", f"{model}:tiny", "--no-vlm"]
     command += ["--batch-size", "128", "--store", str(folder)]
@@ -95,7 +95,6 @@ def test_memory_stays_flat_over_ten_thousand_pictures_with_the_app_open(tmp_path
     began, turn, memory, stop = time.monotonic(), 0, Memory(), Event()
     with (
         browsing.served(folder) as address,
-        browsing.chromium() as browser,
         browsing.watched_page(browser, address) as page,
         subprocess.Popen(command, cwd=browsing.ROOT, env=one_thread, stderr=subprocess.DEVNULL) as run,
         ended(run),

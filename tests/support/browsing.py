@@ -98,10 +98,10 @@ def handshake(port: int, path: str = "/_stcore/stream", **headers: str) -> int:
         return int(stream.recv(4096).split()[1])
 
 
-def use_a_page_with_sql(port: int, pid: int) -> psutil.Process:
-    """Opens Slices in a browser, so that a process for user SQL comes into being below `pid`, and gives it."""
-    with chromium() as browser:
-        page = browser.new_page()
+def use_a_page_with_sql(browser: Any, port: int, pid: int) -> psutil.Process:
+    """Opens Slices, so that a process for user SQL comes into being below `pid`, and gives it."""
+    with browser.new_context() as context:
+        page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/slices")
         page.locator("a.card").first.wait_for(timeout=PATIENCE * 1000)
     family = psutil.Process(pid).children(recursive=True)
