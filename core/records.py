@@ -1,6 +1,7 @@
 """The frozen records that cross module borders.
 
-Knows: the words of the field. Does not know: files, models, DuckDB, Streamlit.
+Knows: the words of the field. Does not know: files, models, DuckDB, Streamlit. NumPy is named in types only: the command
+line reads this file, and its help must not wait for NumPy.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 State = Literal["ok", "abstained", "failed"]
 CELLS: tuple[str, ...] = ("correct_high", "correct_low", "wrong_high", "wrong_low")
