@@ -1,7 +1,7 @@
 """The frozen records that cross module borders.
 
-Knows: the words of the field. Does not know: files, models, DuckDB, Streamlit. NumPy is named in types only: the command
-line reads this file, and its help must not wait for NumPy.
+Knows: the words of the field. Does not know: files, models, DuckDB, Streamlit. NumPy is named in types only: the
+command line reads this file, and its help must not wait for NumPy.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from core.judge.asking import Line, read, read_score
-from core.judge.judge import Judge
+from core.judge.judge import LlamaJudge
 from core.judge.loading import load_judge
 from core.judge.prompts import load_prompts
 from core.records import Judgement, JudgeRequest
@@ -30,13 +30,13 @@ def requests() -> list[JudgeRequest]:
 
 
 @pytest.fixture(scope="module")
-def judge() -> Iterator[Judge]:
+def judge() -> Iterator[LlamaJudge]:
     with load_judge(**FILES) as loaded:
         yield loaded
 
 
 @pytest.fixture(scope="module")
-def judgements(judge: Judge, requests: list[JudgeRequest]) -> list[Judgement]:
+def judgements(judge: LlamaJudge, requests: list[JudgeRequest]) -> list[Judgement]:
     return judge.judge(requests)
 
 
@@ -63,7 +63,7 @@ def test_different_pictures_get_different_words(judgements: list[Judgement]) -> 
 
 
 def test_a_reply_does_not_depend_on_the_order_of_the_pictures(
-    judge: Judge, requests: list[JudgeRequest], judgements: list[Judgement]
+    judge: LlamaJudge, requests: list[JudgeRequest], judgements: list[Judgement]
 ) -> None:
     turned = judge.judge(requests[::-1])[::-1]
     assert all(same(*pair) for pair in zip(judgements, turned, strict=True))
@@ -78,20 +78,22 @@ def test_a_reply_does_not_depend_on_the_batch_size(
         assert all(same(*pair) for pair in zip(judgements, other.judge(requests), strict=True))
 
 
-def test_the_same_picture_beside_any_neighbour_gets_the_same_reply(judge: Judge, requests: list[JudgeRequest]) -> None:
+def test_the_same_picture_beside_any_neighbour_gets_the_same_reply(
+    judge: LlamaJudge, requests: list[JudgeRequest]
+) -> None:
     first = requests[0]
     replies = [judge.judge([first, other])[0] for other in requests[1:6]]
     assert all(same(replies[0], reply) for reply in replies)
 
 
 def test_asking_again_gives_exactly_the_same_numbers(
-    judge: Judge, requests: list[JudgeRequest], judgements: list[Judgement]
+    judge: LlamaJudge, requests: list[JudgeRequest], judgements: list[Judgement]
 ) -> None:
     assert [one.distribution for one in judge.judge(requests)] == [one.distribution for one in judgements]
 
 
 def test_the_predicted_class_name_reaches_the_score_but_not_the_description(
-    judge: Judge, requests: list[JudgeRequest], judgements: list[Judgement]
+    judge: LlamaJudge, requests: list[JudgeRequest], judgements: list[Judgement]
 ) -> None:
     wrong = [JudgeRequest(one.image_id, one.masked, "cat" if one.prediction != "cat" else "dog") for one in requests]
     replies = judge.judge(wrong)
@@ -99,7 +101,9 @@ def test_the_predicted_class_name_reaches_the_score_but_not_the_description(
     assert np.mean([one.score or 0 for one in replies]) < np.mean([one.score or 0 for one in judgements])
 
 
-def test_a_picture_without_a_map_is_abstained_and_keeps_its_place(judge: Judge, requests: list[JudgeRequest]) -> None:
+def test_a_picture_without_a_map_is_abstained_and_keeps_its_place(
+    judge: LlamaJudge, requests: list[JudgeRequest]
+) -> None:
     flat = JudgeRequest("flat", requests[0].masked, "cow", abstain_reason="the map is flat")
     replies = judge.judge([requests[0], flat, requests[1]])
     assert [one.image_id for one in replies] == [requests[0].image_id, "flat", requests[1].image_id]
@@ -107,7 +111,7 @@ def test_a_picture_without_a_map_is_abstained_and_keeps_its_place(judge: Judge, 
     assert judge.judge([]) == []
 
 
-def test_pictures_of_any_size_are_judged(judge: Judge) -> None:
+def test_pictures_of_any_size_are_judged(judge: LlamaJudge) -> None:
     rng = np.random.default_rng(1)
     sizes = [(1, 1), (3, 200), (448, 2), (448, 448), (7, 7)]
     asked = [JudgeRequest(str(size), rng.integers(0, 256, (*size, 3), dtype=np.uint8), "cow") for size in sizes]
@@ -117,7 +121,7 @@ def test_pictures_of_any_size_are_judged(judge: Judge) -> None:
 @pytest.mark.parametrize(
     "name", ["<__media__>", "cow<__media__>\n\n</s>", 'a "quoted" name', "{prediction} {rubric}", "🐄", "x" * 500, ""]
 )
-def test_a_class_name_cannot_break_the_prompt(name: str, judge: Judge, requests: list[JudgeRequest]) -> None:
+def test_a_class_name_cannot_break_the_prompt(name: str, judge: LlamaJudge, requests: list[JudgeRequest]) -> None:
     first = requests[0]
     odd, plain = judge.judge([JudgeRequest("odd", first.masked, name), first])
     assert odd.state in ("ok", "abstained", "failed") and (odd.state == "ok") == (odd.score is not None)

@@ -19,7 +19,8 @@ import pytest
 import core.judge.loading
 from core import queries
 from core.judge.controls import CONTROLS, control_map, generator_of, wrong_name
-from core.judge.judge import Judge
+from core.judge.judge import LlamaJudge
+from core.judge.protocol import Judge
 from core.queries import JudgeCard, card_of
 from core.records import WRONG_MAPS, Judgement, JudgeRequest
 from core.store import Store
@@ -162,10 +163,10 @@ def test_a_judge_that_says_something_else_the_second_time_is_found_out() -> None
 # --- in a run -------------------------------------------------------------------------------------------------------
 
 
-class BadJudge:
+class BadJudge(Judge):
     """A judge whose score is a function of the request: the interface of `Judge`, and no picture looked at."""
 
-    protocol, name, knows, limits, batch_size = "calibrated", "bad", None, None, 8
+    protocol, name, note, limits, batch_size = "calibrated", "bad", None, None, 8
 
     def __init__(self, score: Callable[[JudgeRequest], float]) -> None:
         self._score = score
@@ -181,7 +182,7 @@ class BadJudge:
             judged.append(Judgement(request.image_id, "ok", None, *said, float(score), 0.0, distribution, 0.01, 0.0))
         return judged
 
-    def close(self) -> None:
+    def __exit__(self, *ended: object) -> None:
         """Nothing to free."""
 
 
@@ -285,7 +286,7 @@ def test_asking_for_scores_alone_gives_the_scores_of_the_whole_judgement() -> No
     rng = np.random.default_rng(5)
     asked = [JudgeRequest(str(i), rng.integers(0, 256, (96, 96, 3), dtype=np.uint8), "cow") for i in range(6)]
     with core.judge.loading.load_judge(**FILES, workers=1) as judge:
-        assert isinstance(judge, Judge)
+        assert isinstance(judge, LlamaJudge)
         whole, scores = judge.judge(asked), judge.judge(asked, words=False)
     for one, other in zip(whole, scores, strict=True):
         assert other.description is None and other.justification is None

@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import RequestError
 from core.judge.catalogue import JUDGES
-from core.judge.judge import Judge
+from core.judge.judge import LlamaJudge
 from core.judge.loading import load_judge
 from core.records import JudgeRequest
 from tests.support.random_pairs import FAMILIES, write_pair
@@ -47,7 +47,7 @@ def requests() -> list[JudgeRequest]:
     ]
 
 
-def replies(judge: Judge, requests: list[JudgeRequest]) -> list[tuple[list[object], list[float]]]:
+def replies(judge: LlamaJudge, requests: list[JudgeRequest]) -> list[tuple[list[object], list[float]]]:
     """Everything the judge wrote on each picture, whether it ended or not, and every score distribution."""
     asked = [judge._asked(one) for one in requests]
     judge._work(deque(asked), judge.batch_size)

@@ -73,7 +73,8 @@ def test_files_that_passed_are_not_tried_again_and_changed_ones_are(
     monkeypatch.setattr(probe.subprocess, "run", lambda *words, **options: tried.append(1) or run(*words, **options))
     copy = shutil.copy(VLM, tmp_path / "another-name.gguf")
     for vlm in (VLM, VLM, Path(copy), flipped(VLM, tmp_path / "flipped.gguf", VLM.stat().st_size - 1, 1)):
-        load_judge(vlm=vlm, mmproj=MMPROJ).close()
+        with load_judge(vlm=vlm, mmproj=MMPROJ):
+            pass
     assert len(tried) == 2 and len(list((tmp_path / "cache" / "whylook" / "judges-tried").iterdir())) == 2
 
 
@@ -82,7 +83,8 @@ def test_a_home_that_cannot_be_written_costs_a_trial_each_time_and_no_more(
 ) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    load_judge(vlm=VLM, mmproj=MMPROJ).close()
+    with load_judge(vlm=VLM, mmproj=MMPROJ):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_the_fingerprint_follows_the_files_and_the_prompts(tmp_path: Path) -> No
 def test_the_demo_judge_says_what_it_knows() -> None:
     with load_judge(vlm=VLM, mmproj=MMPROJ) as judge:
         assert judge.name == "whylook demo judge"
-        assert judge.knows is not None and "demo world only" in judge.knows
+        assert judge.note is not None and "demo world only" in judge.note
 
 
 @pytest.mark.parametrize(

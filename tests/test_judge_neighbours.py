@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from core.judge.asking import Line
-from core.judge.judge import Judge
+from core.judge.judge import LlamaJudge
 from core.judge.loading import load_judge
 from core.judge.placing import Placer
 from core.records import Judgement, JudgeRequest
@@ -33,14 +33,14 @@ def masked(count: int, seed: int) -> list[JudgeRequest]:
     return [JudgeRequest(f"image-{index}", one.masked.numpy(), one.animal) for index, one in enumerate(seen)]
 
 
-def one_judge(batch_size: int) -> Judge:
+def one_judge(batch_size: int) -> LlamaJudge:
     judge = load_judge(**FILES, batch_size=batch_size, workers=1)
-    assert isinstance(judge, Judge)
+    assert isinstance(judge, LlamaJudge)
     return judge
 
 
 @contextmanager
-def watched(judge: Judge) -> Iterator[dict[int, list[Choice]]]:
+def watched(judge: LlamaJudge) -> Iterator[dict[int, list[Choice]]]:
     """Every token chosen, by line: which, and by how much its logit was above the next one's."""
     chosen: dict[int, list[Choice]] = defaultdict(list)
     step = judge._next
@@ -55,7 +55,7 @@ def watched(judge: Judge) -> Iterator[dict[int, list[Choice]]]:
     judge._next = step  # type: ignore[method-assign]
 
 
-def told(judge: Judge, requests: list[JudgeRequest]) -> list[tuple[Judgement, list[list[Choice]]]]:
+def told(judge: LlamaJudge, requests: list[JudgeRequest]) -> list[tuple[Judgement, list[list[Choice]]]]:
     """Judgements in the order of the requests, each with the choices of its lines."""
     asked: list[Any] = []
     plan = judge._asked

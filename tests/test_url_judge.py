@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def judgements(served: UrlJudge, requests: list[JudgeRequest]) -> list[Judgement
 def test_a_real_server_gives_words_and_distributions(
     judgements: list[Judgement], requests: list[JudgeRequest], served: UrlJudge
 ) -> None:
-    assert (served.name, served.protocol, served.knows, served.limits) == ("demo", "calibrated", None, None)
+    assert (served.name, served.protocol, served.note, served.limits) == ("demo", "calibrated", None, None)
     assert [one.image_id for one in judgements] == [request.image_id for request in requests]
     good = [one for one in judgements if one.state == "ok"]
     assert len(good) > COUNT // 2
@@ -107,7 +107,7 @@ def test_a_server_without_log_probabilities_gives_the_digit_and_says_so(
     typed: Path, requests: list[JudgeRequest], served: UrlJudge
 ) -> None:
     with judge_server(typed, MMPROJ, logprobs=False) as url, load_url_judge(url, timeout=120) as judge:
-        assert judge.knows is None and judge.limits is not None and "no log-probabilities" in judge.limits
+        assert judge.note is None and judge.limits is not None and "no log-probabilities" in judge.limits
         assert judge.fingerprint != served.fingerprint
         replies = [one for one in judge.judge(requests[:3]) if one.state == "ok"]
     assert replies
@@ -244,11 +244,11 @@ def test_a_server_that_hangs_or_goes_away_fails_pictures_quickly(quick: None, re
             time.sleep(3)
         return well_behaved(body, number)
 
-    with misbehaving(answer) as url:
-        judge = load_url_judge(url, timeout=0.3, concurrency=2)
-        hung = judge.judge(requests[:3])
-    gone = judge.judge(requests)
-    judge.close()
+    with ExitStack() as stack:
+        with misbehaving(answer) as url:
+            judge = stack.enter_context(load_url_judge(url, timeout=0.3, concurrency=2))
+            hung = judge.judge(requests[:3])
+        gone = judge.judge(requests)
     assert any("no answer within 0.3 s" in (one.reason or "") for one in hung)
     assert {one.state for one in gone} == {"failed"} and "cannot be reached" in (gone[0].reason or "")
 

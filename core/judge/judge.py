@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from core.errors import JudgeError, RequestError
 from core.judge.asking import MAX_TEXT_TOKENS, Line, Step, judgement, lines, read_score
-from core.judge.native import Native, cells
+from core.judge.llama_context import LlamaContext, cells
 from core.judge.placing import Placer
 from core.judge.prompts import MARKER, ChatTemplate, Prompts
+from core.judge.protocol import Judge
 from core.records import Judgement, JudgeRequest
 
 VERSION = 1
@@ -56,21 +57,19 @@ class _Asked:
         return not any(line.pending for line in self.lines)
 
 
-class Judge:
-    """A loaded judge. Use it as a context manager, or call `close`."""
+class LlamaJudge(Judge):
+    """A judge in this process: one llama.cpp context."""
 
     def __init__(
-        self, native: Native, prompts: Prompts, *, digests: Sequence[bytes], max_side: int, batch_size: int | None,
-        timeout: float, memory_share: float = MEMORY_SHARE,
+        self, native: LlamaContext, prompts: Prompts, *, digests: Sequence[bytes], max_side: int,
+        batch_size: int | None, timeout: float, memory_share: float = MEMORY_SHARE,
     ) -> None:  # fmt: skip
         """`digests` are the sha256 of both files: with the prompts they are the judge's fingerprint."""
         self._native, self._prompts, self._timeout = native, prompts, timeout
         self.protocol = prompts.protocol
         self.name = native.metadata("general.name") or native.text.stem
-        self.knows = native.metadata("whylook.knows")
-        """A sentence from the GGUF when the judge knows one world only, else None."""
-        self.limits: str | None = None
-        """A sentence on what its scores lack whatever the pictures, else None; see `UrlJudge`."""
+        self.note = native.metadata("whylook.knows")
+        self.limits = None
         source = native.metadata("tokenizer.chat_template")
         if not source:
             raise RequestError(f"{native.text} has no chat template; use an instruction-tuned vision-language model")
@@ -239,20 +238,14 @@ class Judge:
         line.written, line.count = b"", 0
         return [token, *self._native.continuation(line.steps.pop(0).text)] if line.steps else []
 
-    def close(self) -> None:
-        """Free the model."""
-        self._native.close()
-
-    def __enter__(self) -> Judge:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        """Free the model."""
+        self._native.close()
 
 
-def _token_text(native: Native, index: str | None) -> str:
+def _token_text(native: LlamaContext, index: str | None) -> str:
     import llama_cpp
 
     if index is None:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import llama_cpp as llama
 
-from core.judge.judge import MEMORY_SHARE, Judge
+from core.judge.judge import MEMORY_SHARE, LlamaJudge
+from core.judge.llama_context import LlamaContext, check_gguf
 from core.judge.names import ProtocolName
-from core.judge.native import Native, check_gguf
 from core.judge.probe import Trial, try_once
 from core.judge.prompts import load_prompts
+from core.judge.protocol import Judge
 from core.judge.several import SeveralJudges
 from core.records import Fill, View
 
@@ -40,7 +41,7 @@ def load_judge(
     threads: int | None = None,
     workers: int | None = None,
     timeout: float = 300.0,
-) -> Judge | SeveralJudges:
+) -> Judge:
     """Load a GGUF vision-language model.
 
     Args:
@@ -75,9 +76,9 @@ def load_judge(
     with ExitStack() as undo:
         judges = []
         for _ in range(workers):
-            native = Native(vlm, mmproj, gpu=gpu, threads=max(1, threads // workers))
+            native = LlamaContext(vlm, mmproj, gpu=gpu, threads=max(1, threads // workers))
             undo.callback(native.close)
-            judge = Judge(
+            judge = LlamaJudge(
                 native, texts, digests=digests, max_side=side, timeout=timeout,
                 batch_size=batch_size and -(-batch_size // workers), memory_share=MEMORY_SHARE / workers,
             )  # fmt: skip

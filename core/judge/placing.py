@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from core.errors import JudgeError, RequestError
 from core.judge.chunks import Chunks, Piece
-from core.judge.native import N_BATCH, Native, why
+from core.judge.llama_context import N_BATCH, LlamaContext, why
 from core.judge.prompts import MARKER
 
 TRUNK = 0
@@ -53,7 +53,7 @@ class Placer:
         RequestError: the text model does not know the marks that the projector puts around a picture.
     """
 
-    def __init__(self, native: Native, before: str, *, max_side: int) -> None:
+    def __init__(self, native: LlamaContext, before: str, *, max_side: int) -> None:
         self._native, self._before, self._placed_trunk = native, before, False
         text = before.removesuffix(MARKER)
         self._constant = native.tokenize(text) if text else []

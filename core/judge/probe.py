@@ -24,9 +24,9 @@ import llama_cpp
 import numpy as np
 
 from core.errors import RequestError, WhylookError
-from core.judge.judge import Judge
+from core.judge.judge import LlamaJudge
+from core.judge.llama_context import LlamaContext
 from core.judge.names import PROTOCOLS
-from core.judge.native import Native
 from core.judge.prompts import load_prompts
 from core.records import Fill, JudgeRequest, View
 
@@ -107,9 +107,9 @@ def _passed(digests: Sequence[bytes], *, gpu: bool) -> Path:
 def _try(trial: Trial) -> None:
     """What may crash: everything a run does with the pair, once."""
     prompts = trial.prompts if trial.prompts in PROTOCOLS else Path(trial.prompts)
-    native = Native(Path(trial.vlm), Path(trial.mmproj), gpu=trial.gpu, threads=trial.threads)
+    native = LlamaContext(Path(trial.vlm), Path(trial.mmproj), gpu=trial.gpu, threads=trial.threads)
     try:
-        judge = Judge(
+        judge = LlamaJudge(
             native, load_prompts(prompts, fill=trial.fill, view=trial.view), digests=(), max_side=trial.max_side,
             batch_size=1, timeout=float("inf"),
         )  # fmt: skip

@@ -12,44 +12,39 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
 
-from core.judge.judge import Judge
+from core.judge.protocol import Judge
 from core.records import Judgement, JudgeRequest
 
 
-class SeveralJudges:
+class SeveralJudges(Judge):
     """Judges of the same files and prompts behind the interface of one."""
 
     def __init__(self, judges: Sequence[Judge]) -> None:
         self._judges = tuple(judges)
+        self.copies = len(judges)
         self._pool = ThreadPoolExecutor(len(self._judges), thread_name_prefix="judge")
         first = self._judges[0]
-        self.protocol, self.name, self.knows, self.limits, self.fingerprint = (
-            first.protocol, first.name, first.knows, first.limits, first.fingerprint
+        self.protocol, self.name, self.note, self.limits, self.fingerprint = (
+            first.protocol, first.name, first.note, first.limits, first.fingerprint
         )  # fmt: skip
-        self.batch_size = sum(one.batch_size for one in self._judges)
+        self.batch_size = sum(judge.batch_size for judge in judges)
 
     def judge(self, requests: Sequence[JudgeRequest], *, words: bool = True) -> list[Judgement]:
-        """Judge masked pictures; see `Judge.judge`. Each gets every so manieth picture, whatever the others do."""
+        """Judge masked pictures; see `Judge.judge`. Each gets every n-th picture, whatever the others do."""
         count = len(self._judges)
         parts = [requests[place::count] for place in range(count)]
         pairs = zip(self._judges, parts, strict=True)
-        working = [self._pool.submit(one.judge, part, words=words) for one, part in pairs]
+        working = [self._pool.submit(judge.judge, part, words=words) for judge, part in pairs]
         judged: list[Judgement] = [Judgement("", "failed", None)] * len(requests)
         for place, part in enumerate(working):
             judged[place::count] = part.result()
         busy = max(1, sum(bool(part) for part in parts))
-        return [replace(one, seconds=one.seconds / busy) if one.seconds is not None else one for one in judged]
-
-    def close(self) -> None:
-        """Free every copy."""
-        self._pool.shutdown()
-        for one in self._judges:
-            one.close()
-
-    def __enter__(self) -> SeveralJudges:
-        return self
+        return [replace(item, seconds=item.seconds / busy) if item.seconds is not None else item for item in judged]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        """Free every copy."""
+        self._pool.shutdown()
+        for judge in self._judges:
+            judge.__exit__(kind, error, trace)

@@ -31,6 +31,7 @@ from core.judge.asking import MAX_TEXT_TOKENS, Line, judgement
 from core.judge.client import KEY_VARIABLE, PASSING, Client, RefusedError
 from core.judge.names import ProtocolName
 from core.judge.prompts import Prompts, load_prompts
+from core.judge.protocol import Judge
 from core.records import Fill, Judgement, JudgeRequest, View
 
 VERSION = 1
@@ -171,8 +172,8 @@ def _served(client: Client, model: str | None) -> Mapping[str, Any]:
     return dict(entries[names.index(model)])
 
 
-class UrlJudge:
-    """A judge on a server, with the interface of `Judge`."""
+class UrlJudge(Judge):
+    """A judge on a server."""
 
     def __init__(self, client: Client, served: Mapping[str, Any], prompts: Prompts, *, concurrency: int) -> None:
         self._client, self._prompts, self._model = client, prompts, str(served["id"])
@@ -183,9 +184,9 @@ class UrlJudge:
         try:
             self._dialect = self._find_dialect()
         except BaseException:
-            self.close()
+            self._pool.shutdown(cancel_futures=True)
             raise
-        self.knows: str | None = None  # a server does not say what its model was trained on
+        self.note = None  # a server does not say what its model was trained on
         self.limits = None if self._dialect.logprobs else WITHOUT_LOGPROBS
         described = {key: value for key, value in served.items() if key in ("id", "root", "meta", "max_model_len")}
         identity = [VERSION, client.url, described, prompts.fingerprint, self._dialect.logprobs]
@@ -220,8 +221,8 @@ class UrlJudge:
         pictures = [self._pool.submit(_data_url, request.masked) for request in asked]
         replies = [
             [
-                self._pool.submit(self._reply, picture.result(), one)
-                for one in questions(self._prompts, request.prediction, words=words)
+                self._pool.submit(self._reply, picture.result(), question)
+                for question in questions(self._prompts, request.prediction, words=words)
             ]
             for request, picture in zip(asked, pictures, strict=True)
         ]
@@ -261,17 +262,11 @@ class UrlJudge:
             raise JudgeError("the judge's server answers without a reply")
         return dict(choices[0])
 
-    def close(self) -> None:
-        """Drop what was not begun yet; replies under way are waited for."""
-        self._pool.shutdown(cancel_futures=True)
-
-    def __enter__(self) -> UrlJudge:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        """Drop what was not begun yet; replies under way are waited for."""
+        self._pool.shutdown(cancel_futures=True)
 
 
 def _data_url(rgb: NDArray[np.uint8]) -> str:

@@ -19,7 +19,7 @@ from core import images, queries
 from core.embedding import Embedder, load_embedder
 from core.errors import ImageError, RequestError
 from core.images.masking import masked_image
-from core.judge.protocol import AnyJudge
+from core.judge.protocol import Judge
 from core.judge.sampling import choose
 from core.pipeline.journal import Journal
 from core.pipeline.prefetch import ahead, chunks, decoding_threads
@@ -41,7 +41,7 @@ TEXTS_PER_BATCH = 64
 class JudgeTodo:
     """The judge stage of one run: who judges, who embeds, and under which fingerprints."""
 
-    judge: AnyJudge
+    judge: Judge
     embedder: Embedder
     fingerprints: dict[str, str]
     batch_size: int
@@ -63,8 +63,7 @@ def load_judging(request: RunRequest, marks: Mapping[str, str], stack: ExitStack
     Raises:
         RequestError: the judge cannot be loaded, or prompts and protocol do not fit each other.
     """
-    judge = _open_judge(request)
-    stack.callback(judge.close)
+    judge = stack.enter_context(_open_judge(request))
     if judge.protocol != request.protocol:
         raise RequestError(
             f"{request.prompts} holds prompts of protocol {judge.protocol}: add --protocol {judge.protocol}"
@@ -85,7 +84,7 @@ def load_judging(request: RunRequest, marks: Mapping[str, str], stack: ExitStack
     )
 
 
-def _open_judge(request: RunRequest) -> AnyJudge:
+def _open_judge(request: RunRequest) -> Judge:
     """The judge in this process, or the one behind a server."""
     common: dict[str, Any] = {
         "protocol": request.protocol, "prompts": request.prompts, "fill": request.fill, "view": request.view

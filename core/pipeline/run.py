@@ -91,7 +91,7 @@ def run(request: RunRequest, *, progress: Callable[[Progress], None], stop: Call
         began = time.monotonic()
         writer.check()
         seconds["checking the store"] = time.monotonic() - began
-        note, limits = (loaded.judging.judge.knows, loaded.judging.judge.limits) if loaded.judging else (None, None)
+        note, limits = (loaded.judging.judge.note, loaded.judging.judge.limits) if loaded.judging else (None, None)
         name = writer.begin_run(
             request.settings(), loaded.fingerprints, class_names=loaded.classifier.class_names, judge_note=note,
             judge_limits=limits,

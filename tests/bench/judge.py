@@ -24,10 +24,10 @@ import numpy as np
 import psutil
 import torch
 
+from core.judge.llama_context import LlamaContext
 from core.judge.loading import load_judge
-from core.judge.native import Native
 from core.judge.placing import Placer
-from core.judge.protocol import AnyJudge
+from core.judge.protocol import Judge
 from core.judge.several import SeveralJudges
 from core.judge.url import load_url_judge
 from core.records import JudgeRequest
@@ -94,8 +94,10 @@ def parts() -> Iterator[Clock]:
         return ("writing" if count == len(rows) else "questions"), count
 
     undo = [
-        clock.wrap(Native, "decode", decoded),
-        clock.wrap(Native, "decode_embeddings", lambda rows: ("pictures", sum(len(values) for _, values, _ in rows))),
+        clock.wrap(LlamaContext, "decode", decoded),
+        clock.wrap(
+            LlamaContext, "decode_embeddings", lambda rows: ("pictures", sum(len(values) for _, values, _ in rows))
+        ),
         clock.wrap(Placer, "_encode", lambda images: ("encoding", len(images))),
     ]
     try:
@@ -133,12 +135,12 @@ def weights(path: Path) -> tuple[int, int]:
     return sum(one.n_bytes for one in matrices), sum(int(one.n_elements) for one in matrices)
 
 
-def told(judge: AnyJudge, asked: list[JudgeRequest], files: tuple[Path, Path], threads: int) -> None:
+def told(judge: Judge, asked: list[JudgeRequest], files: tuple[Path, Path], threads: int) -> None:
     """Print where the time of the batched judge goes and how far it is from the machine's limits.
 
     Copies of a judge work at the same time: their seconds are shared by as many.
     """
-    copies = len(judge._judges) if isinstance(judge, SeveralJudges) else 1
+    copies = judge.copies if isinstance(judge, SeveralJudges) else 1
     with parts() as clock:
         began = time.perf_counter()
         judge.judge(asked)

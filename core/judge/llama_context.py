@@ -1,7 +1,7 @@
 """llama.cpp and its mtmd library behind a few calls: load a GGUF pair, fill sequences, read logits.
 
 Knows: llama-cpp-python's low-level calls and who must free what. Does not know: prompts, protocols, scores.
-One thread at a time may use a `Native`; llama.cpp's image helpers are not thread-safe.
+One thread at a time may use a `LlamaContext`; llama.cpp's image helpers are not thread-safe.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def cells(tokens: int) -> int:
     return -(-tokens // 256) * 256
 
 
-class Native:
+class LlamaContext:
     """A loaded GGUF pair with its decoding context. Free it with `close`."""
 
     def __init__(self, text: Path, projector: Path, *, gpu: bool, threads: int) -> None:
