@@ -1,4 +1,4 @@
-"""What tests share: one browser and one process that starts runs per session, and which tests are not quick.
+"""What tests share: one browser and one process that starts runs, each per session.
 
 Knows: fixtures and files that cost seconds. Does not know: what is tested.
 """
