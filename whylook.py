@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import difflib
 import io
-import json
 import os
 from contextlib import closing
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from core.images.masking import masked_image, overlay
 from core.pipeline.options import Option, options_of
 from core.pipeline.request import Progress, RunOutcome, RunRequest
 from core.queries import Hit
+from core.records import Sample
 
 if TYPE_CHECKING:
     from core.embedding import Embedder
@@ -45,6 +45,8 @@ __all__ = ["Finding", "Hit", "Picture", "RunOutcome", "Store", "WhylookError", "
 LONGEST_SIDE = 768
 """Pixels of a picture's longer side, at most."""
 MOST_ROWS = 1_000_000
+_NO_DETAILS = ("map", "thumbnail", "columns")
+"""Fields of a sample that a Picture has in another form: as a picture, or each column by its own name."""
 
 
 def run(
@@ -151,7 +153,7 @@ class Store:
     def search(self, text: str, run: str | None = None, *, limit: int = 20) -> list[Hit]:
         """Explanations that hold the words or mean the same, best first; none where the run had no judge."""
         con, name = self._store.reader(), self._run(run)
-        embedded = con.execute("SELECT embedding_fingerprint FROM runs WHERE run = ?", [name]).fetchall()[0][0]
+        embedded = "embedding" in queries.run(con, name).fingerprints
         vector = _embedder().embed([text])[0] if embedded else None
         return queries.search(con, name, text, vector, limit=limit).hits
 
@@ -162,31 +164,25 @@ class Store:
             WhylookError: The run has no such picture, or it could never be read.
         """
         con, name = self._store.reader(), self._run(run)
-        row = queries.sample(con, name, image_id)
-        settings = json.loads(con.execute("SELECT settings FROM runs WHERE run = ?", [name]).fetchall()[0][0] or "{}")
-        picture = _file_picture(row, str(settings.get("images") or "")) or _thumbnail(row)
+        sample, settings = queries.sample(con, name, image_id), queries.run(con, name).settings
+        picture = _file_picture(sample, settings.images) or _thumbnail(sample)
         picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-        pixels, heat = np.asarray(picture), row["map"]
-        masked = None if heat is None else masked_image(pixels, heat, fill=settings.get("fill", "black"))
+        pixels, heat = np.asarray(picture), sample.map
+        masked = None if heat is None else masked_image(pixels, heat, fill=settings.fill)
+        everything = {**sample.columns, **vars(sample)}
         shown = ("image_id", "path", "label", "prediction", "score", "description", "justification")
         return Picture(
-            **{column: row[column] for column in shown},
+            **{column: everything[column] for column in shown},
             picture=picture,
             overlay=None if heat is None else Image.fromarray(overlay(pixels, heat)),
             masked=None if masked is None else Image.fromarray(masked),
             map=heat,
-            details={column: value for column, value in row.items() if column not in (*shown, "map", "thumbnail")},
+            details={column: value for column, value in everything.items() if column not in (*shown, *_NO_DETAILS)},
         )
 
     def _run(self, name: str | None) -> str:
         """The run called `name`, or the newest."""
-        found = self._store.reader().execute("SELECT run FROM runs ORDER BY started DESC, run").fetchall()
-        names = [str(row[0]) for row in found]
-        if not names:
-            raise RequestError(f"{self.folder} has no runs yet: start one with whylook.run")
-        if name is not None and name not in names:
-            raise RequestError(f"no run {name} in this store; there are {', '.join(names)}")
-        return name or names[0]
+        return queries.run(self._store.reader(), name).name
 
     def _rows(self, query: str, *parameters: object) -> duckdb.DuckDBPyRelation:
         return self._store.reader().sql(query, params=list(parameters))
@@ -248,20 +244,20 @@ def _embedder() -> Embedder:
     return load_embedder()
 
 
-def _file_picture(row: dict[str, Any], source: str) -> Image.Image | None:
+def _file_picture(sample: Sample, source: str) -> Image.Image | None:
     """The file itself, where it still has the very bytes that were explained."""
     folder = Path(source) if Path(source).is_dir() else Path(source).parent  # a list lies beside its pictures
-    for name in row["paths"] or [row["path"]]:
+    for name in sample.paths:
         try:
-            with core_images.opened(folder / name, image_id=row["image_id"]) as found:
+            with core_images.opened(folder / name, image_id=sample.image_id) as found:
                 return found.picture
         except ImageError:
             continue
     return None
 
 
-def _thumbnail(row: dict[str, Any]) -> Image.Image:
-    if not row["thumbnail"]:
-        raise QueryError(f"{row['path']} could not be read, so there is no picture of it")
-    with Image.open(io.BytesIO(row["thumbnail"])) as image:
+def _thumbnail(sample: Sample) -> Image.Image:
+    if not sample.thumbnail:
+        raise QueryError(f"{sample.path} could not be read, so there is no picture of it")
+    with Image.open(io.BytesIO(sample.thumbnail)) as image:
         return image.convert("RGB")

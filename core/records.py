@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 State = Literal["ok", "abstained", "failed"]
+Stage = Literal["images", "classifier", "attribution", "judge", "embedding"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 CELLS: tuple[str, ...] = ("correct_high", "correct_low", "wrong_high", "wrong_low")
 HIGH_SCORE = 2.5
 """Score from which attention counts as high (arXiv 2508.20227, section on dataset-level analysis)."""
@@ -46,7 +49,7 @@ class ImageEntry:
 class Failure:
     """Something that did not work, with its reason: a row of table `failures`, never a missing picture."""
 
-    stage: Literal["images", "classifier", "attribution", "judge", "embedding"]
+    stage: Stage
     image_id: str | None
     path: str
     reason: str
@@ -110,3 +113,98 @@ class Judgement:
     seconds: float | None = None
     rubric_shift: float | None = None
     """Expected score under the rubric from 5 to 0 less that under the rubric from 0 to 5; None where one is asked."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked of a run, as far as others read it; `kept` holds all of it, as it was written."""
+
+    images: str = ""
+    """The folder or list of pictures; empty where a run names none."""
+    classifier: str = ""
+    """Its SPEC; empty where a run names none."""
+    fill: Fill = "black"
+    view: View = "masked"
+    kept: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: what was asked for, what its stages depend on, how far it came. Times are UTC without a time zone."""
+
+    name: str
+    """Column `run`, such as `r-3f9a21`."""
+    state: str
+    """running, done, interrupted or failed, as it was last written."""
+    started: datetime
+    finished: datetime | None
+    settings: Settings
+    fingerprints: Mapping[str, str]
+    """One per stage that runs."""
+    class_names: tuple[str, ...]
+    """In the order of the logits."""
+    counts: Mapping[str, int]
+    seconds: Mapping[str, float]
+    """What every stage took, over all attempts."""
+    judge_note: str | None
+    """A sentence when the judge knows only some pictures."""
+    judge_limits: str | None
+    """A sentence when its scores lack something whatever the pictures."""
+    high_score: float
+    """Score (0..5) from which attention counts as high."""
+    version: str
+    """The whylook that ran it last."""
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture of a run: its row of view `samples`, and what lies beside it."""
+
+    run: str
+    image_id: str
+    path: str
+    label: str | None
+    prediction: str | None
+    correct: bool | None
+    confidence: float | None
+    margin: float | None
+    label_probability: float | None
+    cell: str | None
+    score: float | None
+    score_entropy: float | None
+    judge_state: State | None
+    description: str | None
+    justification: str | None
+    weight: float | None
+    attention_area: float | None
+    attention_entropy: float | None
+    attention_border: float | None
+    attention_x: float | None
+    attention_y: float | None
+    attention_islands: int | None
+    attention_agreement: float | None
+    causal_drop: float | None
+    causal_drop_random: float | None
+    columns: Mapping[str, object]
+    """The columns of `samples` that come from the user's metadata, under the names they have there."""
+    metadata: Mapping[str, str | float | int | bool | None]
+    """The user's metadata under the user's own names."""
+    paths: tuple[str, ...]
+    """Every path that holds these bytes."""
+    width: int | None
+    height: int | None
+    thumbnail: bytes | None
+    """WebP; None where the picture could not be read."""
+    probabilities: NDArray[np.float32] | None
+    """Shape (classes,)."""
+    top: tuple[tuple[str, float], ...]
+    """The most probable classes, best first."""
+    map: NDArray[np.float32] | None
+    """Shape (h, w), values in [0, 1]."""
+    attribution_state: State | None
+    attribution_reason: str | None
+    causal_keep: float | None
+    judge_reason: str | None
+    distribution: tuple[float, ...] | None
+    """The judge's probability of each score 0 to 5."""

@@ -15,6 +15,7 @@ import streamlit as st
 
 from core import queries
 from core.errors import WhylookError
+from core.records import Run
 from pages._report_card import warn
 from pages._shared import read, store, store_folder
 from pages._view import go
@@ -40,7 +41,6 @@ h1 { padding-top: 0; } hr { margin: 0.6rem 0 1rem; }
 
 CARD = {"good": "passed", "care": "with care", "fail": "failed"}
 log = logging.getLogger("whylook.app")
-Run = dict[str, Any]
 
 
 def guarded(body: Callable[[], None]) -> None:
@@ -63,17 +63,17 @@ def when(moment: object) -> str:
 
 def source_name(run: Run) -> str:
     """Last part of the folder or list a run read."""
-    return Path(str(run.get("settings", {}).get("images", ""))).name
+    return Path(run.settings.images).name
 
 
 def run_title(run: Run) -> str:
     """A run in one line of the picker."""
-    return " · ".join(short(part) for part in (run["run"], source_name(run)) if part)
+    return " · ".join(short(part) for part in (run.name, source_name(run)) if part)
 
 
 def choose_run(runs: list[Run]) -> Run:
     """The run picker; the address wins over the last choice, which wins over the newest run."""
-    names = [run["run"] for run in runs]
+    names = [run.name for run in runs]
     wanted = st.query_params.get("run")
     if wanted and wanted not in names:
         st.sidebar.warning(f"Run {plain(short(wanted))} is not in this store; showing another.")
@@ -82,7 +82,7 @@ def choose_run(runs: list[Run]) -> Run:
             chosen = candidate
             break
     st.session_state["run_picker"] = chosen
-    titles = {run["run"]: run_title(run) for run in runs}
+    titles = {run.name: run_title(run) for run in runs}
     st.sidebar.selectbox("Run", names, key="run_picker", format_func=titles.__getitem__, on_change=_changed)
     st.session_state["chosen_run"] = chosen
     if wanted != chosen:
@@ -140,9 +140,8 @@ def open_page(title: str) -> Run | None:
 
 
 def _status(run: Run) -> None:
-    prints = run.get("fingerprints") or {}
-    shown = " · ".join(f"{stage} `{str(value)[:8]}`" for stage, value in prints.items() if value)
-    counts = read(queries.run_counts, run["run"])
+    shown = " · ".join(f"{stage} `{mark[:8]}`" for stage, mark in run.fingerprints.items())
+    counts = read(queries.run_counts, run.name)
     line = [f"**{counts.pictures:,}** pictures"]
     if counts.judged or counts.abstained or counts.judge_failed:
         line += [f"**{counts.judged:,}** judged", f"**{counts.abstained:,}** abstained"]
@@ -150,18 +149,18 @@ def _status(run: Run) -> None:
         line.append("no judge")
     line.append(f"**{counts.failures:,}** failed")
     st.sidebar.markdown(" · ".join(line))
-    classifier = Path(str((run.get("settings") or {}).get("classifier", ""))).name
-    started = " · ".join(part for part in (short(classifier), when(run.get("started"))) if part)
+    classifier = Path(run.settings.classifier).name
+    started = " · ".join(part for part in (short(classifier), when(run.started)) if part)
     st.sidebar.caption(plain(started))
-    warn(run["run"])
-    if card := read(queries.judge_card, run["run"]):
+    warn(run.name)
+    if card := read(queries.judge_card, run.name):
         st.sidebar.caption(f"Judge card: {CARD[card.verdict]}, n {card.n:,}")
     _judge_note(run)
-    if missing := read(queries.missing_rows, run["run"]):
+    if missing := read(queries.missing_rows, run.name):
         st.sidebar.warning(plain(missing), icon=":material/warning:")
-    if run.get("state") == "running":
+    if run.state == "running":
         st.sidebar.caption("Still running: numbers grow as batches are published.")
-    elif run.get("state") in ("interrupted", "failed"):
+    elif run.state in ("interrupted", "failed"):
         st.sidebar.caption("Unfinished: resume it on the Runs page.")
     with st.sidebar.expander("Fingerprint"):
         st.caption(shown or "none")
@@ -173,9 +172,9 @@ def _judge_note(run: Run) -> None:
 
     What its scores lack whatever the pictures is said quietly: they mean what they mean everywhere.
     """
-    if limits := run.get("judge_limits"):
-        st.sidebar.caption(plain(limits))
-    note = run.get("judge_note")
+    if run.judge_limits:
+        st.sidebar.caption(plain(run.judge_limits))
+    note = run.judge_note
     if not note:
         return
     if strange_pictures(run):
@@ -187,7 +186,7 @@ def _judge_note(run: Run) -> None:
 
 def strange_pictures(run: Run) -> bool:
     """Whether a run's folder is there and is none of the demo world, whose pictures have their truth beside them."""
-    folder = Path(str((run.get("settings") or {}).get("images") or ""))
+    folder = Path(run.settings.images)
     try:
         return folder.exists() and not (folder.parent / "truth" / f"{folder.name}.csv").is_file()
     except OSError:  # a name that this machine's file system does not take

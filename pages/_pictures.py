@@ -20,7 +20,7 @@ from core import queries
 from core.errors import WhylookError
 from core.images.decoding import Reader
 from core.images.masking import masked_image, overlay
-from core.records import Fill
+from core.records import ATTENDED, Fill
 from pages._shared import read, store, store_folder
 
 VIEWS: dict[str, tuple[str, ...]] = {
@@ -52,7 +52,7 @@ def rgb_of(content: bytes) -> NDArray[np.uint8]:
 
 
 def view(
-    rgb: NDArray[np.uint8], heat: NDArray[np.float32] | None, kind: str, *, beta: float = 0.4, fill: Fill = "black"
+    rgb: NDArray[np.uint8], heat: NDArray[np.float32] | None, kind: str, *, beta: float = ATTENDED, fill: Fill = "black"
 ) -> bytes | None:
     """One view of a picture as JPEG; None when the view needs a map and there is none."""
     if kind == "original":
@@ -77,9 +77,7 @@ def _views(
 
 def fill_of(run: str) -> Fill:
     """What hides the unattended part of a run's pictures from its judge."""
-    settings = next((one["settings"] for one in read(queries.runs) if one["run"] == run), {})
-    fill: Fill = settings.get("fill", "black")
-    return fill
+    return read(queries.run, run).settings.fill
 
 
 def _shown(content: bytes | None, heat: NDArray[np.float32] | None, kind: str, fill: Fill) -> Shown:

@@ -6,14 +6,13 @@ Knows: which measures are shown and in which words. Does not know: how they are 
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import altair as alt
 import pandas as pd
 import streamlit as st
 
 from core import queries
-from core.records import HIGH_SCORE
 from core.statistics import format_mean
 from pages._charts import GREY, accent, axis
 from pages._shared import read, store_folder
@@ -21,6 +20,7 @@ from pages._words import plain
 
 if TYPE_CHECKING:
     from core.queries import JudgeCard
+    from core.records import Run
 
 TITLES = {
     "auroc": "Real maps, AUROC",
@@ -37,7 +37,6 @@ CONTROLS = {
     "wrong name": "true map, wrong name",
 }
 ICONS = {"good": ":material/verified:", "care": ":material/warning:", "fail": ":material/dangerous:"}
-Run = dict[str, Any]
 SHORT = {
     "good": "tells real maps from controls",
     "care": "take its scores with care",
@@ -49,11 +48,11 @@ def judge_card(run: Run) -> None:
     """The section; with the command to type where no card was made."""
     st.divider()
     st.subheader("Can this judge be trusted?")
-    card = read(queries.judge_card, run["run"])
+    card = read(queries.judge_card, run.name)
     if card is None:
         st.write("Not measured yet. This shows the judge your own pictures under true and under wrong maps:")
         folder = shlex.quote(str(store_folder()))
-        st.code(f"whylook judge-card --store {folder} --run {run['run']}", language="sh")
+        st.code(f"whylook judge-card --store {folder} --run {run.name}", language="sh")
         return
     say = {"good": st.success, "care": st.warning, "fail": st.error}[card.verdict]
     say(plain(card.sentence), icon=ICONS[card.verdict])
@@ -79,12 +78,12 @@ def judge_card(run: Run) -> None:
 
 
 def _threshold(run: Run, card: JudgeCard) -> None:
-    high = high_score(run)
+    high = run.high_score
     words = f"Here attention is high from a score of **{high:g}** on."
     if card.threshold is not None and card.threshold.score != high:
         folder = shlex.quote(str(store_folder()))
         st.markdown(f"{words} {plain(card.threshold.sentence)}")
-        st.code(f"whylook judge-card --high calibrated --store {folder} --run {run['run']}", language="sh")
+        st.code(f"whylook judge-card --high calibrated --store {folder} --run {run.name}", language="sh")
     else:
         st.markdown(words)
 
@@ -120,9 +119,3 @@ def warn(run: str) -> None:
     card = read(queries.judge_card, run)
     if card is not None and card.verdict == "fail":
         st.warning(plain(card.sentence), icon=ICONS["fail"])
-
-
-def high_score(run: Run) -> float:
-    """The score from which attention counts as high in a run."""
-    known = run.get("high_score")
-    return HIGH_SCORE if known is None else float(known)

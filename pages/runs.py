@@ -6,6 +6,7 @@ Knows: what a run is made of. Does not know: how a run works; it is a separate p
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import streamlit as st
 
 from core import queries
 from core.errors import RequestError, StoreError, WhylookError
-from core.pipeline.request import request_from_settings, state_now
+from core.pipeline.request import RunRequest, request_from_settings, state_now
 from core.pipeline.stages import BESIDE, limiting, shares
+from core.records import Run
 from pages import _charts, _launch
-from pages._frame import Run, current_run, frame, guarded, run_title, when
+from pages._frame import current_run, frame, guarded, run_title, when
 from pages._run_form import ask
 from pages._shared import read, store, store_folder
 from pages._view import go
@@ -35,7 +37,7 @@ def main() -> None:
         st.warning(f"{plain(broken)}. Run again, below, makes it anew.", icon=":material/warning:")
     if st.session_state["launch_error"]:
         st.error(plain(st.session_state["launch_error"]), icon=":material/error:")
-    records = store().run_records() if store_folder().is_dir() else []
+    records = queries.runs_on_disk(store()) if store_folder().is_dir() else []
     if not records and not _launch.busy():
         st.write("A run explains a classifier over a folder of pictures. Nothing leaves this machine.")
         new_run({}, open_now=True)
@@ -44,12 +46,12 @@ def main() -> None:
         overview(records)
     if not broken:
         damaged()
-    current = next((item for item in records if run and item["run"] == run["run"]), None) or (
+    current = next((item for item in records if run and item.name == run.name), None) or (
         records[0] if records else None
     )
     if current:
         details(current, broken=bool(broken))
-    new_run((current or {}).get("settings") or {}, open_now=st.query_params.get("new") == "1")
+    new_run(current.settings.kept if current else {}, open_now=st.query_params.get("new") == "1")
 
 
 def readable_run() -> tuple[Run | None, str]:
@@ -125,13 +127,13 @@ def overview(records: list[Run]) -> None:
     """All runs, newest first."""
     rows = [
         {
-            "run": item["run"],
+            "run": item.name,
             "state": _state(item),
-            "started": when(item.get("started")),
-            "pictures from": Path(str((item.get("settings") or {}).get("images", ""))).name,
-            "classifier": Path(str((item.get("settings") or {}).get("classifier", ""))).name,
-            "pictures": (item.get("counts") or {}).get("pictures"),
-            "failures": (item.get("counts") or {}).get("failures"),
+            "started": when(item.started),
+            "pictures from": Path(item.settings.images).name,
+            "classifier": Path(item.settings.classifier).name,
+            "pictures": item.counts.get("pictures"),
+            "failures": item.counts.get("failures"),
         }
         for item in records
     ]
@@ -139,9 +141,9 @@ def overview(records: list[Run]) -> None:
         pd.DataFrame(rows), hide_index=True, key="runs", on_select="rerun", selection_mode="single-row", width="stretch"
     )
     picked = event.get("selection", {}).get("rows", [])
-    if picked and records[picked[0]]["run"] != st.query_params.get("run"):
-        st.session_state["chosen_run"] = records[picked[0]]["run"]
-        go("runs", run=records[picked[0]]["run"])
+    if picked and records[picked[0]].name != st.query_params.get("run"):
+        st.session_state["chosen_run"] = records[picked[0]].name
+        go("runs", run=records[picked[0]].name)
 
 
 def damaged() -> None:
@@ -182,7 +184,7 @@ def details(run: Run, *, broken: bool) -> None:
     st.subheader(plain(f"{run_title(run)} · {_state(run)}"))
     look, again, _ = st.columns([1, 1, 2])
     if look.button("See the summary", icon=":material/dashboard:", width="stretch"):
-        go("summary", run=run["run"])
+        go("summary", run=run.name)
     unfinished = _state(run) in ("interrupted", "failed")
     words = "Resume" if unfinished else "Run again"
     help_ = "Goes on where it stopped; nothing is done twice. Runs the classifier's code again."
@@ -190,9 +192,9 @@ def details(run: Run, *, broken: bool) -> None:
         launch(lambda: again_request(run))
     if broken:
         repair_command(run)
-    published = not broken and store().exists() and any(item["run"] == run["run"] for item in read(queries.runs))
+    published = not broken and store().exists() and any(item.name == run.name for item in read(queries.runs))
     if published:
-        counts = read(queries.run_counts, run["run"])
+        counts = read(queries.run_counts, run.name)
         facts = [
             ("Pictures", counts.pictures),
             ("Classified", counts.predicted),
@@ -203,8 +205,8 @@ def details(run: Run, *, broken: bool) -> None:
         ]
         for column, (name, n) in zip(st.columns(len(facts)), facts, strict=True):
             column.metric(name, f"{n:,}")
-        failures(run["run"])
-    stages(run.get("seconds") or {})
+        failures(run.name)
+    stages(run.seconds)
     settings(run)
 
 
@@ -216,9 +218,9 @@ def repair_command(run: Run) -> None:
         st.caption(plain(problem))
 
 
-def again_request(run: Run) -> Any:
+def again_request(run: Run) -> RunRequest:
     """The request a run came from."""
-    return request_from_settings(run.get("settings") or {}, store=store_folder())
+    return request_from_settings(run.settings.kept, store=store_folder())
 
 
 def failures(name: str) -> None:
@@ -237,7 +239,7 @@ def failures(name: str) -> None:
     )  # fmt: skip
 
 
-def stages(seconds: dict[str, float]) -> None:
+def stages(seconds: Mapping[str, float]) -> None:
     """What all attempts spent their time on, slowest first, and what ran beside it in threads."""
     if not limiting(seconds):
         return
@@ -251,16 +253,15 @@ def stages(seconds: dict[str, float]) -> None:
 def settings(run: Run) -> None:
     """Settings and fingerprints: what would make another run."""
     with st.expander("Settings and fingerprints"):
-        known = {**(run.get("settings") or {})}
-        known |= {f"fingerprint of {stage}": value for stage, value in (run.get("fingerprints") or {}).items() if value}
+        known = {**run.settings.kept, **{f"fingerprint of {stage}": mark for stage, mark in run.fingerprints.items()}}
         rows = [(key, str(value)) for key, value in known.items() if value is not None]
         st.dataframe(pd.DataFrame(rows, columns=["setting", "value"]), hide_index=True, width="stretch")
-        for note in ("judge_note", "judge_limits"):
-            if run.get(note):
-                st.caption(plain(run[note]))
+        for note in (run.judge_note, run.judge_limits):
+            if note:
+                st.caption(plain(note))
 
 
-def new_run(known: dict[str, Any], *, open_now: bool) -> None:
+def new_run(known: Mapping[str, object], *, open_now: bool) -> None:
     """The form; folded away while there is something else to look at."""
     with st.expander("New run", icon=":material/add:", expanded=open_now):
         if not _launch.may_start():
@@ -270,7 +271,7 @@ def new_run(known: dict[str, Any], *, open_now: bool) -> None:
         launch(lambda: ask(known))
 
 
-def launch(make: Any) -> None:
+def launch(make: Callable[[], RunRequest | None]) -> None:
     """Starts what `make` asks for, if anything; errors stay on the page until the next try."""
     try:
         request = make()

@@ -5,6 +5,7 @@ Knows: the layout of one picture's page. Does not know: how maps, scores or caus
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 
 from core import queries
 from core.errors import QueryError
-from core.records import Fill
+from core.records import ATTENDED, Fill, Run, Sample
 from core.statistics import format_number, format_percent
 from pages import _charts
 from pages import _report_card as _card
-from pages._frame import Run, empty, guarded, open_page
+from pages._frame import empty, guarded, open_page
 from pages._pictures import fill_of, full_picture, rgb_of, scale_picture, view, views
 from pages._shared import read, slice_ids, store_folder
 from pages._view import draw, go, grid, percent, score_text
@@ -32,7 +33,7 @@ def main() -> None:
     run = open_page("Sample")
     if run is None:
         return
-    name = run["run"]
+    name = run.name
     image_id = st.query_params.get("image") or first_picture(name)
     if image_id is None:
         st.title("Sample")
@@ -60,19 +61,19 @@ def first_picture(name: str) -> str | None:
     return rows[0]["image_id"] if rows else None
 
 
-def heading(sample: dict[str, Any]) -> None:
+def heading(sample: Sample) -> None:
     """What it is, what it was called, and which cell that makes."""
-    kind = cell(sample.get("cell"))
-    label, prediction = sample.get("label"), sample.get("prediction")
+    kind = cell(sample.cell)
+    label, prediction = sample.label, sample.prediction
     names = [name for name in (label, prediction) if name is not None and len(str(name)) > MOST_OF_A_NAME]
     whole = "  \n".join(plain(name) for name in dict.fromkeys(names)) or None
     called, named = (plain(short(name, MOST_OF_A_NAME)) for name in (label, prediction))
     if prediction is None:
         st.title(called if label else "Not classified", help=whole)
-    elif label is None or sample.get("correct"):
-        st.title(f"{named} · {percent(sample.get('confidence'))}", help=whole)
+    elif label is None or sample.correct:
+        st.title(f"{named} · {percent(sample.confidence)}", help=whole)
     else:
-        st.title(f"{called} called {named} · {percent(sample.get('confidence'))}", help=whole)
+        st.title(f"{called} called {named} · {percent(sample.confidence)}", help=whole)
     st.html(
         f'<span style="display:inline-block;width:.8em;height:.8em;border-radius:50%;background:{kind.colour}"></span> '
         f"<span style='font-size:1.15rem;font-weight:600'>{kind.words}</span>"
@@ -101,36 +102,36 @@ def walk(name: str, image_id: str) -> None:
     place.caption(f"{index + 1:,} of {len(ids):,}")
 
 
-def pictures(run: Run, sample: dict[str, Any]) -> None:
+def pictures(run: Run, sample: Sample) -> None:
     """Original, overlay and masked at any threshold, side by side."""
-    if not sample.get("thumbnail"):
+    if not sample.thumbnail:
         st.info("This picture could not be read, so there is nothing to show.", icon=":material/broken_image:")
         return
-    source = str((run.get("settings") or {}).get("images") or "")
-    paths = tuple(sample.get("paths") or [sample["path"]])
-    content = full_picture(str(store_folder()), sample["image_id"], paths, source) or sample["thumbnail"]
+    content = full_picture(str(store_folder()), sample.image_id, sample.paths, run.settings.images) or sample.thumbnail
     rgb = rgb_of(content)
-    heat = sample.get("map")
-    threshold = 0.4
+    heat = sample.map
+    threshold = ATTENDED
     columns = st.columns(3)
     columns[0].markdown("**Original**")
     columns[0].image(content, width="stretch", alt="original picture")
     if heat is None:
-        reason = sample.get("attribution_reason") or "the classifier gave no map"
+        reason = sample.attribution_reason or "the classifier gave no map"
         columns[1].info(f"No map: {plain(reason)}.", icon=":material/blur_off:")
         return
     columns[1].markdown("**Overlay**: where it looked")
-    judged = sample.get("judge_state") is not None
-    fill = fill_of(run["run"])
-    beside = " beside the original" if (run.get("settings") or {}).get("view") == "side-by-side" else ""
+    judged = sample.judge_state is not None
+    fill = fill_of(run.name)
+    beside = " beside the original" if run.settings.view == "side-by-side" else ""
     columns[2].markdown(f"**Masked**: what the judge saw{beside}" if judged else "**Masked**: where it looked most")
     overlay_place, masked_place = columns[1].empty(), columns[2].empty()
     with columns[1]:
         st.image(scale_picture(), width="stretch", caption="no attention … all attention")
     with columns[2]:
-        threshold = st.slider("Threshold", 0.0, 1.0, 0.4, 0.05, key="threshold", bind="query-params")
+        threshold = st.slider("Threshold", 0.0, 1.0, ATTENDED, 0.05, key="threshold", bind="query-params")
         if judged:
-            st.caption("The judge saw the threshold of 0.4." if threshold != 0.4 else "As the judge saw it.")
+            st.caption(
+                f"The judge saw the threshold of {ATTENDED:g}." if threshold != ATTENDED else "As the judge saw it."
+            )
     _fill(overlay_place, rgb, heat, "overlay", threshold)
     _fill(masked_place, rgb, heat, "masked", threshold, fill)
 
@@ -143,40 +144,38 @@ def _fill(
         place.image(made, width="stretch", alt=kind)
 
 
-def evidence(name: str, sample: dict[str, Any]) -> None:
+def evidence(name: str, sample: Sample) -> None:
     """The judge's words, the classifier's probabilities, the judge's scores, the causal check."""
     st.space("small")
-    if sample.get("description"):
-        st.markdown(f"### “{plain(sample['description'])}”")
-        if sample.get("justification"):
-            st.markdown(plain(sample["justification"]))
-    elif sample.get("judge_state") in ("abstained", "failed"):
-        words = "abstained" if sample["judge_state"] == "abstained" else "failed on this picture"
-        st.info(
-            f"The judge {words}: {plain(sample.get('judge_reason') or 'no reason given')}.", icon=":material/gavel:"
-        )
+    if sample.description:
+        st.markdown(f"### “{plain(sample.description)}”")
+        if sample.justification:
+            st.markdown(plain(sample.justification))
+    elif sample.judge_state in ("abstained", "failed"):
+        words = "abstained" if sample.judge_state == "abstained" else "failed on this picture"
+        st.info(f"The judge {words}: {plain(sample.judge_reason or 'no reason given')}.", icon=":material/gavel:")
     left, middle, right = st.columns(3, gap="large")
     with left:
         st.subheader("Classifier")
-        if sample.get("top"):
-            st.altair_chart(_charts.probabilities(sample["top"], label=sample.get("label")), width="stretch", key="top")
+        if sample.top:
+            st.altair_chart(_charts.probabilities(sample.top, label=sample.label), width="stretch", key="top")
             st.caption(_about_top(sample))
     with middle:
         st.subheader("Judge")
-        if sample.get("distribution"):
-            st.markdown(f"**{score_text(sample.get('score'))}**")
-            st.altair_chart(_charts.distribution(sample["distribution"]), width="stretch", key="distribution")
+        if sample.distribution:
+            st.markdown(f"**{score_text(sample.score)}**")
+            st.altair_chart(_charts.distribution(sample.distribution), width="stretch", key="distribution")
             if word := _card.word(name):
                 st.caption(plain(word))
         else:
-            st.caption("No score." if sample.get("judge_state") else "No judge looked at this picture.")
+            st.caption("No score." if sample.judge_state else "No judge looked at this picture.")
     with right:
         causal(sample)
 
 
-def _about_top(sample: dict[str, Any]) -> str:
-    names = [name for name, _ in sample["top"]]
-    label = sample.get("label")
+def _about_top(sample: Sample) -> str:
+    names = [name for name, _ in sample.top]
+    label = sample.label
     words = f"The {len(names)} most probable classes"
     if label is None:
         return f"{words}."
@@ -187,16 +186,16 @@ def _about_top(sample: dict[str, Any]) -> str:
     )
 
 
-def causal(sample: dict[str, Any]) -> None:
+def causal(sample: Sample) -> None:
     """What hiding the attended region does, against hiding as much elsewhere."""
     st.subheader("Causal check")
-    drop, chance = sample.get("causal_drop"), sample.get("causal_drop_random")
+    drop, chance = sample.causal_drop, sample.causal_drop_random
     if drop is None:
         st.caption("Not measured for this picture.")
         return
     rows = [("what it looked at", drop)] + ([("as much elsewhere", chance)] if chance is not None else [])
     st.altair_chart(_charts.drops(rows), width="stretch", key="causal")
-    keep = sample.get("causal_keep")
+    keep = sample.causal_keep
     verdict = (
         "What it looked at matters."
         if chance is None or drop > chance + 0.1
@@ -212,36 +211,36 @@ def causal(sample: dict[str, Any]) -> None:
     )
 
 
-def facts(sample: dict[str, Any]) -> None:
+def facts(sample: Sample) -> None:
     """Metadata and file, attention statistics."""
     st.divider()
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("About the picture")
-        known = {str(key): value for key, value in (sample.get("metadata") or {}).items() if value is not None}
-        known |= {"file": ", ".join(sample.get("paths") or [str(sample.get("path"))])}
-        known |= {"width × height": f"{sample.get('width')} × {sample.get('height')} pixels"}
+        known: dict[str, object] = {name: value for name, value in sample.metadata.items() if value is not None}
+        known |= {"file": ", ".join(sample.paths)}
+        known |= {"width × height": f"{sample.width} × {sample.height} pixels"}
         _facts(known, key="about")
     with right:
         st.subheader("Attention")
         measured = {
-            "area at 0.4 or more": sample.get("attention_area"),
-            "spread (entropy)": sample.get("attention_entropy"),
-            "on the border": sample.get("attention_border"),
-            "centre from the left": sample.get("attention_x"),
-            "centre from the top": sample.get("attention_y"),
+            f"area at {ATTENDED:g} or more": sample.attention_area,
+            "spread (entropy)": sample.attention_entropy,
+            "on the border": sample.attention_border,
+            "centre from the left": sample.attention_x,
+            "centre from the top": sample.attention_y,
         }
         _facts({key: format_percent(value) for key, value in measured.items() if value is not None}, key="attention")
 
 
-def _facts(known: dict[str, Any], *, key: str) -> None:
+def _facts(known: Mapping[str, object], *, key: str) -> None:
     if not known:
         st.caption("Nothing recorded.")
         return
     draw("facts", key=key, rows=[[name, _fact(value)] for name, value in known.items()])
 
 
-def _fact(value: Any) -> str:
+def _fact(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return format_number(value) if isinstance(value, float) else str(value)

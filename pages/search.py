@@ -12,7 +12,8 @@ import streamlit as st
 from core import queries
 from core.errors import QueryError
 from core.queries import SearchResult
-from pages._frame import Run, empty, guarded, open_page
+from core.records import Run
+from pages._frame import empty, guarded, open_page
 from pages._pictures import VIEWS, views
 from pages._shared import load_meaning, matches, meaning_tried, read, slice_ids, store, warm_up
 from pages._view import draw, go, grid, says, score_text, target
@@ -28,24 +29,24 @@ def main() -> None:
     if run is None:
         return
     st.title("Search")
-    counts = read(queries.run_counts, run["run"])
+    counts = read(queries.run_counts, run.name)
     if not counts.judged:
         empty(
             "This run has no explanations to search: no judge has described its pictures.",
             action="Run it again with a judge",
             page="runs",
-            run=run["run"],
+            run=run.name,
             new="1",
         )
         return
     if st.query_params.get("image"):
         similar(run, st.query_params["image"])
         return
-    text, ids, within = question(run["run"])
+    text, ids, within = question(run.name)
     if not text:
-        suggestions(run["run"])
+        suggestions(run.name)
         return
-    answer(run["run"], text, ids, within)
+    answer(run.name, text, ids, within)
 
 
 def question(run: str) -> tuple[str, tuple[str, ...] | None, str]:
@@ -151,15 +152,15 @@ def _hit(run: str, hit: Any, words: list[str], shown: list[dict[str, str]]) -> d
 
 def similar(run: Run, image_id: str) -> None:
     """Pictures whose explanation resembles that of one picture."""
-    name = run["run"]
+    name = run.name
     if st.button("Search by text instead", icon=":material/arrow_back:"):
         go("search", run=name)
     sample = read(queries.sample, name, image_id)
     st.subheader("Explained like this one")
     left, right = st.columns([1, 4], gap="large")
     with left:
-        grid([sample], views(name, [image_id]), run=name, key="origin", size=200)
-    right.markdown(f"> {plain(sample.get('description') or 'no explanation')}")
+        grid([vars(sample)], views(name, [image_id]), run=name, key="origin", size=200)
+    right.markdown(f"> {plain(sample.description or 'no explanation')}")
     rows = read(queries.neighbours, name, image_id, 24)
     if not rows:
         st.info("This picture has no explanation, so nothing can resemble it.", icon=":material/inbox:")

@@ -16,9 +16,10 @@ from core import queries
 from core.commands.terminal import spreadsheet_table
 from core.errors import QueryError
 from core.queries import SqlResult
+from core.records import Run
 from core.statistics import format_mean, format_rate, mean_interval, wilson
 from pages import _charts
-from pages._frame import Run, guarded, open_page
+from pages._frame import guarded, open_page
 from pages._pictures import VIEWS, scale_picture, views
 from pages._shared import read, slice_ids
 from pages._shared import sql as run_sql
@@ -54,7 +55,7 @@ def main() -> None:
         problem = st.empty()
     try:
         result = run_sql(text)
-        ids = slice_ids(text, run["run"])
+        ids = slice_ids(text, run.name)
     except QueryError as error:
         place = f" (line {error.line})" if getattr(error, "line", None) and "line" not in str(error).lower() else ""
         problem.error(plain(str(error) + place), icon=":material/error:")
@@ -67,11 +68,11 @@ def main() -> None:
 
 def editor(run: Run) -> str:
     """The SQL editor; the address holds its text, so that a link, a click and Back all lead here."""
-    text = st.query_params.get("sql") or slice_sql(run["run"])
+    text = st.query_params.get("sql") or slice_sql(run.name)
     if st.session_state.get("sql_editor") != text:
         st.session_state["sql_editor"] = text
     box = st.container()
-    toolbar(run["run"], text, _use)
+    toolbar(run.name, text, _use)
     with box:
         st.text_area(
             "SELECT over samples",
@@ -94,7 +95,7 @@ def _use(text: str) -> None:
 
 def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
     """The result: its numbers, then pictures, table or charts."""
-    name = run["run"]
+    name = run.name
     rows = result.table.num_rows
     if rows == 0:
         st.info("No picture matches this query.", icon=":material/inbox:")

@@ -11,13 +11,14 @@ import streamlit as st
 
 from core import queries
 from core.errors import StoreError, WhylookError
+from core.records import Run
 from core.statistics import Interval, format_rate, weighted_rate, wilson
 from pages import _charts
 from pages._confusion import confusion_rows, known_counts, shown_classes
 from pages._faithfulness import faithfulness_section
-from pages._frame import Run, empty, guarded, open_page
+from pages._frame import empty, guarded, open_page
 from pages._pictures import heat_picture, scale_picture, views
-from pages._report_card import high_score, judge_card
+from pages._report_card import judge_card
 from pages._shared import findings, read, report, sql, store, store_folder
 from pages._view import draw, go, target
 from pages._words import CELLS, NOT_JUDGED, cell_condition, file_name, literal, pictures_text, plain, slice_sql
@@ -34,7 +35,7 @@ def main() -> None:
     if run is None:
         return
     st.title("Summary")
-    name = run["run"]
+    name = run.name
     counts = read(queries.run_counts, name)
     if counts.pictures == 0:
         empty("This run has no pictures yet.", action="Watch it on Runs", page="runs", run=name)
@@ -80,7 +81,7 @@ def share_of(cells: tuple[list[str], list[float]], kind: str, *, among: tuple[st
 def attention_matrix(run: Run, matrix: list[dict[str, Any]], cells: tuple[list[str], list[float]]) -> None:
     """Correct x attention, every cell with its pictures; a click opens them in Slices."""
     st.subheader("Right answer, right reason?")
-    name = run["run"]
+    name = run.name
     counted = {row["cell"]: int(row["n"]) for row in matrix}
     judged = sum(n for kind, n in counted.items() if kind is not None)
     left_out = counted.get(None, 0)
@@ -116,7 +117,7 @@ def attention_matrix(run: Run, matrix: list[dict[str, Any]], cells: tuple[list[s
     draw("matrix", key="matrix", cells=drawn)
     with st.container(horizontal=True, vertical_alignment="center"):
         sampled = any(weight != 1 for weight in cells[1])
-        words = f"n {judged:,} judged · looked right: a score of {high_score(run):g} or more out of 5"
+        words = f"n {judged:,} judged · looked right: a score of {run.high_score:g} or more out of 5"
         if sampled:
             words += " · a sample was judged: shares are of all pictures, re-weighted"
         st.caption(words, width="content")

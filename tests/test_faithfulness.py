@@ -165,7 +165,7 @@ def test_the_command_measures_a_run_keeps_the_figures_and_tells_them(
     told = {row["measure"]: row for row in json.loads(capsys.readouterr().out)}
     assert set(told) >= {"morf", "lerf", "insertion", "road", "energy_inside", "pointing", "randomised", "ordered"}
     con = Store(tmp_path / "store").reader()
-    found = queries.map_faithfulness(con, queries.runs(con)[0]["run"])
+    found = queries.map_faithfulness(con, queries.run(con).name)
     assert found is not None and found.n == 5
     assert main(["faithfulness", "--store", store, "--sample", "1"]) == 2
 

@@ -200,7 +200,7 @@ def run_words(tmp_path: Path) -> list[Any]:
 
 def card_in(store: Path) -> JudgeCard:
     con = Store(store).reader()
-    card = queries.judge_card(con, queries.runs(con)[0]["run"])
+    card = queries.judge_card(con, queries.run(con).name)
     assert card is not None
     return card
 
@@ -262,16 +262,16 @@ def test_the_command_prints_the_card_and_moves_the_threshold(
     store = tmp_path / "store"
     assert whylook(capsys, *run_words, "--card-sample", "0").code == 0
     con = Store(store).reader()
-    assert queries.judge_card(con, queries.runs(con)[0]["run"]) is None
+    assert queries.judge_card(con, queries.run(con).name) is None
     answer = whylook(capsys, "judge-card", "--store", store, "--sample", "12", "--high", "calibrated")
     assert answer.code == 0 and "auroc" in answer.out and "Attention is high from a score of" in answer.out
     con = Store(store).reader()
-    card, run = card_in(store), queries.runs(con)[0]
-    assert card.n == 12 and card.threshold is not None and run["high_score"] == card.threshold.score
+    card, run = card_in(store), queries.run(con)
+    assert card.n == 12 and card.threshold is not None and run.high_score == card.threshold.score
     cells = queries.fetch_rows(con, "SELECT score, cell FROM samples WHERE cell IS NOT NULL")
-    assert all(row["cell"].endswith("high") == (row["score"] >= run["high_score"]) for row in cells)
+    assert all(row["cell"].endswith("high") == (row["score"] >= run.high_score) for row in cells)
     assert whylook(capsys, "judge-card", "--store", store, "--sample", "12", "--high", "paper").code == 0
-    assert queries.runs(Store(store).reader())[0]["high_score"] == 2.5
+    assert queries.run(Store(store).reader()).high_score == 2.5
 
 
 def test_a_run_without_a_judge_has_no_card(tmp_path: Path, capsys: Capture) -> None:

@@ -27,7 +27,7 @@ def with_limits(folder: Path, *, older: bool = False) -> tuple[Store, str]:
     if older:
         with duckdb.connect(str(store.current_path())) as con:
             con.execute("ALTER TABLE runs DROP COLUMN judge_limits")
-        assert [row.get("judge_limits") for row in queries.runs(store.reader())] == [None]
+        assert [row.judge_limits for row in queries.runs(store.reader())] == [None]
     with store.open_for_writing():
         first = store.run_records()[0]
         run = store.begin_run(
@@ -60,7 +60,7 @@ def test_a_judge_with_limits_is_no_judge_of_one_world(
 
 def test_a_generation_from_before_the_column_is_read_and_gets_it_with_the_next_publication(tmp_path: Path) -> None:
     store, run = with_limits(tmp_path, older=True)
-    found = {row["run"]: row.get("judge_limits") for row in queries.runs(store.reader())}
+    found = {row.name: row.judge_limits for row in queries.runs(store.reader())}
     assert found.pop(run) == LIMITS and list(found.values()) == [None]
     assert LIMITS in report.markdown(store.reader(), run, [])
 
@@ -75,5 +75,5 @@ def test_a_run_whose_server_gives_no_log_probabilities_says_that_and_nothing_els
     with judge_server(typed, DEMO / "judge-mmproj.gguf", logprobs=False) as url:
         assert main([*words, "--vlm-url", url, "--card-sample", "0"]) in (0, 1)
     (record,) = queries.runs(Store(tmp_path / "store").reader())
-    assert record["judge_note"] is None and "no log-probabilities" in record["judge_limits"]
-    assert f"note: {record['judge_limits']}" in capsys.readouterr().err
+    assert record.judge_note is None and "no log-probabilities" in record.judge_limits
+    assert f"note: {record.judge_limits}" in capsys.readouterr().err

@@ -79,7 +79,7 @@ def _assert_equal(folder: Path, whole: Path) -> None:
         assert row[3] == pytest.approx(wanted[3], abs=1e-5)
         assert (row[4] is None) == (wanted[4] is None)
     runs = queries.runs(con)
-    assert [run["state"] for run in runs] == ["done"]
+    assert [run.state for run in runs] == ["done"]
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, forker: Forker) -> None:

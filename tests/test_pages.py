@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import streamlit as st
 
-from core.records import Attribution, Judgement
+from core.records import HIGH_SCORE, Attribution, Judgement, Run, Settings
 from core.store import Store
 from pages import _confusion, _frame, _words
 from tests.support.page_runs import opened, words_on
@@ -291,15 +292,22 @@ def test_a_time_left_is_said_in_words() -> None:
     assert [_words.duration(value) for value in (None, 40, 200, 3900)] == ["unknown", "40 s", "3 min 20 s", "1 h 5 min"]
 
 
+def run_of(images: Path) -> Run:
+    """A run that says no more than where its pictures lie."""
+    return Run(
+        "r-1", "done", datetime(2026, 1, 1), None, Settings(str(images)), {}, (), {}, {}, None, None, HIGH_SCORE, "0", 1
+    )
+
+
 def test_only_pictures_without_the_demo_worlds_truth_are_strange_to_its_judge(tmp_path: Path) -> None:
     (tmp_path / "world" / "evaluation").mkdir(parents=True)
-    run = {"settings": {"images": str(tmp_path / "world" / "evaluation")}}
+    run = run_of(tmp_path / "world" / "evaluation")
     assert _frame.strange_pictures(run)
     (tmp_path / "world" / "truth").mkdir()
     (tmp_path / "world" / "truth" / "evaluation.csv").write_text("path\n")
     assert not _frame.strange_pictures(run)
-    assert not _frame.strange_pictures({"settings": {"images": str(tmp_path / "gone")}})
-    assert not _frame.strange_pictures({"settings": {"images": str(ROOT / "data" / "demo" / "evaluation")}})
+    assert not _frame.strange_pictures(run_of(tmp_path / "gone"))
+    assert not _frame.strange_pictures(run_of(ROOT / "data" / "demo" / "evaluation"))
 
 
 def test_a_judge_that_does_not_know_the_pictures_is_warned_of_on_every_page_with_its_words(

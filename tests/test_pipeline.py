@@ -56,9 +56,9 @@ def test_a_run_gives_every_picture_a_prediction_a_map_and_its_metadata(request_:
     assert row == [("dark", 12), ("light", 12)]
     first = next(row for row in queries.pictures(con, outcome.run, limit=24) if row["attention_area"] is not None)
     sample = queries.sample(con, outcome.run, first["image_id"])
-    assert sample["map"].max() == pytest.approx(1.0, abs=1e-3)
-    assert sample["probabilities"].sum() == pytest.approx(1.0, abs=1e-5)
-    assert sample["causal_drop"] is not None and sample["attention_area"] is not None
+    assert sample.map.max() == pytest.approx(1.0, abs=1e-3)
+    assert sample.probabilities.sum() == pytest.approx(1.0, abs=1e-5)
+    assert sample.causal_drop is not None and sample.attention_area is not None
 
 
 def test_the_same_run_again_adds_nothing(request_: RunRequest) -> None:
@@ -105,7 +105,7 @@ def test_a_moved_picture_keeps_its_prediction_and_gets_its_new_label(request_: R
     ).fetchone()
     assert row is not None and row[0] == "blue"
     image_id = con.execute("SELECT image_id FROM samples WHERE path = 'blue/moved.png'").fetchall()[0][0]
-    assert row[1] == pytest.approx(float(queries.sample(con, second.run, image_id)["probabilities"][0]), abs=1e-6)
+    assert row[1] == pytest.approx(float(queries.sample(con, second.run, image_id).probabilities[0]), abs=1e-6)
     assert sum(shard_rows(request_.store)["predictions"].values()) == 24
 
 

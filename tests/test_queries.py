@@ -51,6 +51,14 @@ def test_an_unknown_run_or_picture_is_said(con: queries.Connection, run: str) ->
         queries.pictures(con, run, order="path; DROP TABLE runs")
 
 
+def test_a_run_is_found_by_name_or_is_the_newest_and_an_unknown_one_names_those_there_are(
+    con: queries.Connection, run: str
+) -> None:
+    assert queries.run(con).name == queries.run(con, run).name == run
+    with pytest.raises(QueryError, match=f"no run r-none in this store; there are {run}"):
+        queries.run(con, "r-none")
+
+
 def test_matrix_confusion_classes_and_histogram_agree_with_the_rows(con: queries.Connection, run: str) -> None:
     rows = all_rows(con, run)
     matrix = queries.matrix(con, run)
@@ -92,14 +100,15 @@ def test_pages_of_pictures_do_not_overlap_and_conditions_join(con: queries.Conne
 def test_a_sample_holds_everything_about_its_picture(con: queries.Connection, run: str) -> None:
     row = next(row for row in all_rows(con, run) if row["judge_state"] == "ok")
     picture = queries.sample(con, run, row["image_id"])
-    assert {name: picture[name] for name in row} == row
-    assert picture["thumbnail"][:4] == b"RIFF" and (picture["width"], picture["height"]) == (320, 240)
-    assert picture["map"].shape == (7, 7) and picture["map"].max() == 1
-    assert picture["top"][0] == (row["prediction"], pytest.approx(row["confidence"]))
-    assert sum(picture["distribution"]) == pytest.approx(1, abs=1e-5)
-    assert set(picture["metadata"]) == {"habitat", "night", "size"}
+    everything = {**picture.columns, **vars(picture)}
+    assert {name: everything[name] for name in row} == row
+    assert picture.thumbnail[:4] == b"RIFF" and (picture.width, picture.height) == (320, 240)
+    assert picture.map.shape == (7, 7) and picture.map.max() == 1
+    assert picture.top[0] == (row["prediction"], pytest.approx(row["confidence"]))
+    assert sum(picture.distribution) == pytest.approx(1, abs=1e-5)
+    assert set(picture.metadata) == {"habitat", "night", "size"}
     failed = next(row for row in all_rows(con, run) if row["judge_state"] == "failed")
-    assert queries.sample(con, run, failed["image_id"])["judge_reason"] == "the judge's reply was empty"
+    assert queries.sample(con, run, failed["image_id"]).judge_reason == "the judge's reply was empty"
 
 
 def test_thumbnails_and_maps_come_for_the_pictures_asked_for(con: queries.Connection, run: str) -> None:
@@ -177,7 +186,7 @@ def test_a_run_without_a_judge_has_no_text_but_all_reads_work(tmp_path: Path) ->
     assert queries.run_counts(con, run).not_judged == 12
     assert queries.per_class(con, run)[0]["mean_score"] is None
     assert sum(entry["correct_high"] + entry["wrong_low"] for entry in queries.histogram(con, run)) == 0
-    assert queries.sample(con, run, queries.pictures(con, run)[0]["image_id"])["distribution"] is None
+    assert queries.sample(con, run, queries.pictures(con, run)[0]["image_id"]).distribution is None
 
 
 def test_two_runs_do_not_see_each_others_pictures(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ REFERENCE = 1_627  # of 2,000: README.md of that folder
 
 def counts(store: Path) -> queries.RunCounts:
     con = Store(store).reader()
-    return queries.run_counts(con, queries.runs(con)[0]["run"])
+    return queries.run_counts(con, queries.run(con).name)
 
 
 @needs_cifar
@@ -58,9 +58,9 @@ def test_the_demo_judge_runs_and_says_that_it_does_not_know_these_pictures(tmp_p
     assert found.judged + found.abstained + found.judge_failed == 16 and found.judged > 0
     assert answer.code == (1 if found.judge_failed else 0)
     con = Store(tmp_path / "store").reader()
-    record = queries.runs(con)[0]
-    assert "demo world only" in record["judge_note"] and record["judge_note"] in answer.err
-    assert escape(record["judge_note"]) in report.html(con, record["run"], [])
+    record = queries.run(con)
+    assert "demo world only" in record.judge_note and record.judge_note in answer.err
+    assert escape(record.judge_note) in report.html(con, record.name, [])
 
 
 @needs_photos

@@ -200,5 +200,6 @@ def dull():
     told = [outcome.counts[name] for name in ("judged", "abstained", "judge failed")]
     assert told == [found.judged, found.abstained, found.judge_failed] and found.abstained >= 5
     assert sum(told) == found.predicted
-    for counts in (Store(request.store).run_records()[0], queries.runs(Store(request.store).reader())[0]):
-        assert counts["counts"] == outcome.counts
+    store = Store(request.store)
+    for found in (*queries.runs_on_disk(store), queries.run(store.reader())):
+        assert found.counts == outcome.counts

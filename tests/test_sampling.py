@@ -155,6 +155,6 @@ def test_a_run_with_a_budget_shows_its_own_choice_where_another_run_had_more_jud
     assert queries.run_counts(con, everything).not_judged == 0
     assert all(row["image_id"] in chosen for row in queries.failures(con, few) if row["stage"] == "judge")
     other = next((row["image_id"] for row in rows if row["image_id"] not in chosen), None)
-    assert other is None or queries.sample(con, few, other)["distribution"] is None
+    assert other is None or queries.sample(con, few, other).distribution is None
     found = queries.search(con, few, "visible", vector=None).hits
     assert {hit.image_id for hit in found} <= set(chosen)

@@ -185,7 +185,7 @@ def test_a_damaged_record_does_not_hide_the_other_runs(tmp_path: Path, capsys: C
     answer = whylook(capsys, "runs", "--store", tmp_path)
     assert answer.code == 0 and other in answer.out
     assert f"damaged: the record of run {run} is damaged" in answer.err
-    (was,) = [entry for entry in queries.runs(store.reader()) if entry["run"] == run]
+    was = queries.run(store.reader(), run)
     with store.open_for_writing():
         store.check()
         assert [damage.file for damage in store.damaged()] == [f"runs/{run}.json"]
@@ -194,14 +194,14 @@ def test_a_damaged_record_does_not_hide_the_other_runs(tmp_path: Path, capsys: C
     assert (tmp_path / "damaged" / "runs" / record.name).is_file() and store.damaged_records() == []
     assert was in queries.runs(store.reader())
     with store.open_for_writing():  # and the same settings find it
-        assert store.begin_run(was["settings"], was["fingerprints"], class_names=was["class_names"]) == run
+        assert store.begin_run(was.settings.kept, was.fingerprints, class_names=was.class_names) == run
     (tmp_path / "CURRENT").unlink()
     for name in (record.name, f"{record.name}.bak"):
         flip(record.with_name(name))
     with store.open_for_writing():  # nothing is published: it can only be made by the same command
         store.check()
         assert "run the same command again" in store.damaged()[-1].remedy
-        assert store.begin_run(was["settings"], was["fingerprints"], class_names=was["class_names"]) == run
+        assert store.begin_run(was.settings.kept, was.fingerprints, class_names=was.class_names) == run
 
 
 def test_the_page_runs_names_what_was_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +297,7 @@ def test_a_record_made_again_from_the_published_store_keeps_what_the_judge_lacks
     with store.open_for_writing():
         store.check()
         store.publish()
-    assert queries.runs(store.reader()) == before and before[0]["judge_limits"] == "no distribution"
+    assert queries.runs(store.reader()) == before and before[0].judge_limits == "no distribution"
 
 
 def judged(name: str, state: str) -> Judgement:

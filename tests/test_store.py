@@ -44,7 +44,7 @@ def test_a_killed_and_resumed_run_is_one_run_and_nothing_doubles(tmp_path: Path)
     assert rows["images"] == 2 and rows["predictions"] == 1
     assert store.reader().execute("SELECT prediction FROM predictions").fetchall() == [("cow",)]  # the newest stays
     assert [record["attempt"] for record in store.run_records()] == [2]
-    assert [entry["run"] for entry in queries.runs(store.reader())] == [run]
+    assert [entry.name for entry in queries.runs(store.reader())] == [run]
 
 
 def test_other_settings_or_fingerprints_make_another_run_and_never_mix(tmp_path: Path) -> None:
@@ -182,9 +182,9 @@ def test_progress_says_how_far_and_whether_the_writer_lives(tmp_path: Path) -> N
 def test_finishing_a_run_is_seen_at_once_and_published_next(tmp_path: Path) -> None:
     store, run = make_store(tmp_path, rows=6)
     assert store.run_records()[0]["state"] == "done"
-    entry = queries.runs(store.reader())[0]
-    assert (entry["state"], entry["counts"]) == ("done", {"pictures": 6, "failures": 1})
-    assert entry["fingerprints"]["judge"] == "judge-1" and entry["class_names"] == ["cow", "camel", "horse"]
+    entry = queries.run(store.reader())
+    assert (entry.state, entry.counts) == ("done", {"pictures": 6, "failures": 1})
+    assert entry.fingerprints["judge"] == "judge-1" and entry.class_names == ("cow", "camel", "horse")
     with store.open_for_writing(), pytest.raises(StoreError, match="no run"):
         store.finish_run("r-none", "done", {})
 

@@ -95,7 +95,7 @@ def test_hostile_names_are_only_names(tmp_path: Path) -> None:
     assert {name for name, _ in queries.metadata_columns(con)} == set(cleaned)
     for n, name in enumerate(cleaned):
         picture = queries.sample(con, run, str(n))
-        assert (picture["label"], picture[name]) == (name, name)
+        assert (picture.label, picture.columns[name]) == (name, name)
     assert [entry["label"] for entry in queries.pictures(con, run, label=HOSTILE[0])] == [HOSTILE[0]]
     assert [row["n"] for row in queries.per_class(con, run)] == [1] * len(HOSTILE)
     assert store.slices()[0]["name"] == HOSTILE[0]
@@ -136,7 +136,17 @@ def test_metadata_columns_are_typed_and_never_hide_a_column_of_samples(tmp_path:
             ("cow", "x", True),
             ("cow", None, False),
         ]
-        assert queries.sample(store.reader(), run, "x")["metadata"]["habitat"] == "b"
+        assert queries.sample(store.reader(), run, "x").metadata["habitat"] == "b"
+
+
+def test_metadata_called_as_a_field_of_a_sample_takes_nothing_from_the_picture(tmp_path: Path) -> None:
+    with Store(tmp_path).open_for_writing() as store:
+        run = store.begin_run({"x": 1}, {"images": "i"}, class_names=[])
+        store.write("images", [image("x", width="broad", map="of Spain", top=1)], fingerprint="i")
+        store.publish()
+        found = queries.sample(store.reader(), run, "x")
+    assert (found.width, found.map, found.top) == (None, None, ())
+    assert found.columns == found.metadata == {"width": "broad", "map": "of Spain", "top": 1}
 
 
 def test_label_probability_follows_the_labels_of_the_run(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 from contextlib import closing
 
 from core import queries
-from core.commands.read import chosen_run, existing
+from core.commands.read import existing
 from core.commands.terminal import ProgressLine, rows_table, write_table
 from core.errors import RequestError
 from core.pipeline.faithfulness import check_faithfulness
@@ -20,7 +20,7 @@ from core.pipeline.report_card import card_of_run, set_high
 def faithfulness(arguments: argparse.Namespace) -> int:
     """Measure a run's maps on a sample of its images."""
     store = existing(arguments.store)
-    run = chosen_run(queries.runs(store.reader()), arguments.run)["run"]
+    run = queries.run(store.reader(), arguments.run).name
     with closing(ProgressLine(quiet=arguments.quiet)) as line:
         check_faithfulness(
             store, run, sample=arguments.sample, masks=arguments.masks, device=arguments.device, progress=line
@@ -36,7 +36,7 @@ def judge_card(arguments: argparse.Namespace) -> int:
     if arguments.sample < 2:
         raise RequestError(f"a sample needs two images or more, got {arguments.sample}")
     store = existing(arguments.store)
-    run = chosen_run(queries.runs(store.reader()), arguments.run)["run"]
+    run = queries.run(store.reader(), arguments.run).name
     with closing(ProgressLine(quiet=arguments.quiet)) as line:
         card_of_run(store, run, sample=arguments.sample, progress=line)
     if arguments.high is not None:
@@ -44,7 +44,7 @@ def judge_card(arguments: argparse.Namespace) -> int:
     card = queries.judge_card(store.reader(), run)
     assert card is not None  # just made
     write_table(rows_table(card.rows(), ("measure", "value", "bar", "passes", "meaning")), arguments.format)
-    high = chosen_run(queries.runs(store.reader()), run)["high_score"]
+    high = queries.run(store.reader(), run).high_score
     said = [card.sentence, f"Attention is high from a score of {high:g} on."]
     if card.threshold is not None:
         said.append(card.threshold.sentence)

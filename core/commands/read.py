@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from core import queries, report
 from core.commands.terminal import rows_table, write_table
@@ -31,13 +30,13 @@ def sql(arguments: argparse.Namespace) -> int:
 def search(arguments: argparse.Namespace) -> int:
     """Explanations by words and by meaning."""
     con = existing(arguments.store).reader()
-    run = chosen_run(queries.runs(con), arguments.run)
+    run = queries.run(con, arguments.run)
     vector = None
-    if "embedding" in run["fingerprints"]:
+    if "embedding" in run.fingerprints:
         from core.embedding import load_embedder  # only here: it brings torch along, which no other read waits for
 
         vector = load_embedder().embed([arguments.text])[0]
-    found = queries.search(con, run["run"], arguments.text, vector, limit=arguments.limit)
+    found = queries.search(con, run.name, arguments.text, vector, limit=arguments.limit)
     columns = ("relevance", "path", "label", "prediction", "score", "cell", "description", "justification")
     write_table(rows_table([vars(hit) for hit in found.hits], columns), arguments.format)
     if not found.hits:
@@ -51,7 +50,7 @@ def summary(arguments: argparse.Namespace) -> int:
     if out is not None and out.suffix.lower() not in (".md", ".html", ".htm"):
         raise RequestError(f"--out must end in .md or .html, got {out.name}")
     con = existing(arguments.store).reader()
-    run = chosen_run(queries.runs(con), arguments.run)["run"]
+    run = queries.run(con, arguments.run).name
     findings = summarise(con, run)
     page = out is not None and out.suffix.lower() != ".md"
     text = report.html(con, run, findings) if page else report.markdown(con, run, findings)
@@ -69,23 +68,31 @@ def summary(arguments: argparse.Namespace) -> int:
 def runs(arguments: argparse.Namespace) -> int:
     """The runs in a store, as they are on disk now."""
     store = Store(arguments.store)
-    records = store.run_records() if arguments.store.exists() else []
+    found = queries.runs_on_disk(store) if arguments.store.exists() else []
     for sentence in store.damaged_records():
         print(f"damaged: {sentence}", file=sys.stderr)
-    if not records:
+    if not found:
         raise RequestError(f"no runs in {arguments.store} yet: start one with whylook demo or whylook run")
     writing, busy = (store.progress() or {}).get("run"), store.writer_alive()
-    records = [{**record, "state": state_now(record, writing=writing, busy=busy)} for record in records]
+    records: list[dict[str, object]] = [
+        {
+            **vars(run),
+            "run": run.name,
+            "settings": run.settings.kept,
+            "state": state_now(run, writing=writing, busy=busy),
+        }
+        for run in found
+    ]
     columns = ["run", "state", "started", "finished", "counts", "settings"]
     if arguments.format == "table":
         columns[3:] = ["pictures", "predicted", "judged", "abstained", "judge failed", "failures"]
         columns += ["images", "classifier", "method"]
-        records = [{**record, **record["counts"], **_short(record["settings"])} for record in records]
+        records = [{**row, **run.counts, **_short(run.settings.kept)} for row, run in zip(records, found, strict=True)]
     write_table(rows_table(records, columns), arguments.format)
     return 0
 
 
-def _short(settings: Mapping[str, Any]) -> dict[str, str]:
+def _short(settings: Mapping[str, object]) -> dict[str, str]:
     """Settings for a narrow table: names without their folders."""
     return {key: Path(str(settings[key])).name for key in ("images", "classifier", "method") if key in settings}
 
@@ -96,13 +103,3 @@ def existing(folder: Path) -> Store:
     if not store.exists():
         raise RequestError(f"nothing to read in {store.folder} yet: start with whylook demo or whylook run")
     return store
-
-
-def chosen_run(found: Sequence[dict[str, Any]], name: str | None) -> dict[str, Any]:
-    """The run called `name`, or the newest."""
-    if not found:
-        raise RequestError("the store has no runs yet: start one with whylook demo or whylook run")
-    for run in found:
-        if name is None or run["run"] == name:
-            return run
-    raise RequestError(f"no run {name} in this store; there are {', '.join(run['run'] for run in found)}")

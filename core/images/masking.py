@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageFilter
 from scipy.ndimage import zoom
 
-from core.records import Fill
+from core.records import ATTENDED, Fill
 
 ALPHA = 25.0
 """Steepness of the mask's edge (arXiv 2508.20227)."""
-BETA = 0.4
+BETA = ATTENDED
 """Map value at which the mask is one half (arXiv 2508.20227)."""
 GREY = 128.0
 

@@ -24,7 +24,7 @@ from core.pipeline.in_flight import MOST_DEATHS, InFlight
 from core.pipeline.journal import Journal
 from core.pipeline.prefetch import ahead, chunks
 from core.pipeline.reading import MODEL_ERRORS, Prepared, failure_of, prepare, weight
-from core.records import Attribution, Failure, ImageEntry, Prediction
+from core.records import Attribution, Failure, ImageEntry, Prediction, Stage
 
 WAITING_BYTES = 2**29
 """Prepared pictures that wait for the classifier take about this at most, and a batch half of it ..."""
@@ -32,6 +32,7 @@ WAITING_SHARE = 0.125
 """... and at most this share of what is free when the pass begins."""
 CAUSAL_DRAWS = 3
 CAUSAL_SEED = 20
+EXPLAIN_STAGES: tuple[Stage, ...] = ("images", "classifier", "attribution")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Todo:
 
     def missing(self, image_id: str) -> bool:
         """True when a stage of this pass has no row of the picture yet."""
-        return any(image_id not in self.done[stage] for stage in ("images", "classifier", "attribution"))
+        return any(image_id not in self.done[stage] for stage in EXPLAIN_STAGES)
 
     def needs_model(self, image_id: str) -> bool:
         """True when the classifier has to see the picture."""

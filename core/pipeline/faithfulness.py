@@ -63,14 +63,14 @@ def check_faithfulness(
     """
     if sample < 2:
         raise RequestError(f"a sample needs two pictures or more, got {sample}")
-    record = next(record for record in queries.runs(store.reader()) if record["run"] == run)
-    request = request_from_settings(record["settings"], store=store.folder)
+    record = queries.run(store.reader(), run)
+    request = request_from_settings(record.settings.kept, store=store.folder)
     scan = images.scan(request.images, metadata=request.metadata)
     classifier = load_classifier(
         request.classifier, weights=request.weights, classes=request.classes, labels=scan.labels, device=device,
         layer=request.layer, probe=first_picture(scan.entries), needs_layer=METHODS[request.method].needs != "model",
     )  # fmt: skip
-    if prediction_fingerprint(classifier.fingerprint, request.precision) != record["fingerprints"]["classifier"]:
+    if prediction_fingerprint(classifier.fingerprint, request.precision) != record.fingerprints["classifier"]:
         raise RequestError(f"the classifier {request.classifier} is not the one of run {run} any more; run it again")
     set_precision(classifier.model, cast(Precision, request.precision), classifier.device)
     entries = _sample(scan, store, run, sample)
@@ -80,7 +80,7 @@ def check_faithfulness(
         rows += _measure(some, batch, classifier, request, objects)
         progress(Progress("faithfulness", len(rows), len(entries)))
     with store.open_for_writing():
-        store.write("faithfulness", rows, fingerprint=record["fingerprints"]["attribution"])
+        store.write("faithfulness", rows, fingerprint=record.fingerprints["attribution"])
         store.publish()
     return len(rows)
 

@@ -18,7 +18,7 @@ import core.judge.url
 from core import images, queries
 from core.embedding import Embedder, load_embedder
 from core.errors import ImageError, RequestError
-from core.images.masking import masked_image
+from core.images.masking import ALPHA, BETA, masked_image
 from core.judge.protocol import Judge
 from core.judge.sampling import choose
 from core.pipeline.journal import Journal
@@ -28,9 +28,6 @@ from core.records import Failure, Fill, ImageEntry, Judgement, JudgeRequest, Vie
 
 LONG_SIDE = 448
 """The masked picture is at most this long: more pixels cost the judge time and tell it little."""
-
-ALPHA, BETA = 25.0, 0.4
-"""The mask's settings (arXiv 2508.20227); part of the judge stage's fingerprint, as fill and view are."""
 
 JUDGED_AT_ONCE = 4
 """How many of its batches the judge is handed together, so that a place that is done is filled again."""
@@ -69,6 +66,7 @@ def load_judging(request: RunRequest, marks: Mapping[str, str], stack: ExitStack
             f"{request.prompts} holds prompts of protocol {judge.protocol}: add --protocol {judge.protocol}"
         )
     embedder = load_embedder(device="cpu")
+    # what masks the picture is part of the judge stage's fingerprint
     look = (ALPHA, BETA, request.fill, LONG_SIDE, *(() if request.view == "masked" else (request.view,)))
     judged = fingerprint("judge", VERSIONS["judge"], marks["attribution"], judge.fingerprint, look)
     embedded = fingerprint("embedding", VERSIONS["embedding"], judged, embedder.fingerprint)
@@ -245,7 +243,7 @@ def _tasks(entries: Sequence[ImageEntry], journal: Journal, *, size: int) -> Ite
 def _why_no_map(journal: Journal, image_id: str) -> str:
     """The attribution stage's reason, for the judge's abstention."""
     found = queries.sample(journal.store.reader(), journal.run, image_id)
-    return str(found.get("attribution_reason") or "there is no attribution map of this picture")
+    return found.attribution_reason or "there is no attribution map of this picture"
 
 
 def prepare_request(task: Task, *, fill: Fill, view: View) -> tuple[ImageEntry, JudgeRequest | Failure]:

@@ -61,7 +61,7 @@ def make_card(
         return True
     done = len(rows) - len(missing)
     journal.begin("judge card", done=done, total=len(rows))
-    names = _class_names(journal)
+    names = queries.run(journal.store.reader(), journal.run).class_names
     for some in chunks(missing, PICTURES_AT_ONCE):
         if stop():
             return False
@@ -108,14 +108,14 @@ def card_of_run(
     Raises:
         RequestError: the run has no judge or no map, or its judge or pictures are not where they were.
     """
-    record = next(one for one in queries.runs(store.reader()) if one["run"] == run)
-    if "judge" not in record["fingerprints"]:
+    record = queries.run(store.reader(), run)
+    if "judge" not in record.fingerprints:
         raise RequestError(f"run {run} has no judge: run it again with --vlm and --mmproj, or --vlm-url")
-    request = request_from_settings(record["settings"], store=store.folder)
+    request = request_from_settings(record.settings.kept, store=store.folder)
     entries = images.scan(request.images, metadata=request.metadata).entries
     with ExitStack() as stack:
-        todo = load_judging(request, record["fingerprints"], stack)
-        if todo.fingerprints["judge"] != record["fingerprints"]["judge"]:
+        todo = load_judging(request, record.fingerprints, stack)
+        if todo.fingerprints["judge"] != record.fingerprints["judge"]:
             raise RequestError(f"the judge is not the one of run {run} any more; run it again")
         with store.open_for_writing():
             make_card(entries, todo, sample=sample, journal=Journal(store, run, progress=progress, seconds={}),
@@ -152,11 +152,6 @@ def _sample(journal: Journal, sample: int) -> list[dict[str, Any]]:
                  attention_area <= 0.5 DESC, image_id LIMIT ?""",
         [journal.run, sample],
     )
-
-
-def _class_names(journal: Journal) -> list[str]:
-    record = next(one for one in queries.runs(journal.store.reader()) if one["run"] == journal.run)
-    return list(record["class_names"] or [])
 
 
 def _asked(entry: ImageEntry, prediction: str, map_: Any, todo: JudgeTodo, class_names: Sequence[str]) -> list[_Asked]:

@@ -18,7 +18,7 @@ from core.errors import RequestError
 from core.judge.names import ProtocolName
 from core.memory import free_memory
 from core.pipeline.options import Widget, option, options_of, words_of
-from core.records import MACHINE, Failure, Fill, ImageEntry, View
+from core.records import MACHINE, Failure, Fill, ImageEntry, Run, View
 
 RunState = Literal["done", "interrupted", "failed"]
 
@@ -286,14 +286,14 @@ def listing_fingerprint(entries: Sequence[ImageEntry]) -> str:
     return digest.hexdigest()[:32]
 
 
-def state_now(record: Mapping[str, Any], *, writing: str | None, busy: bool) -> str:
+def state_now(run: Run, *, writing: str | None, busy: bool) -> str:
     """A run's state as it is now: one that says `running` while nothing writes was killed.
 
     Args:
-        record: the run's.
+        run: as it is on disk.
         writing: the run that the last progress is of; its record says `done` a moment before all is published.
         busy: whether any run works in this store.
     """
-    if busy and writing == record["run"]:
+    if busy and writing == run.name:
         return "running"
-    return "interrupted" if record["state"] == "running" and not busy else str(record["state"])
+    return "interrupted" if run.state == "running" and not busy else run.state

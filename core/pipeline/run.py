@@ -21,7 +21,7 @@ from core.errors import ImageError, RequestError, StoreError, WhylookError
 from core.images.reading import PROBES, first_picture, probe_picture
 from core.memory import give_back
 from core.pipeline.auto import choose_method, choose_precision
-from core.pipeline.explain import CAUSAL_DRAWS, CAUSAL_SEED, Todo, explain
+from core.pipeline.explain import CAUSAL_DRAWS, CAUSAL_SEED, EXPLAIN_STAGES, Todo, explain
 from core.pipeline.journal import Journal
 from core.pipeline.prefetch import decoding_threads
 from core.pipeline.request import (
@@ -50,7 +50,6 @@ ROUNDS = 3
 """How often a run goes over its pictures at most: again where a shard turned out damaged that it had just written."""
 PROBED_BYTES = 2**25
 """And their bytes at most: fewer pictures where the transform leaves them large."""
-EXPLAIN_STAGES = ("images", "classifier", "attribution")
 
 
 @dataclass(frozen=True)

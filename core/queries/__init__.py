@@ -6,7 +6,6 @@ Knows: which functions other modules may call. Does not know: models, Streamlit,
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.pictures import maps, mean_map, neighbours, pictures, sample, thumbnails
 from core.queries.reads import (
-    Connection,
     Group,
     RunCounts,
     SliceStats,
@@ -15,17 +14,17 @@ from core.queries.reads import (
     confusion,
     damaged_files,
     failures,
-    fetch_rows,
     histogram,
     matrix,
     metadata_columns,
     missing_rows,
     per_class,
     run_counts,
-    runs,
     slice_stats,
 )
 from core.queries.report_card import CardMeasure, JudgeCard, Threshold, card_of, judge_card
+from core.queries.rows import Connection, fetch_rows
+from core.queries.runs import run, runs, runs_on_disk
 from core.queries.search import Hit, SearchResult, search
 from core.sql.gate import SqlError, identifier
 from core.sql.pool import SqlResult, run_sql
@@ -62,9 +61,11 @@ __all__ = [
     "neighbours",
     "per_class",
     "pictures",
+    "run",
     "run_counts",
     "run_sql",
     "runs",
+    "runs_on_disk",
     "sample",
     "search",
     "slice_stats",

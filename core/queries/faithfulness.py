@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.queries.reads import Connection, fetch_rows
+from core.queries.rows import Connection, fetch_rows
 from core.statistics import Interval, format_mean, format_rate, mean_interval, wilson
 
 _MEASURES = (

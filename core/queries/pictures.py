@@ -13,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import QueryError
-from core.queries.reads import Connection, columns, fetch_rows, narrowed
+from core.queries.reads import columns
+from core.queries.rows import Connection, fetch_rows, narrowed
+from core.records import Sample
+from core.store.publish import SAMPLE_COLUMNS
 
 _TOP = 5
 _AT_ONCE = 200
@@ -55,20 +58,21 @@ def pictures(
     )
 
 
-def sample(con: Connection, run: str, image_id: str) -> dict[str, Any]:
+def sample(con: Connection, run: str, image_id: str) -> Sample:
     """Everything about one picture: its row of samples, bytes, map, probabilities, the judge's reasons, metadata.
 
     Raises:
         QueryError: the run has no such picture.
     """
-    rows = fetch_rows(
+    rows = fetch_rows(con, "SELECT * FROM samples WHERE run = ? AND image_id = ?", [run, image_id])
+    if not rows:
+        raise QueryError(f"run {run} has no picture {image_id}")
+    beside = fetch_rows(
         con,
-        """SELECT s.*, i.paths AS "all:paths", i.width AS "all:width", i.height AS "all:height",
-               i.thumbnail AS "all:thumbnail", i.metadata AS "all:metadata", p.probabilities AS "all:probabilities",
-               a.map AS "all:map", a.map_height AS "all:map_height", a.map_width AS "all:map_width",
-               a.state AS "all:attribution_state", a.reason AS "all:attribution_reason",
-               a.causal_keep AS "all:causal_keep", j.reason AS "all:judge_reason",
-               j.distribution::FLOAT[] AS "all:distribution", r.class_names AS "all:class_names"
+        """SELECT i.paths, i.width, i.height, i.thumbnail, i.metadata, p.probabilities,
+               a.map, a.map_height, a.map_width, a.causal_keep,
+               a.state AS attribution_state, a.reason AS attribution_reason, j.reason AS judge_reason,
+               j.distribution::FLOAT[] AS distribution, r.class_names
         FROM samples s JOIN runs r USING (run)
         JOIN images i ON i.fingerprint = r.images_fingerprint AND i.image_id = s.image_id
         LEFT JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = s.image_id
@@ -78,22 +82,30 @@ def sample(con: Connection, run: str, image_id: str) -> dict[str, Any]:
         WHERE s.run = ? AND s.image_id = ?""",
         [run, image_id],
     )
-    if not rows:
-        raise QueryError(f"run {run} has no picture {image_id}")
-    # the prefix keeps a metadata column called "width" apart from the picture's own width, which wins here
-    row = {name.removeprefix("all:"): value for name, value in rows[0].items()}
-    row["metadata"] = json.loads(row["metadata"] or "{}")
-    row["map"] = _map(row.pop("map"), row.pop("map_height"), row.pop("map_width"))
-    names = row.pop("class_names") or []
-    values = row["probabilities"]
-    row["probabilities"] = None if values is None else np.asarray(values, dtype=np.float32)
-    row["top"] = _top(names, values or [])
-    return row
+    row, found = rows[0], beside[0]
+    names, values, shares = found["class_names"] or [], found["probabilities"], found["distribution"]
+    return Sample(
+        **{name: row[name] for name in SAMPLE_COLUMNS},
+        columns={name: value for name, value in row.items() if name not in SAMPLE_COLUMNS},
+        metadata=json.loads(found["metadata"] or "{}"),
+        paths=tuple(found["paths"] or [row["path"]]),
+        width=found["width"],
+        height=found["height"],
+        thumbnail=found["thumbnail"],
+        probabilities=None if values is None else np.asarray(values, dtype=np.float32),
+        top=_top(names, values or []),
+        map=_map(found["map"], found["map_height"], found["map_width"]),
+        attribution_state=found["attribution_state"],
+        attribution_reason=found["attribution_reason"],
+        causal_keep=found["causal_keep"],
+        judge_reason=found["judge_reason"],
+        distribution=None if shares is None else tuple(shares),
+    )
 
 
-def _top(names: Sequence[str], values: Sequence[float]) -> list[tuple[str, float]]:
+def _top(names: Sequence[str], values: Sequence[float]) -> tuple[tuple[str, float], ...]:
     best = sorted(range(len(values)), key=lambda index: -values[index])[:_TOP]
-    return [(names[index] if index < len(names) else f"class {index}", float(values[index])) for index in best]
+    return tuple((names[index] if index < len(names) else f"class {index}", float(values[index])) for index in best)
 
 
 def _map(values: Sequence[float] | None, height: int | None, width: int | None) -> NDArray[np.float32] | None:

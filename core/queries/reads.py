@@ -6,21 +6,17 @@ Every function takes a connection from Store.reader(); `ids` narrows to those im
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import QueryError
+from core.queries.rows import Connection, fetch_rows, narrowed
+from core.queries.runs import run as run_record
 from core.records import CELLS
 from core.store.publish import SAMPLE_COLUMNS
-
-Connection = duckdb.DuckDBPyConnection
-_STAGES = ("images", "classifier", "attribution", "judge", "embedding")
 
 
 @dataclass(frozen=True)
@@ -58,31 +54,6 @@ class SliceStats:
     rest: Group
 
 
-def fetch_rows(
-    con: Connection, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
-) -> list[dict[str, Any]]:
-    """The rows of a query as dicts; parameters for ? as a sequence, for $name as a mapping."""
-    result = con.execute(sql, dict(parameters) if isinstance(parameters, Mapping) else list(parameters))
-    names = [str(column[0]) for column in result.description or []]
-    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-
-
-def narrowed(ids: Sequence[str] | None) -> tuple[str, list[object]]:
-    """SQL that keeps only `ids`, and its parameter."""
-    return ("", []) if ids is None else (" AND image_id IN (SELECT unnest(?::VARCHAR[]))", [list(ids)])
-
-
-def runs(con: Connection) -> list[dict[str, Any]]:
-    """Every run, newest first, with settings, counts and fingerprints as dicts."""
-    rows = fetch_rows(con, "SELECT * FROM runs ORDER BY started DESC, run")
-    for row in rows:
-        row["settings"] = json.loads(row["settings"] or "{}")
-        row["counts"] = json.loads(row["counts"] or "{}")
-        prints = {stage: row.pop(f"{stage}_fingerprint") for stage in _STAGES}
-        row["fingerprints"] = {stage: value for stage, value in prints.items() if value is not None}
-    return rows
-
-
 def columns(con: Connection) -> list[tuple[str, str]]:
     """Columns of `samples` with their DuckDB types, in order."""
     rows = con.execute("DESCRIBE samples").fetchall()
@@ -100,8 +71,7 @@ def run_counts(con: Connection, run: str, *, ids: Sequence[str] | None = None) -
     Raises:
         QueryError: there is no such run.
     """
-    if not con.execute("SELECT 1 FROM runs WHERE run = ?", [run]).fetchall():
-        raise QueryError(f"there is no run {run}")
+    run_record(con, run)
     where, parameters = narrowed(ids)
     row = con.execute(
         f"""SELECT count(*), count(prediction), count(correct), count(*) FILTER (correct),
@@ -139,10 +109,10 @@ def failures(con: Connection, run: str) -> list[dict[str, Any]]:
 
 def missing_rows(con: Connection, run: str) -> str | None:
     """A sentence where a finished run had more rows when it ended than are published: damage took them since."""
-    state, told = con.execute("SELECT state, counts FROM runs WHERE run = ?", [run]).fetchall()[0]
-    if state != "done":
+    record = run_record(con, run)
+    if record.state != "done":
         return None
-    noted, found = json.loads(told or "{}"), run_counts(con, run)
+    noted, found = record.counts, run_counts(con, run)
     attributed = con.execute(
         """SELECT count(*) FROM runs r JOIN samples s USING (run)
         JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = s.image_id WHERE r.run = ?""",

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from core.queries.reads import Connection, fetch_rows
+from core.queries.rows import Connection, fetch_rows
 from core.records import HIGH_SCORE, WRONG_MAPS
 from core.statistics import Interval, auroc, format_mean, format_number, format_rate, mean_interval, wilson
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import QueryError
-from core.queries.reads import Connection, fetch_rows, narrowed
+from core.queries.rows import Connection, fetch_rows, narrowed
 
 _RANK_CONSTANT = 60
 """Of reciprocal rank fusion: a hit's relevance is the sum over both lists of 1 / (60 + rank) (Cormack et al. 2009)."""

@@ -33,14 +33,14 @@ def facts(con: Connection, run: str) -> Facts:
         QueryError: There is no such run.
     """
     counts = queries.run_counts(con, run)
-    record = next(item for item in queries.runs(con) if item["run"] == run)
-    settings = record["settings"]
+    record = queries.run(con, run)
+    settings = record.settings
     rows: list[tuple[str, str]] = [
         (
             "Pictures",
-            f"{format_pictures(counts.pictures)} from {PurePath(str(settings.get('images', 'unknown'))).name}",
+            f"{format_pictures(counts.pictures)} from {PurePath(settings.images or 'unknown').name}",
         ),
-        ("Classifier", _spec(str(settings.get("classifier", "unknown")))),
+        ("Classifier", _spec(settings.classifier or "unknown")),
         ("Accuracy", format_rate(wilson(counts.correct, counts.labelled))),
     ]
     cells, weights = queries.cells(con, run)
@@ -50,12 +50,10 @@ def facts(con: Connection, run: str) -> Facts:
     card = queries.judge_card(con, run)
     if card is not None:
         rows.append(("Judge card", card.sentence))
-    rows.append(("Judge", _judge(counts) if "judge" in record["fingerprints"] else "none in this run"))
-    notes = [str(record[name]) for name in ("judge_note", "judge_limits") if record.get(name)]
-    if record["state"] != "done":
-        notes.append(
-            f"This run is not complete (state: {record['state']}): the numbers are of the pictures done so far."
-        )
+    rows.append(("Judge", _judge(counts) if "judge" in record.fingerprints else "none in this run"))
+    notes = [said for said in (record.judge_note, record.judge_limits) if said]
+    if record.state != "done":
+        notes.append(f"This run is not complete (state: {record.state}): the numbers are of the pictures done so far.")
     if missing := queries.missing_rows(con, run):
         notes.append(missing)
     found = queries.failures(con, run)

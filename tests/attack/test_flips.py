@@ -237,7 +237,7 @@ def test_flips_through_the_command_line(tmp_path: Path, capsys: Capture) -> None
 def columns_of(folder: Path) -> list[tuple[Any, ...]]:
     con: duckdb.DuckDBPyConnection = Store(folder).reader()
     (run,) = queries.runs(con)
-    assert run["state"] == "done" and run["counts"]["pictures"] == 9
+    assert run.state == "done" and run.counts["pictures"] == 9
     joined = """SELECT s.* EXCLUDE (run), a.map, p.probabilities, i.thumbnail FROM samples s
         JOIN attributions a USING (image_id) JOIN predictions p USING (image_id) JOIN images i USING (image_id)
         ORDER BY s.path"""

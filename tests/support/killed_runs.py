@@ -136,7 +136,7 @@ def same(folder: Path, whole: Path, *, tables: tuple[str, ...]) -> None:
             for name, value, right in zip(names, row, expected, strict=True):
                 assert alike(value, right), (table, name, value, right)
     (run,) = queries.runs(con)
-    assert run["state"] == "done"
+    assert run.state == "done"
 
 
 def alike(value: Any, right: Any) -> bool:
