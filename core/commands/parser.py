@@ -10,7 +10,6 @@ import argparse
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +17,7 @@ import shtab
 
 from core.pipeline.options import Option, options_of
 from core.pipeline.request import RunRequest
+from core.version import package_version
 
 FORMATS = ("table", "csv", "json", "parquet")
 HIGH_WORDS = ("paper", "calibrated")
@@ -48,7 +48,7 @@ class Command:
 def build_parser() -> Parser:
     """The parser of `whylook`."""
     parser = Parser(prog="whylook", description="See why a vision classifier decides, picture by picture.")
-    parser.add_argument("--version", action="version", version=f"whylook {_version()}")
+    parser.add_argument("--version", action="version", version=f"whylook {package_version()}")
     shtab.add_argument_to(parser, ["--print-completion"], help="print a completion script for a shell, to be sourced")
     _add_commands(parser, COMMANDS, required=True)
     return parser
@@ -63,13 +63,6 @@ def _add_commands(parser: argparse.ArgumentParser, commands: Mapping[str, Comman
             default = Path(os.environ.get("WHYLOOK_STORE", "whylook-store"))
             _path(child, "--store", "DIR", f"folder of the store (default {default})", default=default, folder=True)
         command.add_options(child)
-
-
-def _version() -> str:
-    try:
-        return version("whylook")
-    except PackageNotFoundError:  # run from a folder that was never installed
-        return "unknown"
 
 
 # ---- options that several commands share ----

@@ -6,7 +6,6 @@ Knows: a run's name, settings, fingerprints, state, attempts. Does not know: row
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from core.records import HIGH_SCORE, MACHINE
 from core.store.damage import FOLDER, Damage, note, set_aside
 from core.store.json_files import DamagedFileError, is_damaged, is_gone, read_with_twin, twin_of, write_json
 from core.store.shards import STAGE_TABLES
+from core.version import package_version
 
 _SHORTEST_NAME = 6
 
@@ -53,7 +53,7 @@ def begin(
         "judge_note": judge_note,
         "judge_limits": judge_limits,
         "high_score": before.get("high_score", HIGH_SCORE),
-        "version": _package_version(),
+        "version": package_version(),
         "attempt": before.get("attempt", 0) + 1,
     }
     _write_record(folder, record)
@@ -198,10 +198,3 @@ def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     prints = {stage: row[f"{stage}_fingerprint"] for stage in STAGE_TABLES if row[f"{stage}_fingerprint"] is not None}
     record = {**{name: row.get(name) for name in kept}, **times, **objects, "fingerprints": prints}
     return {**record, "digest": _digest(objects["settings"], prints)}
-
-
-def _package_version() -> str:
-    try:
-        return importlib.metadata.version("whylook")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"

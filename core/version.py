@@ -1,0 +1,16 @@
+"""The version of whylook that is installed.
+
+Knows: the package's metadata. Does not know: anything else; it is light, for the command line's first words.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+
+def package_version() -> str:
+    """The installed version; `unknown` in a folder that was never installed."""
+    try:
+        return version("whylook")
+    except PackageNotFoundError:
+        return "unknown"
