@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -339,3 +341,28 @@ def test_no_redirect_takes_the_key_elsewhere(quick: None, monkeypatch: pytest.Mo
     ):
         load_url_judge(url)
     assert not reached
+
+
+@pytest.mark.parametrize("key", ["secret-4711\n", "secret-4711\r\nX-Other: 1", "secret-4711\x7f", "secret-4711é"])
+def test_a_key_that_no_header_may_hold_is_refused_without_being_shown(
+    key: str, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, key)
+    with misbehaving(well_behaved) as url, pytest.raises(RequestError, match=f"{KEY_VARIABLE} holds a line") as caught:
+        load_url_judge(url)
+    assert "4711" not in str(caught.value)
+
+
+def test_an_error_whose_words_never_come_keeps_its_status(quick: None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 99\r\n\r\nno")
+                time.sleep(1)
+
+        pool.submit(answer)
+        with pytest.raises(RequestError, match=f"answers 401: Unauthorized; put a valid key into {KEY_VARIABLE}"):
+            load_url_judge(f"http://127.0.0.1:{server.getsockname()[1]}", timeout=0.3)

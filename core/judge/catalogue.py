@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path
+
 from core.errors import RequestError
 
 DEMO_FOLDER = Path(__file__).resolve().parents[2] / "data" / "demo" / "judge"
@@ -191,8 +193,7 @@ def models_folder() -> Path:
     """Where fetched judges lie, a folder each: WHYLOOK_MODELS, or whylook/models in the user's cache."""
     if chosen := os.environ.get(FOLDER_VARIABLE):
         return Path(chosen).expanduser()
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (cache if cache.is_absolute() else Path.home() / ".cache") / "whylook" / "models"
+    return user_cache_path("whylook", appauthor=False) / "models"
 
 
 def pair_in(folder: Path) -> tuple[Path, Path] | None:

@@ -1,6 +1,7 @@
 """JSON over HTTP to an OpenAI-compatible server: time limits, retries with back-off, the key from the environment.
 
 Knows: status codes, what is worth another try. Does not know: prompts, replies, pictures.
+urllib, not httpx2 and tenacity: with the same promises on proxies and certificates they took 22 lines more.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class Client:
 
     def _send(self, path: str, data: bytes | None) -> Any:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if key := os.environ.get(KEY_VARIABLE):
+        if key := _key():
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(f"{self.url}/{path}", data=data, headers=headers)
         try:
@@ -126,10 +127,25 @@ class Client:
             raise RefusedError(200, "no JSON; is this an OpenAI-compatible server?") from error
 
 
+def _key() -> str:
+    """The key from the environment; empty where there is none.
+
+    Raises:
+        RequestError: it holds a character that no header may hold; the key itself is not shown.
+    """
+    key = os.environ.get(KEY_VARIABLE, "")
+    if not (key.isascii() and key.isprintable()):
+        raise RequestError(f"{KEY_VARIABLE} holds a line break or another character that no key has: set it again")
+    return key
+
+
 def _refused(error: urllib.error.HTTPError) -> RefusedError:
-    """The server's own words in one line, without the key should it repeat it."""
-    text = " ".join(error.read(10_000).decode("utf-8", "replace").split())
-    if key := os.environ.get(KEY_VARIABLE):
+    """The server's own words in one line, without the key should it repeat it; its status where the words hang."""
+    try:
+        text = " ".join(error.read(10_000).decode("utf-8", "replace").split())
+    except (OSError, http.client.HTTPException):
+        text = ""
+    if key := _key():
         text = text.replace(key, "[key]")
     after = error.headers.get("Retry-After", "")
     return RefusedError(

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import llama_cpp
 import numpy as np
+from platformdirs import user_cache_path
 
 from core.errors import RequestError, WhylookError
 from core.judge.judge import LlamaJudge
@@ -100,8 +101,7 @@ def _ending(code: int) -> str:
 def _passed(digests: Sequence[bytes], *, gpu: bool) -> Path:
     """The empty file that says these two files passed with this llama.cpp, in the user's cache."""
     name = hashlib.sha256(b"".join(digests) + f"{llama_cpp.__version__} {gpu}".encode()).hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (cache if cache.is_absolute() else Path.home() / ".cache") / "whylook" / "judges-tried" / name
+    return user_cache_path("whylook", appauthor=False) / "judges-tried" / name
 
 
 def _try(trial: Trial) -> None:
