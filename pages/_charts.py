@@ -43,14 +43,18 @@ def score_histogram(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
     ]
     words = [kind.words for kind in CELLS]
     colours = [kind.colour for kind in CELLS]
-    chart = alt.Chart(pd.DataFrame(data)).mark_bar(stroke=None)
-    return chart.encode(
-        x=alt.X("low:Q", bin="binned", title="judge score", axis=axis(format="d", values=[0, 1, 2, 3, 4, 5])),
-        x2="high:Q",
-        y=alt.Y("pictures:Q", title="pictures", axis=axis(tickMinStep=1)),
-        color=alt.Color("cell:N", scale=alt.Scale(domain=words, range=colours), legend=None),
-        tooltip=["cell:N", alt.Tooltip("low:Q", title="from"), alt.Tooltip("high:Q", title="to"), "pictures:Q"],
-    ).properties(height=260)
+    chart: alt.Chart = (
+        alt.Chart(pd.DataFrame(data), height=260)
+        .mark_bar(stroke=None)
+        .encode(
+            x=alt.X("low:Q", bin="binned", title="judge score", axis=axis(format="d", values=[0, 1, 2, 3, 4, 5])),
+            x2="high:Q",
+            y=alt.Y("pictures:Q", title="pictures", axis=axis(tickMinStep=1)),
+            color=alt.Color("cell:N", scale=alt.Scale(domain=words, range=colours), legend=None),
+            tooltip=["cell:N", alt.Tooltip("low:Q", title="from"), alt.Tooltip("high:Q", title="to"), "pictures:Q"],
+        )
+    )
+    return chart
 
 
 def axis(**options: Any) -> alt.Axis:
@@ -61,7 +65,7 @@ def axis(**options: Any) -> alt.Axis:
     )
 
 
-def probabilities(top: Sequence[tuple[str, float]], *, label: str | None) -> alt.Chart:
+def probabilities(top: Sequence[tuple[str, float]], *, label: str | None) -> alt.LayerChart:
     """Best classes as bars; the label's bar in the accent colour."""
     data = pd.DataFrame(
         [{"class": visible(name), "probability": float(p), "is_label": name == label} for name, p in top]
@@ -77,7 +81,7 @@ def probabilities(top: Sequence[tuple[str, float]], *, label: str | None) -> alt
     text = base.mark_text(align="left", dx=5, fontSize=14, color=_ink()).encode(
         x="probability:Q", text=alt.Text("probability:Q", format=".1%")
     )
-    return (bars + text).properties(height=alt.Step(30))
+    return alt.LayerChart(layer=[bars, text], height=alt.Step(30))
 
 
 def drops(rows: Sequence[tuple[str, float]]) -> alt.LayerChart:
@@ -94,7 +98,9 @@ def drops(rows: Sequence[tuple[str, float]]) -> alt.LayerChart:
         color=alt.condition("datum.first", alt.value(accent()), alt.value(GREY)),
     )
     text = base.transform_calculate(at="max(datum.points, 0)").mark_text(align="left", dx=5, fontSize=14, color=_ink())
-    return (bars + text.encode(x="at:Q", text=alt.Text("points:Q", format=".0f"))).properties(height=alt.Step(34))
+    return alt.LayerChart(
+        layer=[bars, text.encode(x="at:Q", text=alt.Text("points:Q", format=".0f"))], height=alt.Step(34)
+    )
 
 
 def stage_seconds(rows: Sequence[tuple[str, float, float]]) -> alt.LayerChart:
@@ -112,22 +118,22 @@ def stage_seconds(rows: Sequence[tuple[str, float, float]]) -> alt.LayerChart:
         color=alt.condition("datum.first", alt.value(accent()), alt.value(GREY)),
     )
     text = base.mark_text(align="left", dx=5, fontSize=14, color=_ink()).encode(x="seconds:Q", text="words:N")
-    return (bars + text).properties(height=alt.Step(30))
+    return alt.LayerChart(layer=[bars, text], height=alt.Step(30))
 
 
 def distribution(shares: Sequence[float]) -> alt.Chart:
     """The judge's probability of each score 0 to 5."""
     data = pd.DataFrame([{"score": index, "probability": float(p)} for index, p in enumerate(shares)])
-    return (
-        alt.Chart(data)
+    chart: alt.Chart = (
+        alt.Chart(data, height=190)
         .mark_bar(cornerRadius=3, color=accent())
         .encode(
             x=alt.X("score:O", title="score", axis=axis(labelAngle=0)),
             y=alt.Y("probability:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=axis(format=".0%", tickCount=3)),
             tooltip=["score:O", alt.Tooltip("probability:Q", format=".1%")],
         )
-        .properties(height=190)
     )
+    return chart
 
 
 def scores_inside_and_rest(inside: Group, rest: Group) -> alt.Chart:
@@ -139,8 +145,8 @@ def scores_inside_and_rest(inside: Group, rest: Group) -> alt.Chart:
         total = float(counts.sum()) or 1.0
         data += [{"group": name, "score": edges[i] + 0.25, "share": n / total} for i, n in enumerate(counts)]
     colour = alt.Color("group:N", title=None, scale=alt.Scale(domain=["slice", "rest"], range=[accent(), GREY]))
-    return (
-        alt.Chart(pd.DataFrame(data))
+    chart: alt.Chart = (
+        alt.Chart(pd.DataFrame(data), height=300)
         .mark_line(point=alt.OverlayMarkDef(size=60), strokeWidth=3)
         .encode(
             x=alt.X("score:Q", title="judge score", scale=alt.Scale(domain=[0, 5]), axis=axis(tickCount=6)),
@@ -148,8 +154,8 @@ def scores_inside_and_rest(inside: Group, rest: Group) -> alt.Chart:
             color=colour,
             tooltip=["group:N", alt.Tooltip("share:Q", format=".1%")],
         )
-        .properties(height=300)
     )
+    return chart
 
 
 def groups(rows: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
@@ -161,4 +167,4 @@ def groups(rows: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
         tooltip=["value:N", "n:Q", alt.Tooltip("rate:Q", format=".1%", title="accuracy")],
     )
     rules = base.mark_rule(color=_ink(), strokeWidth=2).encode(x="low:Q", x2="high:Q")
-    return (bars + rules).properties(height=alt.Step(32))
+    return alt.LayerChart(layer=[bars, rules], height=alt.Step(32))

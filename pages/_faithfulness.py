@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from typing import Any
+from collections.abc import Callable
 
 import altair as alt
 import pandas as pd
@@ -38,7 +38,7 @@ def faithfulness_section(name: str) -> None:
         st.code(f"whylook faithfulness --store {folder} --run {name}", language="sh")
         return
     measures = {measure.name: measure for measure in found.measures}
-    facts: list[tuple[str, Interval, Any]] = [("In the right order", found.ordered, format_rate)]
+    facts: list[tuple[str, Interval, Callable[[Interval], str]]] = [("In the right order", found.ordered, format_rate)]
     titles = (("road", "ROAD"), ("energy_inside", "Map on the object"), ("randomised", "As with random weights"))
     facts += [(title, measures[key].value, format_mean) for key, title in titles if key in measures]
     for column, (words, value, form) in zip(st.columns(len(facts)), facts, strict=True):
@@ -72,4 +72,4 @@ def curves(rows: list[tuple[str, Interval, Interval | None]]) -> alt.LayerChart:
     bars = base.mark_bar(cornerRadius=3, color=accent(), opacity=0.85, size=18).encode(x=along)
     spread = base.mark_rule(strokeWidth=3, color=GREY).encode(x="low:Q", x2="high:Q")
     random = base.mark_tick(color=GREY, thickness=4, size=30).encode(x="random:Q")
-    return (bars + spread + random).properties(height=alt.Step(44))
+    return alt.LayerChart(layer=[bars, spread, random], height=alt.Step(44))

@@ -71,8 +71,8 @@ def judge_card(run: Run) -> None:
             "right, by a map that matters, are taken first: on those a low score is the judge's doing."
         )
     with right:
-        rest = [measure for measure in card.measures if measure.name not in TITLES]
-        lines = [f"- **{plain(measure.text.partition(' · ')[0])}** {plain(measure.meaning)}" for measure in rest]
+        others = [measure for measure in card.measures if measure.name not in TITLES]
+        lines = [f"- **{plain(measure.text.partition(' · ')[0])}** {plain(measure.meaning)}" for measure in others]
         st.markdown("\n".join(lines))
         _threshold(run, card)
 
@@ -102,7 +102,7 @@ def scores(card: JudgeCard) -> alt.LayerChart:
         x=along, tooltip=["control:N", alt.Tooltip("score:Q", format=".2f")]
     )
     means = base.mark_point(filled=True, size=170, opacity=1).encode(x="mean(score):Q")
-    return (ticks + means).properties(height=alt.Step(40))
+    return alt.LayerChart(layer=[ticks, means], height=alt.Step(40))
 
 
 def word(run: str) -> str | None:
@@ -110,7 +110,7 @@ def word(run: str) -> str | None:
     card = read(queries.judge_card, run)
     if card is None:
         return None
-    measure = next(one for one in card.measures if one.name == "auroc")
+    measure = next(measure for measure in card.measures if measure.name == "auroc")
     return f"Judge card: {SHORT[card.verdict]} · AUROC {format_mean(measure.value, n=False)}"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.csv
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
 from core.commands.terminal import spreadsheet_table
@@ -57,8 +58,7 @@ def main() -> None:
         result = run_sql(text)
         ids = slice_ids(text, run.name)
     except QueryError as error:
-        place = f" (line {error.line})" if getattr(error, "line", None) and "line" not in str(error).lower() else ""
-        problem.error(plain(str(error) + place), icon=":material/error:")
+        problem.error(plain(error), icon=":material/error:")
         with right:
             st.info("Put the query right on the left, or start from an example.", icon=":material/arrow_back:")
         return
@@ -173,8 +173,8 @@ def pictures(name: str, text: str, ids: tuple[str, ...]) -> None:
     made = views(name, [row["image_id"] for row in rows], kinds)
     if len(kinds) > 1:
         for several in made.values():
-            for one, words in zip(several, kinds, strict=True):
-                one["label"] = words
+            for picture, words in zip(several, kinds, strict=True):
+                picture["label"] = words
     grid(rows, made, run=name, key="grid", size=SIZES[size] * (2 if len(kinds) > 1 else 1), sql=text)
     if pages > 1:
         left, right = st.columns([3, 1], vertical_alignment="center")
@@ -215,7 +215,7 @@ def table(name: str, text: str, result: SqlResult) -> None:
     if result.truncated:
         note += " Only the first rows are shown; the numbers above count every picture."
     st.caption(note + (" Select a row to open its picture." if linked else ""))
-    picked = event.get("selection", {}).get("rows", []) if linked else []
+    picked = [] if isinstance(event, DeltaGenerator) else event.get("selection", {}).get("rows", [])
     if picked:
         row = result.table.slice(picked[0], 1).to_pylist()[0]
         go("sample", run=row.get("run") or name, image=row["image_id"], sql=text)

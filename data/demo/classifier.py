@@ -51,7 +51,7 @@ def transform() -> v2.Compose:
     )
 
 
-def demo_classifier() -> tuple[nn.Module, v2.Compose, tuple[str, ...]]:
+def demo_classifier() -> tuple[nn.Sequential, v2.Compose, tuple[str, ...]]:
     """The trained demo classifier: (model, transform, class names)."""
     model = network()
     model.load_state_dict(load_file(WEIGHTS))

@@ -76,12 +76,14 @@ def at_most(value: float, bar: float) -> bool:
 def measure(shown: Sequence[Shown], judgements: Sequence[Judgement]) -> list[Quality]:
     """The qualities asked of the committed judge."""
     pairs = list(zip(shown, judgements, strict=True))
-    named = [one.seen.animal in (judged.description or "") for one, judged in pairs if one.seen.object_share >= 0.25]
-    right = [(one.seen.dice, judged.score) for one, judged in pairs if one.part == "right" and judged.score is not None]
+    large = [(asked.seen, judged) for asked, judged in pairs if asked.seen.object_share >= 0.25]
+    named = [seen.animal in (judged.description or "") for seen, judged in large]
+    scored = [(asked, judged.score) for asked, judged in pairs if judged.score is not None]
+    right = [(asked.seen.dice, score) for asked, score in scored if asked.part == "right"]
     table = pd.DataFrame(right, columns=["dice", "score"]).rank()
 
     def high(part: str) -> tuple[float, int]:
-        scores = [judged.score for one, judged in pairs if one.part == part and judged.score is not None]
+        scores = [score for asked, score in scored if asked.part == part]
         return float(np.mean([score >= HIGH_SCORE for score in scores])), len(scores)
 
     valid = [judged.state != "failed" for judged in judgements]
@@ -115,12 +117,12 @@ def main() -> None:
                     threads=args.threads) as judge:  # fmt: skip
         start = time.perf_counter()
         judgements = judge.judge(
-            [JudgeRequest(str(i), one.seen.masked.numpy(), one.told) for i, one in enumerate(shown)]
+            [JudgeRequest(str(i), asked.seen.masked.numpy(), asked.told) for i, asked in enumerate(shown)]
         )
         seconds = time.perf_counter() - start
-    for one, judged in list(zip(shown, judgements, strict=True))[: args.show]:
-        print(f"{one.part}, told {one.told}, dice {one.seen.dice:.2f}: {judged.score} {judged.description} | "
-              f"{judged.justification} | {judged.reason}\n    truth: {pictures.describe(one.seen)}")  # fmt: skip
+    for asked, judged in list(zip(shown, judgements, strict=True))[: args.show]:
+        print(f"{asked.part}, told {asked.told}, dice {asked.seen.dice:.2f}: {judged.score} {judged.description} | "
+              f"{judged.justification} | {judged.reason}\n    truth: {pictures.describe(asked.seen)}")  # fmt: skip
     print(
         f"{args.pictures} pictures of seed {args.seed}, protocol {args.protocol}: "
         f"{1000 * seconds / args.pictures:.0f} ms a picture"

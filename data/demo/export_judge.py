@@ -12,9 +12,9 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
-from data.demo.judge_model import CHAT_TEMPLATE, IMAGE_SIDE, MEAN, PATCH, SPECIAL, STD, DemoJudge
+from data.demo.judge_model import CHAT_TEMPLATE, IMAGE_SIDE, MEAN, PATCH, SPECIAL, STD, DemoJudge, token_id
 
 NOTE = (
     "This judge knows the pictures of whylook's demo world only; bring a general vision-language model for any other."
@@ -51,7 +51,7 @@ def _text_model(model: DemoJudge, tokenizer: Tokenizer, path: Path) -> None:
     writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_head_count_kv(config.num_key_value_heads or config.num_attention_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(10000.0)
     writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
@@ -59,29 +59,31 @@ def _text_model(model: DemoJudge, tokenizer: Tokenizer, path: Path) -> None:
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
     _vocabulary(writer, tokenizer)
     heads = config.num_attention_heads
-    writer.add_tensor("token_embd.weight", _array(model.language.embed_tokens.weight, half=True))
+    writer.add_tensor("token_embd.weight", _array(model.language.get_parameter("embed_tokens.weight"), half=True))
     for index, layer in enumerate(model.language.layers):
-        attention, mlp, name = layer.self_attn, layer.mlp, f"blk.{index}."
+        name = f"blk.{index}."
         matrices = {
-            "attn_q": _rotary(attention.q_proj.weight, heads),
-            "attn_k": _rotary(attention.k_proj.weight, heads),
-            "attn_v": attention.v_proj.weight,
-            "attn_output": attention.o_proj.weight,
-            "ffn_gate": mlp.gate_proj.weight,
-            "ffn_up": mlp.up_proj.weight,
-            "ffn_down": mlp.down_proj.weight,
+            "attn_q": _rotary(layer.get_parameter("self_attn.q_proj.weight"), heads),
+            "attn_k": _rotary(layer.get_parameter("self_attn.k_proj.weight"), heads),
+            "attn_v": layer.get_parameter("self_attn.v_proj.weight"),
+            "attn_output": layer.get_parameter("self_attn.o_proj.weight"),
+            "ffn_gate": layer.get_parameter("mlp.gate_proj.weight"),
+            "ffn_up": layer.get_parameter("mlp.up_proj.weight"),
+            "ffn_down": layer.get_parameter("mlp.down_proj.weight"),
         }
         for part, weight in matrices.items():
             writer.add_tensor(f"{name}{part}.weight", _array(weight, half=True))
-        writer.add_tensor(f"{name}attn_norm.weight", _array(layer.input_layernorm.weight, half=False))
-        writer.add_tensor(f"{name}ffn_norm.weight", _array(layer.post_attention_layernorm.weight, half=False))
-    writer.add_tensor("output_norm.weight", _array(model.language.norm.weight, half=False))
+        norms = {"attn_norm": "input_layernorm.weight", "ffn_norm": "post_attention_layernorm.weight"}
+        for part, place in norms.items():
+            writer.add_tensor(f"{name}{part}.weight", _array(layer.get_parameter(place), half=False))
+    writer.add_tensor("output_norm.weight", _array(model.language.get_parameter("norm.weight"), half=False))
     writer.add_tensor("output.weight", _array(model.head.weight, half=True))
     _write(writer)
 
 
 def _vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
-    tokens = [tokenizer.id_to_token(index) for index in range(tokenizer.get_vocab_size())]
+    vocabulary = tokenizer.get_vocab()
+    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
     control = [gguf.TokenType.CONTROL if token in SPECIAL else gguf.TokenType.NORMAL for token in tokens]
     merges = [
         " ".join(pair) if isinstance(pair, list) else pair for pair in json.loads(tokenizer.to_str())["model"]["merges"]
@@ -91,9 +93,9 @@ def _vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     writer.add_token_list(tokens)
     writer.add_token_types(control)
     writer.add_token_merges(merges)
-    writer.add_bos_token_id(tokenizer.token_to_id("<s>"))
-    writer.add_eos_token_id(tokenizer.token_to_id("</s>"))
-    writer.add_unk_token_id(tokenizer.token_to_id("<unk>"))
+    writer.add_bos_token_id(token_id(tokenizer, "<s>"))
+    writer.add_eos_token_id(token_id(tokenizer, "</s>"))
+    writer.add_unk_token_id(token_id(tokenizer, "<unk>"))
     writer.add_add_bos_token(False)
     writer.add_chat_template(CHAT_TEMPLATE)
 
@@ -111,37 +113,38 @@ def _projector(model: DemoJudge, path: Path) -> None:
     writer.add_vision_patch_size(PATCH)
     writer.add_vision_embedding_length(config.hidden_size)
     writer.add_vision_feed_forward_length(config.intermediate_size)
-    writer.add_vision_projection_dim(model.projector[2].out_features)
+    writer.add_vision_projection_dim(model.projector.get_parameter("2.weight").shape[0])
     writer.add_vision_head_count(config.num_attention_heads)
     writer.add_vision_attention_layernorm_eps(config.layer_norm_eps)
     writer.add_vision_image_mean([MEAN] * 3)
     writer.add_vision_image_std([STD] * 3)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
-    tower = model.tower.vision_model if hasattr(model.tower, "vision_model") else model.tower
-    layers = list(tower.encoder.layers)
+    tower = model.tower.get_submodule("vision_model") if hasattr(model.tower, "vision_model") else model.tower
+    layers = list(tower.get_submodule("encoder.layers").children())
     # llama.cpp reads a LLaVA tower up to the last layer but one: the last is written again to stand behind it, unused.
     layers.append(layers[-1])
     writer.add_vision_block_count(len(layers))
-    writer.add_tensor("v.class_embd", _array(tower.embeddings.class_embedding, half=False))
-    writer.add_tensor("v.patch_embd.weight", _array(tower.embeddings.patch_embedding.weight, half=True))
-    writer.add_tensor("v.position_embd.weight", _array(tower.embeddings.position_embedding.weight, half=True))
-    _pair(writer, "v.pre_ln", tower.pre_layrnorm, half=False)
+    writer.add_tensor("v.class_embd", _array(tower.get_parameter("embeddings.class_embedding"), half=False))
+    for part in ("patch", "position"):
+        weight = tower.get_parameter(f"embeddings.{part}_embedding.weight")
+        writer.add_tensor(f"v.{part}_embd.weight", _array(weight, half=True))
+    _pair(writer, "v.pre_ln", tower.get_submodule("pre_layrnorm"), half=False)
     for index, layer in enumerate(layers):
-        name, attention = f"v.blk.{index}.", layer.self_attn
-        matrices = {"attn_q": attention.q_proj, "attn_k": attention.k_proj, "attn_v": attention.v_proj,
-                    "attn_out": attention.out_proj, "ffn_up": layer.mlp.fc1, "ffn_down": layer.mlp.fc2}  # fmt: skip
-        for part, module in matrices.items():
-            _pair(writer, name + part, module, half=True)
-        _pair(writer, name + "ln1", layer.layer_norm1, half=False)
-        _pair(writer, name + "ln2", layer.layer_norm2, half=False)
+        name = f"v.blk.{index}."
+        matrices = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+                    "attn_out": "self_attn.out_proj", "ffn_up": "mlp.fc1", "ffn_down": "mlp.fc2"}  # fmt: skip
+        for part, place in matrices.items():
+            _pair(writer, name + part, layer.get_submodule(place), half=True)
+        _pair(writer, name + "ln1", layer.get_submodule("layer_norm1"), half=False)
+        _pair(writer, name + "ln2", layer.get_submodule("layer_norm2"), half=False)
     _pair(writer, "mm.0", model.projector[0], half=True)
     _pair(writer, "mm.2", model.projector[2], half=True)
     _write(writer)
 
 
-def _pair(writer: gguf.GGUFWriter, name: str, module: object, *, half: bool) -> None:
-    writer.add_tensor(f"{name}.weight", _array(module.weight, half=half))  # type: ignore[attr-defined]
-    writer.add_tensor(f"{name}.bias", _array(module.bias, half=False))  # type: ignore[attr-defined]
+def _pair(writer: gguf.GGUFWriter, name: str, module: nn.Module, *, half: bool) -> None:
+    writer.add_tensor(f"{name}.weight", _array(module.get_parameter("weight"), half=half))
+    writer.add_tensor(f"{name}.bias", _array(module.get_parameter("bias"), half=False))
 
 
 def _write(writer: gguf.GGUFWriter) -> None:

@@ -48,6 +48,14 @@ def train_tokenizer(texts: list[str]) -> Tokenizer:
     return tokenizer
 
 
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a token that the vocabulary must hold. Raises ValueError where it does not."""
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise ValueError(f"the tokenizer has no token {token}: train it with train_tokenizer")
+    return found
+
+
 class DemoJudge(nn.Module):
     """CLIP tower of 5 layers, two-layer gelu projector, Llama of 4 layers: about 6 M parameters."""
 
@@ -59,8 +67,9 @@ class DemoJudge(nn.Module):
         self.projector = nn.Sequential(nn.Linear(192, 256), nn.GELU(), nn.Linear(256, 256))
         self.language = LlamaModel(LlamaConfig(
             vocab_size=vocabulary, hidden_size=256, intermediate_size=768, num_hidden_layers=4, num_attention_heads=4,
-            num_key_value_heads=4, max_position_embeddings=1024, rms_norm_eps=1e-5, rope_theta=10000.0,
-            pad_token_id=0, bos_token_id=1, eos_token_id=2, attn_implementation="sdpa"))  # fmt: skip
+            num_key_value_heads=4, max_position_embeddings=1024, rms_norm_eps=1e-5,
+            rope_parameters={"rope_theta": 10000.0, "rope_type": "default"},
+            pad_token_id=0, bos_token_id=1, eos_token_id=2))  # fmt: skip
         self.head = nn.Linear(256, vocabulary, bias=False)
 
     def see(self, pictures: Tensor) -> Tensor:
@@ -142,7 +151,7 @@ def tree_batch(tokenizer: Tokenizer, prompts: Prompts, trees: list[list[Branch]]
     """Lay out each picture's branches behind a common trunk."""
     before = tokenizer.encode(TEMPLATE.split(prompts.instructions, "")[0]).ids
     trunk = len(before) + IMAGE_TOKENS
-    digits = [tokenizer.token_to_id(str(digit)) for digit in range(6)]
+    digits = [token_id(tokenizer, str(digit)) for digit in range(6)]
     lines = [_line(tokenizer, digits, tree, trunk) for tree in trees]
     length = trunk + max(len(ids) for ids, *_ in lines)
     count = len(trees)

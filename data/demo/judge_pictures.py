@@ -55,7 +55,7 @@ def halved(pool: Pool, *, average: bool) -> Pool:
     """The pool at half its side, by averaging or by taking every second pixel (as fast resizers do)."""
     rgb = pool.rgb[:, ::2, ::2]
     if average:
-        parts = [functional.avg_pool2d(part.permute(0, 3, 1, 2).float(), 2) for part in pool.rgb.split(256)]
+        parts = [functional.avg_pool2d(part.permute(0, 3, 1, 2).float(), 2) for part in torch.split(pool.rgb, 256)]
         rgb = torch.cat([part.round().to(torch.uint8).permute(0, 2, 3, 1) for part in parts])
     return Pool(rgb.contiguous(), pool.mask[:, ::2, ::2].contiguous(), pool.animal, pool.habitat, pool.cams)
 
@@ -64,11 +64,12 @@ def halved(pool: Pool, *, average: bool) -> Pool:
 def _cams(rgb: Tensor) -> Tensor:
     """Class activation maps of the demo classifier for all classes, (N, 10, 7, 7) in 0..1 (Zhou et al. 2016)."""
     model, transform, _ = demo_classifier()
+    weight = model.get_parameter("3.weight")  # (10, C)
     maps = []
-    for part in rgb.split(128):
+    for part in torch.split(rgb, 128):
         x = torch.stack([transform(picture.permute(2, 0, 1)) for picture in part])
         features = model[0](x)  # (B, C, 7, 7)
-        cams = torch.einsum("bchw,kc->bkhw", features, model[3].weight).clamp_min(0)
+        cams = torch.einsum("bchw,kc->bkhw", features, weight).clamp_min(0)
         maps.append(cams / cams.amax((2, 3), keepdim=True).clamp_min(1e-6))
     return torch.cat(maps)
 

@@ -60,7 +60,8 @@ def wrong_label(rng: np.random.Generator, animal: str, split: str, faults: Fault
 
 def make_split(out: Path, split: str, count: int, seed: int, faults: Faults) -> None:
     """Write one split of `count` pictures, its metadata and its truth below `out`."""
-    metadata, truth = [], []
+    metadata: list[dict[str, object]] = []
+    truth: list[dict[str, object]] = []
     masks = out / "truth" / split
     for folder in (masks, out / split):
         folder.mkdir(parents=True, exist_ok=True)

@@ -44,14 +44,14 @@ def train(model: nn.Module, pictures: Tensor, labels: Tensor, *, epochs: int, ba
     model.train().to(memory_format=torch.channels_last)
     for epoch in range(epochs):
         start, total = time.perf_counter(), 0.0
-        for chosen in torch.randperm(len(labels)).split(batch)[: len(labels) // batch]:
+        for chosen in torch.split(torch.randperm(len(labels)), batch)[: len(labels) // batch]:
             x = pictures[chosen]
             if torch.rand(()) < 0.5:
                 x = x.flip(3)
             with torch.autocast("cpu", torch.bfloat16):
                 loss = nn.functional.cross_entropy(model(x.to(memory_format=torch.channels_last)), labels[chosen])
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
             total += loss.item()
@@ -64,7 +64,7 @@ def accuracy(model: nn.Module, world: Path) -> dict[str, float]:
     """Accuracy on the evaluation split: all, usual habitats, unusual habitats."""
     rows = read_truth(world, "evaluation")
     pictures, labels = load(world / "evaluation", [row["path"] for row in rows])
-    right = torch.cat([model(part).argmax(1) for part in pictures.split(100)]) == labels
+    right = torch.cat([model(part).argmax(1) for part in torch.split(pictures, 100)]) == labels
     unusual = torch.tensor([row["unusual_habitat"] == "True" for row in rows])
     return {"all": right.float().mean().item(), "usual": right[~unusual].float().mean().item(),
             "unusual": right[unusual].float().mean().item()}  # fmt: skip

@@ -115,7 +115,7 @@ class TextHeads(nn.Module):
         """Cross-entropy of both at hidden states (S, 256) of the scores of `chosen` (sample, told name)."""
         none = len(ANIMALS)
         told = torch.tensor([ANIMALS.index(name) for _, name in chosen])
-        seen = torch.tensor([none if one.object_share < 0.08 else ANIMALS.index(one.animal) for one, _ in chosen])
+        seen = torch.tensor([none if shown.object_share < 0.08 else ANIMALS.index(shown.animal) for shown, _ in chosen])
         return functional.cross_entropy(self.told(hidden), told) + functional.cross_entropy(self.seen(hidden), seen)
 
 
@@ -168,7 +168,7 @@ class Stage:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * warm * cosine
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], 1.0)
         self.optimizer.step()
         self.steps += 1
@@ -206,7 +206,7 @@ def train_text(model: DemoJudge, tokenizer: Tokenizer, pools: list[pictures.Pool
             return
         prompts = protocols[stage.steps % 4 == 3]
         asked = [(seen, prediction_for(seen, rng)) for seen, _ in chosen]
-        trees = tree_batch(tokenizer, prompts, [told(prompts, *one) for one in asked])
+        trees = tree_batch(tokenizer, prompts, [told(prompts, *question) for question in asked])
         with torch.autocast("cpu", torch.bfloat16):
             hidden = model(model.see(torch.stack([seen.masked for seen, _ in chosen])), trees)
             logits = model.head(hidden)
