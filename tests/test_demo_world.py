@@ -136,7 +136,7 @@ def test_the_judge_of_this_world_keeps_its_quality_on_pictures_of_an_unused_seed
     shown = show(300, seed=977)
     with load_judge(vlm=DEMO / "judge" / "judge.gguf", mmproj=DEMO / "judge" / "judge-mmproj.gguf") as judge:
         judgements = judge.judge(
-            [JudgeRequest(str(i), one.seen.masked.numpy(), one.told) for i, one in enumerate(shown)]
+            [JudgeRequest(str(i), asked.seen.masked.numpy(), asked.told) for i, asked in enumerate(shown)]
         )
     qualities = measure(shown, judgements)
     missed = [quality.name for quality in qualities if not quality.passes(quality.value, quality.bar)]
@@ -155,7 +155,7 @@ def test_what_the_judge_is_trained_to_say_follows_what_is_visible() -> None:
         assert re.fullmatch(r"[A-Z][a-z ,]+\.", words)
     for kind in ("empty", "inverted"):
         assert all(
-            pictures.expected_score(one, one.animal) < 2.5
-            for one in (pictures.sample(pool, i, rng, kind) for i in range(30))
-            if one.dice < 0.3
+            pictures.expected_score(seen, seen.animal) < 2.5
+            for seen in (pictures.sample(pool, i, rng, kind) for i in range(30))
+            if seen.dice < 0.3
         )

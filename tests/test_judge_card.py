@@ -69,8 +69,8 @@ def test_a_wrong_map_that_would_show_most_of_what_the_true_one_shows_is_left_out
 
 def test_controls_are_the_same_whenever_they_are_made() -> None:
     for control in CONTROLS:
-        one, other = (control_map(HEAT, control, generator_of("a", control)) for _ in range(2))
-        assert np.array_equal(one, other)
+        first, second = (control_map(HEAT, control, generator_of("a", control)) for _ in range(2))
+        assert np.array_equal(first, second)
 
 
 def test_a_wrong_name_is_another_class_and_none_where_there_is_no_other() -> None:
@@ -288,10 +288,10 @@ def test_asking_for_scores_alone_gives_the_scores_of_the_whole_judgement() -> No
     with core.judge.loading.load_judge(**FILES, workers=1) as judge:
         assert isinstance(judge, LlamaJudge)
         whole, scores = judge.judge(asked), judge.judge(asked, words=False)
-    for one, other in zip(whole, scores, strict=True):
+    for told, other in zip(whole, scores, strict=True):
         assert other.description is None and other.justification is None
-        assert other.score == pytest.approx(one.score, abs=0.01)
-        assert replace(one, state="ok").state == other.state
+        assert other.score == pytest.approx(told.score, abs=0.01)
+        assert replace(told, state="ok").state == other.state
 
 
 def test_the_card_is_a_section_of_summary_with_its_verdict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

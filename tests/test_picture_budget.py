@@ -298,7 +298,7 @@ def test_a_picture_that_killed_one_attempt_is_tried_alone_and_after_two_recorded
     (store / "in-flight.json").write_text(json.dumps({"working": [first, second], "died": {second: 1}}))
     done: list[int] = []
     outcome = run(request, progress=lambda news: done.append(news.done), stop=lambda: False)
-    assert [(one.image_id, one.stage) for one in outcome.failures] == [(second, "images")]
+    assert [(failure.image_id, failure.stage) for failure in outcome.failures] == [(second, "images")]
     assert "the process died 2 times" in outcome.failures[0].reason and "in-flight.json" in outcome.failures[0].reason
     assert outcome.counts["predicted"] == 11
     assert 2 in done  # the recorded one and the one tried alone, before any batch

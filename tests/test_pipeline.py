@@ -79,8 +79,10 @@ def test_another_method_reuses_predictions_and_keeps_the_maps_apart(request_: Ru
     assert sum(rows["attributions"].values()) == 48
     con = Store(request_.store).reader()
     ids = [row["image_id"] for row in queries.pictures(con, first.run, limit=24)]
-    one, two = queries.maps(con, first.run, ids), queries.maps(con, second.run, ids)
-    assert any((one[image_id] != two[image_id]).any() for image_id in one.keys() & two.keys())
+    first_maps, second_maps = queries.maps(con, first.run, ids), queries.maps(con, second.run, ids)
+    assert any(
+        (first_maps[image_id] != second_maps[image_id]).any() for image_id in first_maps.keys() & second_maps.keys()
+    )
 
 
 def test_changed_bytes_are_another_picture_and_the_old_run_stays_as_it_was(request_: RunRequest) -> None:

@@ -53,5 +53,5 @@ def test_an_edited_prompt_is_another_run_and_is_resumed_with_its_file(request_: 
         for prompts in (None, mine)
     ]
     assert outcomes[0].run != outcomes[1].run
-    record = next(one for one in Store(request_.store).run_records() if one["run"] == outcomes[1].run)
+    record = next(record for record in Store(request_.store).run_records() if record["run"] == outcomes[1].run)
     assert request_from_settings(record["settings"], store=request_.store).prompts == mine.resolve()

@@ -126,11 +126,12 @@ def test_thumbnails_and_maps_come_for_the_pictures_asked_for(con: queries.Connec
 
 def test_neighbours_are_the_nearest_by_exact_cosine(con: queries.Connection, run: str) -> None:
     vectors = dict(con.execute("SELECT image_id, vector FROM embeddings").fetchall())
-    one = next(iter(vectors))
-    near = sorted((other for other in vectors if other != one), key=lambda other: -np.dot(vectors[one], vectors[other]))
-    found = queries.neighbours(con, run, one, 5)
+    image_id = next(iter(vectors))
+    others = (other for other in vectors if other != image_id)
+    near = sorted(others, key=lambda other: -np.dot(vectors[image_id], vectors[other]))
+    found = queries.neighbours(con, run, image_id, 5)
     assert [row["image_id"] for row in found] == near[:5]
-    assert all(row["correct"] is False for row in queries.neighbours(con, run, one, 3, correct=False))
+    assert all(row["correct"] is False for row in queries.neighbours(con, run, image_id, 3, correct=False))
     silent = next(row for row in all_rows(con, run) if row["judge_state"] != "ok")
     assert queries.neighbours(con, run, silent["image_id"]) == []
 
@@ -160,9 +161,9 @@ def test_search_by_words_finds_the_words_and_marks_their_forms(con: queries.Conn
 
 def test_search_by_meaning_adds_what_the_words_do_not_hold(con: queries.Connection, run: str) -> None:
     vectors = dict(con.execute("SELECT image_id, vector FROM embeddings").fetchall())
-    one = next(iter(vectors))
-    found = queries.search(con, run, "zebra", np.asarray(vectors[one], dtype=np.float32))
-    assert found.hits[0].image_id == one and found.hits[0].similarity == pytest.approx(1, abs=1e-5)
+    image_id = next(iter(vectors))
+    found = queries.search(con, run, "zebra", np.asarray(vectors[image_id], dtype=np.float32))
+    assert found.hits[0].image_id == image_id and found.hits[0].similarity == pytest.approx(1, abs=1e-5)
     assert found.hits[0].relevance == pytest.approx(1 / 61)
     with pytest.raises(QueryError, match="shape"):
         queries.search(con, run, "zebra", np.zeros(3, dtype=np.float32))

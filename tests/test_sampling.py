@@ -35,23 +35,23 @@ def test_without_a_budget_every_picture_is_judged_once_in_an_order_that_does_not
 
 def test_all_wrong_predictions_are_taken_and_the_rest_of_the_budget_goes_to_the_others() -> None:
     everyone = world(80, 20)
-    assert Counter(everyone[one] for one in choose(everyone, 50)) == {True: 20, False: 30}
-    assert [everyone[one] for one in choose(everyone, 1)] == [True]
+    assert Counter(everyone[name] for name in choose(everyone, 50)) == {True: 20, False: 30}
+    assert [everyone[name] for name in choose(everyone, 1)] == [True]
 
 
 def test_whenever_a_run_is_stopped_both_groups_were_judged_in_proportion_to_their_places() -> None:
     everyone = world(80, 20)
     chosen = choose(everyone, 50)
     for stopped in range(5, 50):
-        assert abs(sum(everyone[one] for one in chosen[:stopped]) - 0.4 * stopped) <= 1
+        assert abs(sum(everyone[name] for name in chosen[:stopped]) - 0.4 * stopped) <= 1
 
 
 def test_a_third_of_the_budget_is_kept_for_right_predictions_however_many_are_wrong() -> None:
-    assert Counter(world(500, 500)[one] for one in choose(world(500, 500), 90)) == {True: 60, False: 30}
+    assert Counter(world(500, 500)[name] for name in choose(world(500, 500), 90)) == {True: 60, False: 30}
 
 
 def test_where_right_predictions_are_too_few_wrong_ones_take_their_places() -> None:
-    assert Counter(world(5, 95)[one] for one in choose(world(5, 95), 60)) == {True: 55, False: 5}
+    assert Counter(world(5, 95)[name] for name in choose(world(5, 95), 60)) == {True: 55, False: 5}
 
 
 def test_a_larger_budget_holds_the_pictures_of_a_smaller_one_and_another_seed_takes_others() -> None:
@@ -62,7 +62,7 @@ def test_a_larger_budget_holds_the_pictures_of_a_smaller_one_and_another_seed_ta
 
 def test_each_picture_of_a_group_has_the_same_chance() -> None:
     everyone = world(40, 10)
-    taken = Counter(one for seed in range(2000) for one in choose(everyone, 30, seed=seed) if not everyone[one])
+    taken = Counter(name for seed in range(2000) for name in choose(everyone, 30, seed=seed) if not everyone[name])
     rates = np.array([taken[f"image-{index}"] / 2000 for index in range(10, 50)])
     assert np.abs(rates - 0.5).max() < 0.06  # 20 of 40; five standard errors
 
@@ -90,8 +90,8 @@ def test_estimates_lie_within_their_intervals_of_the_full_run(judged: list[dict[
     held = Counter[str]()
     for seed in range(300):
         chosen = choose(wrong, budget, seed=seed)
-        asked = Counter(wrong[one] for one in chosen)
-        rows = [(known[one], sizes[wrong[one]] / asked[wrong[one]]) for one in chosen]
+        asked = Counter(wrong[name] for name in chosen)
+        rows = [(known[name], sizes[wrong[name]] / asked[wrong[name]]) for name in chosen]
         scored = [(row["score"], weight) for row, weight in rows if row["score"] is not None]
         found = {
             "score": mean_interval(*map(np.array, zip(*scored, strict=True)), draws=400, seed=seed),

@@ -140,7 +140,9 @@ def test_every_operator_of_pytorch_that_takes_the_name_of_a_file_is_known() -> N
         schema.name.partition("::")[2]
         for schema in torch._C._jit_get_all_schemas()
         if schema.name.partition("::")[0] in archive.SPACES
-        and any(re.search("file|path|folder|url", one.name) and "str" in str(one.type) for one in schema.arguments)
+        and any(
+            re.search("file|path|folder|url", given.name) and "str" in str(given.type) for given in schema.arguments
+        )
     }
     assert named and named <= archive.BEYOND
 

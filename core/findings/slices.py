@@ -96,7 +96,7 @@ def excess(item: Candidate, hits: Mask) -> float:
 def distinct(candidates: Sequence[Candidate], hits: Mask) -> list[Candidate]:
     """Best first, without near copies of a better one."""
     kept: list[tuple[Mask, Candidate]] = []
-    for item in sorted(candidates, key=lambda one: -excess(one, hits)):
+    for item in sorted(candidates, key=lambda candidate: -excess(candidate, hits)):
         mistakes = item.inside & hits
         overlaps = [
             int((mistakes & other).sum()) / max(1, min(int(mistakes.sum()), int(other.sum()))) for other, _ in kept

@@ -69,16 +69,16 @@ def make_card(
         tasks = [(here[row["image_id"]], row["prediction"], maps[row["image_id"]]) for row in some]
         ready = ahead(lambda task: _asked(*task, todo, names), tasks, threads=todo.threads, limit=len(tasks))
         with closing(ready):
-            asked = [one for group in ready for one in group]
+            asked = [question for group in ready for question in group]
         with journal.timed("judge card"):
             replies = _replies(asked, todo)
         journal.write(
             "judge_card",
             [
-                {"image_id": reply.image_id, "control": one.control, "told": one.request.prediction,
+                {"image_id": reply.image_id, "control": question.control, "told": question.request.prediction,
                  "state": reply.state, "reason": reply.reason, "score": reply.score,
                  "rubric_shift": reply.rubric_shift, "seconds": reply.seconds}
-                for one, reply in replies
+                for question, reply in replies
             ],
             fingerprint=todo.fingerprints["judge"],
         )  # fmt: skip
@@ -90,13 +90,13 @@ def make_card(
 
 def _replies(asked: Sequence[_Asked], todo: JudgeTodo) -> list[tuple[_Asked, Judgement]]:
     """The true maps twice in the same company, so that a steady judge says exactly the same; then the rest."""
-    again = [one for one in asked if one.control == AGAIN]
-    true = [dataclasses.replace(one, control=TRUE) for one in again]
-    rest = [one for one in asked if one.control not in (TRUE, AGAIN)]
+    again = [question for question in asked if question.control == AGAIN]
+    true = [dataclasses.replace(question, control=TRUE) for question in again]
+    rest = [question for question in asked if question.control not in (TRUE, AGAIN)]
     return [
         pair
         for group in (true, again, rest)
-        for pair in zip(group, todo.judge.judge([one.request for one in group], words=False), strict=True)
+        for pair in zip(group, todo.judge.judge([question.request for question in group], words=False), strict=True)
     ]
 
 

@@ -91,9 +91,9 @@ class JudgeCard:
     def rows(self) -> list[dict[str, str]]:
         """One row of text per measure, for a table."""
         return [
-            {"measure": one.name, "value": one.text, "bar": one.bar, "passes": "yes" if one.passes else "NO",
-             "meaning": one.meaning}
-            for one in self.measures
+            {"measure": measure.name, "value": measure.text, "bar": measure.bar,
+             "passes": "yes" if measure.passes else "NO", "meaning": measure.meaning}
+            for measure in self.measures
         ]  # fmt: skip
 
 
@@ -136,15 +136,17 @@ def card_of(rows: Sequence[dict[str, Any]], *, seconds: Sequence[float] = ()) ->
                                     share.known and share.value <= most, share=True))  # fmt: skip
     measures += _steadiness(rows, ids, true - scores["again"], seconds)
     verdict, reasons = _verdict(measures, len(ids))
-    measures = [one for one in measures if one.value.known]
-    listed = {control: [float(one) for one in column[np.isfinite(column)]] for control, column in scores.items()}
+    measures = [measure for measure in measures if measure.value.known]
+    listed = {control: column[np.isfinite(column)].tolist() for control, column in scores.items()}
     return JudgeCard(verdict, reasons, tuple(measures), listed, _threshold(scores), len(ids))
 
 
 def _column(rows: Sequence[dict[str, Any]], ids: Sequence[str], control: str, name: str) -> NDArray[np.float64]:
     """One number per picture (n,) of a control, NaN where there is none."""
     known = {row["image_id"]: row[name] for row in rows if row["control"] == control}
-    return np.asarray([np.nan if known.get(one) is None else known[one] for one in ids], dtype=np.float64)
+    return np.asarray(
+        [np.nan if known.get(image_id) is None else known[image_id] for image_id in ids], dtype=np.float64
+    )
 
 
 def _high(scores: NDArray[np.float64]) -> Interval:
@@ -188,7 +190,7 @@ def _steadiness(
 
 def _verdict(measures: Sequence[CardMeasure], n: int) -> tuple[Verdict, tuple[str, ...]]:
     """What the measures add up to, and why."""
-    by_name = {one.name: one for one in measures}
+    by_name = {measure.name: measure for measure in measures}
     maps, names = by_name["auroc"].value, by_name["auroc_name"].value
     fatal = []
     if not maps.known:
@@ -201,7 +203,8 @@ def _verdict(measures: Sequence[CardMeasure], n: int) -> tuple[Verdict, tuple[st
         return "care", (f"It was tried on {n} pictures only.", *fatal)
     if fatal:
         return "fail", tuple(fatal)
-    missed = [f"{one.text}: {one.meaning}, bar {one.bar}." for one in measures if one.value.known and not one.passes]
+    short = [measure for measure in measures if measure.value.known and not measure.passes]
+    missed = [f"{measure.text}: {measure.meaning}, bar {measure.bar}." for measure in short]
     return ("care" if missed else "good"), tuple(missed or [f"AUROC {format_mean(maps)}."])
 
 

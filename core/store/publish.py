@@ -174,7 +174,7 @@ def _write_contents(
 ) -> None:
     con.execute("DELETE FROM damaged_shards")
     if damaged:
-        values = [[*one.file.rpartition("/")[::2], one.told] for one in damaged]
+        values = [[*damage.file.rpartition("/")[::2], damage.told] for damage in damaged]
         con.executemany("INSERT INTO damaged_shards VALUES (?, ?, ?)", values)
     con.execute("DELETE FROM store_info")
     con.execute("INSERT INTO store_info VALUES (?, ?)", [STORE_VERSION, generation])

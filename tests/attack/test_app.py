@@ -110,7 +110,7 @@ def test_hostile_words_in_the_address_and_in_every_field_run_nothing_and_reach_n
             value = quote(name, safe="")
             for path in ("", "slices", "search", "sample", "runs"):
                 names = ("run", "sql", "q", "image", "within", "as", "view", "sort", "by", "threshold", "new")
-                page.goto(f"{address}/{path}?" + "&".join(f"{one}={value}" for one in names))
+                page.goto(f"{address}/{path}?" + "&".join(f"{name}={value}" for name in names))
                 page.get_by_role("heading", level=1).first.wait_for()
                 page.wait_for_timeout(200)
                 assert page.title() == "whylook" and browsing.wide(page) == [], (path, name)

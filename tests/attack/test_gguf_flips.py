@@ -74,7 +74,7 @@ def test_no_flipped_bit_ends_the_process_and_what_is_refused_is_refused_in_one_l
         data[byte] ^= bit
         flipped = tmp_path / f"{number}.gguf"
         flipped.write_bytes(data)
-        pairs.append([str(flipped if one == name else path) for one, path in FILES.items()])
+        pairs.append([str(flipped if other == name else path) for other, path in FILES.items()])
     ended = subprocess.run(
         [sys.executable, "-c", DRIVER], input="".join(json.dumps(pair) + "\n" for pair in pairs),
         capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=SECONDS,

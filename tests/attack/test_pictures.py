@@ -152,9 +152,9 @@ def foreign() -> Iterator[tuple[str, bytes]]:
 def odd() -> Iterator[tuple[str, bytes]]:
     """Rare pictures that are well, and good ones with garbage beside the pixels."""
     for number, mode in enumerate(("1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB", "I", "F", "I;16")):
-        one = noise(50 + number)
+        rgb = noise(50 + number)
         made = Image.fromarray(np.full((20, 30), 300 + number, np.uint16)) if mode == "I;16" else (
-            one.convert("LA") if mode == "LA" else one if mode == "LAB" else one.convert(mode))  # fmt: skip
+            rgb.convert("LA") if mode == "LA" else rgb if mode == "LAB" else rgb.convert(mode))  # fmt: skip
         yield f"mode-{mode.replace(';', '-')}.tif", encoded(made, "TIFF")
     yield "mode-cmyk.jpg", encoded(noise(70).convert("CMYK"), "JPEG")
     yield "progressive.jpg", encoded(noise(71), "JPEG", progressive=True)

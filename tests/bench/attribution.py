@@ -190,7 +190,7 @@ def throughput(title: str, found: dict[str, Contestant], *, size: int, rounds: i
     base = taken[first]
     print(f"\n{title}, 224 x 224, batch {size}, n {rounds}; pictures a second, ratio to {first} (smallest to largest)")
     for label in found:
-        ratios = [one / other for one, other in zip(base, taken[label], strict=True)]
+        ratios = [plain / other for plain, other in zip(base, taken[label], strict=True)]
         rate = size / statistics.median(taken[label])
         print(f"  {label:24}{rate:8.1f}   {statistics.median(ratios):5.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
@@ -244,7 +244,7 @@ def alone(name: str, *, size: int, rounds: int) -> None:
     base = [seconds for seconds, _ in figures["inference"]]
     print(f"\n{name}, batch {size}, a process each as its users have it, n {rounds}; ratio to inference; peak memory")
     for label, found in figures.items():
-        ratios = [one / seconds for one, (seconds, _) in zip(base, found, strict=True)]
+        ratios = [plain / seconds for plain, (seconds, _) in zip(base, found, strict=True)]
         rate = size / statistics.median(seconds for seconds, _ in found)
         most = statistics.median(gigabytes for _, gigabytes in found)
         spread = f"({min(ratios):.2f} to {max(ratios):.2f})"

@@ -233,7 +233,7 @@ def _layer(writer: _Writer, name: str, architecture: str) -> None:
 
 def _texts() -> list[str]:
     prompts = [load_prompts("calibrated"), load_prompts("paper")]
-    return [text for one in prompts for text in (one.instructions, *one.questions.values(), *one.rubric)]
+    return [text for form in prompts for text in (form.instructions, *form.questions.values(), *form.rubric)]
 
 
 def _byte_pairs(file: gguf.GGUFWriter, family: Family, *, fill: int) -> list[str]:
