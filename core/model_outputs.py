@@ -12,17 +12,17 @@ from torch import Tensor
 from core.errors import ModelError
 
 
-def first(output: Any) -> Any:
+def first(output: object) -> Any:
     """What a layer computed: some blocks return it in a tuple, before attention weights or sizes."""
     return output[0] if isinstance(output, tuple) and output else output
 
 
-def with_first(output: Any, changed: Tensor) -> Any:
+def with_first(output: object, changed: Tensor) -> object:
     """The layer's output with what it computed replaced."""
     return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
 
-def logits_of(output: Any, pictures: int) -> Tensor:
+def logits_of(output: object, pictures: int) -> Tensor:
     """The logits (B, K) in what a classifier returned: a tensor, or something with `logits` in it.
 
     Raises:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 State = Literal["ok", "abstained", "failed"]
 Stage = Literal["images", "classifier", "attribution", "judge", "embedding"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+Row = dict[str, Any]
+"""A row of a query by column; the user's own columns may hold anything that DuckDB does."""
 CELLS: tuple[str, ...] = ("correct_high", "correct_low", "wrong_high", "wrong_low")
 HIGH_SCORE = 2.5
 """Score from which attention counts as high (arXiv 2508.20227, section on dataset-level analysis)."""

@@ -33,7 +33,7 @@ def _ink() -> str:
     return "#eceef3" if dark() else "#16181d"
 
 
-def score_histogram(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
+def score_histogram(rows: Sequence[Mapping[str, float]]) -> alt.Chart:
     """Judge scores 0 to 5, right above wrong, in the colours of the cells."""
     data = [
         {"low": row["low"], "high": row["high"], "pictures": int(row[kind.name]), "cell": kind.words}
@@ -158,7 +158,7 @@ def scores_inside_and_rest(inside: Group, rest: Group) -> alt.Chart:
     return chart
 
 
-def groups(rows: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
+def groups(rows: Sequence[Mapping[str, object]]) -> alt.LayerChart:
     """Accuracy per value of a column with its interval: rows of value, rate, low, high, n."""
     data = pd.DataFrame([{**row, "value": f"{visible(row['value'])} · n {row['n']:,}"} for row in rows])
     base = alt.Chart(data).encode(y=alt.Y("value:N", sort=list(data["value"]), title=None, axis=axis(ticks=False)))

@@ -6,10 +6,10 @@ Knows: counts per label and prediction. Does not know: Streamlit, how it is draw
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from core.queries import ConfusionRow
 from pages._view import target
 from pages._words import literal, pictures_text, slice_sql
 
@@ -35,7 +35,7 @@ def block_order(names: Sequence[str], counts: Counts) -> list[str]:
     return [names[index] for index in np.argsort(vectors[:, 1], kind="stable")]
 
 
-def known_counts(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
+def known_counts(rows: Sequence[ConfusionRow]) -> dict[tuple[str, str], int]:
     """Pictures per (label, prediction), those with neither left out."""
     known = (row for row in rows if row["label"] is not None and row["prediction"] is not None)
     return {(row["label"], row["prediction"]): int(row["n"]) for row in known}
@@ -51,7 +51,7 @@ def shown_classes(counts: Counts, most: int = MOST) -> tuple[list[str], int]:
     return block_order(sorted(kept), counts), len(errors) - len(kept)
 
 
-def confusion_rows(run: str, counts: Counts, names: Sequence[str]) -> list[dict[str, Any]]:
+def confusion_rows(run: str, counts: Counts, names: Sequence[str]) -> list[dict[str, object]]:
     """One row per label, one cell per prediction: its number, its strength from 0 to 1 and where a click leads.
 
     An error's strength is its share of the label against the largest such share, or against `STRONG` where that is
@@ -62,9 +62,9 @@ def confusion_rows(run: str, counts: Counts, names: Sequence[str]) -> list[dict[
         totals[label] = totals.get(label, 0) + n
     wrong = [n / totals[label] for (label, other), n in counts.items() if label != other]
     peak = max(STRONG, *wrong) if wrong else STRONG
-    rows = []
+    rows: list[dict[str, object]] = []
     for label in names:
-        cells: list[dict[str, Any] | None] = []
+        cells: list[dict[str, object] | None] = []
         for prediction in names:
             n = counts.get((label, prediction), 0)
             cells.append(_cell(run, label, prediction, n, n / totals[label], peak) if n else None)
@@ -72,7 +72,7 @@ def confusion_rows(run: str, counts: Counts, names: Sequence[str]) -> list[dict[
     return rows
 
 
-def _cell(run: str, label: str, prediction: str, n: int, share: float, peak: float) -> dict[str, Any]:
+def _cell(run: str, label: str, prediction: str, n: int, share: float, peak: float) -> dict[str, object]:
     right = label == prediction
     sql = slice_sql(run, f"label = {literal(label)}", f"prediction = {literal(prediction)}")
     return {

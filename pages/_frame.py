@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -210,7 +209,9 @@ def _no_runs(title: str) -> None:
         go("runs", new="1")
 
 
-def empty(message: str, *, action: str | None = None, page: str = "summary", key: str = "empty", **state: Any) -> None:
+def empty(
+    message: str, *, action: str | None = None, page: str = "summary", key: str = "empty", **state: object
+) -> None:
     """An empty state that offers the next step as a button."""
     st.info(message, icon=":material/inbox:")
     if action and st.button(action, key=key):

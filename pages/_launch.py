@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import streamlit as st
@@ -88,7 +87,7 @@ def cancel() -> None:
     if child is not None:
         child.send_signal(signal.SIGINT)
         return
-    progress: dict[str, Any] = store().progress() or {}
+    progress = store().progress() or {}
     pid = progress.get("pid")
     if progress.get("alive") and isinstance(pid, int) and _is_run(pid):
         with contextlib.suppress(ProcessLookupError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import streamlit as st
@@ -27,7 +28,7 @@ FIRST = ("images", "classifier")
 OPTIONS = {item.name: item for item in options_of(RunRequest)}
 
 
-def defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+def defaults(settings: Mapping[str, object]) -> dict[str, Any]:
     """What the form shows at first: the chosen run's options, else the demo and the options' own defaults."""
     known = {name: item.default for name, item in OPTIONS.items() if not item.required} | stored_options(settings)
     if "images" not in known or "classifier" not in known:
@@ -35,7 +36,7 @@ def defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
-def ask(settings: Mapping[str, Any]) -> RunRequest | None:
+def ask(settings: Mapping[str, object]) -> RunRequest | None:
     """Draws the form; gives the request when it is sent. Raises RequestError when something is missing."""
     known = defaults(settings)
     given: dict[str, Any] = {name: _ask_for(OPTIONS[name], known[name], st) for name in FIRST}
@@ -57,7 +58,7 @@ def demo_judge() -> bool:
     return DEMO_JUDGE_FILES["vlm"].is_file()
 
 
-def _judge(known: Mapping[str, Any]) -> dict[str, Any]:
+def _judge(known: Mapping[str, object]) -> dict[str, object]:
     """The choice of a judge, and the fields of the one chosen."""
     choices = [NO_JUDGE, *([DEMO_JUDGE] if demo_judge() else []), OWN_JUDGE, SERVER]
     chosen = DEMO_JUDGE if demo_judge() and not known["no_vlm"] else NO_JUDGE
@@ -75,14 +76,14 @@ def _judge(known: Mapping[str, Any]) -> dict[str, Any]:
     return _in_columns(JUDGE_FIELDS[str(judge)], known)
 
 
-def _in_columns(names: tuple[str, ...] | list[str], known: Mapping[str, Any]) -> dict[str, Any]:
+def _in_columns(names: tuple[str, ...] | list[str], known: Mapping[str, object]) -> dict[str, object]:
     """Options that have a widget, side by side in two columns."""
     asked = [OPTIONS[name] for name in names if OPTIONS[name].widget]
     columns = st.columns(2)
     return {item.name: _ask_for(item, known[item.name], columns[place % 2]) for place, item in enumerate(asked)}
 
 
-def _ask_for(item: Option, value: Any, place: DeltaGenerator | Any) -> Any:
+def _ask_for(item: Option, value: Any, place: DeltaGenerator | ModuleType) -> object:
     """One option's value, in the widget of its kind; None where nothing is filled in."""
     widget = item.widget
     assert widget is not None, item.name

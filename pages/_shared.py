@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 import streamlit as st
@@ -46,16 +46,20 @@ def store() -> Store:
 
 @st.cache_data(max_entries=512, show_spinner=False)
 def _read(
-    folder: str, generation: int, name: str, arguments: tuple[Any, ...], options: dict[str, Any], _query: Any
-) -> Any:
+    folder: str,
+    generation: int,
+    name: str,
+    arguments: tuple[object, ...],
+    options: dict[str, object],
+    _query: Callable[..., object],
+) -> object:
     return _query(store().reader(), *arguments, **options)
 
 
 def read(query: Callable[Concatenate[queries.Connection, P], T], *arguments: P.args, **options: P.kwargs) -> T:
     """A read of core.queries on the newest generation, cached; the connection is put before the arguments."""
     name = f"{query.__module__}.{query.__qualname__}"  # Streamlit keeps what a name gave, and does not hash `_query`
-    found: T = _read(str(store_folder()), store().generation(), name, arguments, options, _query=query)
-    return found
+    return cast(T, _read(str(store_folder()), store().generation(), name, arguments, options, _query=query))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -8,32 +8,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 import streamlit as st
 
+from core.records import Row
 from pages._view_code import CSS, JS
 from pages._words import cell, link
 
 _component = st.components.v2.component("whylook_view", html='<div class="root"></div>', css=CSS, js=JS)
 
-Target = dict[str, Any]
-Row = Mapping[str, Any]
+
+class Place(TypedDict):
+    """A page and the state in its address."""
+
+    page: str
+    state: dict[str, str]
 
 
-def target(page: str, **values: Any) -> Target:
+class Target(TypedDict):
+    """Where a click leads: an address for the browser, and the same for `go`."""
+
+    href: str
+    go: Place
+
+
+def target(page: str, **values: object) -> Target:
     """Where a click leads: an address for the browser and the same for `follow`."""
     state = {key: str(value) for key, value in values.items() if value not in (None, "")}
     return {"href": link(page, **state), "go": {"page": page, "state": state}}
 
 
-def go(page: str, **state: Any) -> None:
+def go(page: str, **state: object) -> None:
     """Changes to a page with its state in the address."""
     kept = {key: str(value) for key, value in state.items() if value not in (None, "")}
     st.switch_page(f"pages/{page}.py", query_params=kept)
 
 
-def draw(kind: str, *, key: str, **data: Any) -> None:
+def draw(kind: str, *, key: str, **data: object) -> None:
     """Draws one component and follows a click on it."""
     result = _component(key=key, data={"kind": kind, **data}, on_go_change=lambda: None)
     clicked = getattr(result, "go", None)
@@ -71,7 +83,7 @@ def grid(
     run: str,
     key: str,
     size: int,
-    **state: Any,
+    **state: object,
 ) -> None:
     """Cards with one or more views of each picture; a click opens the picture's page."""
     items = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pandas as pd
 import streamlit as st
@@ -17,7 +17,7 @@ from core import queries
 from core.errors import RequestError, StoreError, WhylookError
 from core.pipeline.request import RunRequest, request_from_settings, state_now
 from core.pipeline.stages import BESIDE, limiting, shares
-from core.records import Run
+from core.records import Row, Run
 from pages import _charts, _launch
 from pages._frame import current_run, frame, guarded, run_title, when
 from pages._run_form import ask
@@ -91,7 +91,7 @@ def watch() -> None:
                 st.toast(plain(problem))
 
 
-def _bar(progress: dict[str, Any]) -> None:
+def _bar(progress: Row) -> None:
     done, total = int(progress.get("done") or 0), int(progress.get("total") or 0)
     st.markdown(f"**{plain(progress.get('run') or '')}** · {plain(progress.get('stage') or '')}")
     facts = [f"{done:,} of {total:,} pictures" if total else f"{done:,} pictures"]
@@ -231,7 +231,7 @@ def failures(name: str) -> None:
         return
     st.markdown(f"**{len(rows):,} failure{'' if len(rows) == 1 else 's'}**")
     data = pd.DataFrame(rows)[["stage", "path", "reason"]]
-    height: Any = "auto" if len(rows) <= 12 else 420
+    height: Literal["auto"] | int = "auto" if len(rows) <= 12 else 420
     st.dataframe(data, hide_index=True, width="stretch", height=height)
     st.download_button(
         "CSV", data.to_csv(index=False), file_name((name, "failures"), ".csv"), "text/csv", icon=":material/download:",

@@ -6,11 +6,11 @@ Knows: the layout of one picture's page. Does not know: how maps, scores or caus
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
+from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
 from core.errors import QueryError
@@ -137,7 +137,12 @@ def pictures(run: Run, sample: Sample) -> None:
 
 
 def _fill(
-    place: Any, rgb: NDArray[np.uint8], heat: NDArray[np.float32], kind: str, threshold: float, fill: Fill = "black"
+    place: DeltaGenerator,
+    rgb: NDArray[np.uint8],
+    heat: NDArray[np.float32],
+    kind: str,
+    threshold: float,
+    fill: Fill = "black",
 ) -> None:
     made = view(rgb, heat, kind, beta=threshold, fill=fill)
     if made:

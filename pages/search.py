@@ -5,13 +5,11 @@ Knows: the question, the address, how a hit is drawn. Does not know: BM25, embed
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
 from core import queries
 from core.errors import QueryError
-from core.queries import SearchResult
+from core.queries import Hit, SearchResult
 from core.records import Run
 from pages._frame import empty, guarded, open_page
 from pages._pictures import VIEWS, views
@@ -132,7 +130,7 @@ def hits(run: str, found: SearchResult) -> None:
     draw("hits", key="hits", items=[_hit(run, hit, found.words, shown.get(hit.image_id, [])) for hit in found.hits])
 
 
-def _hit(run: str, hit: Any, words: list[str], shown: list[dict[str, str]]) -> dict[str, Any]:
+def _hit(run: str, hit: Hit, words: list[str], shown: list[dict[str, str]]) -> dict[str, object]:
     kind = cell(hit.cell)
     row = {"label": hit.label, "prediction": hit.prediction, "correct": hit.correct}
     why = [f"words {hit.bm25:.2f}"] if hit.bm25 else []

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import zlib
-from typing import Any
 
 import pyarrow.csv
 import streamlit as st
@@ -17,7 +16,7 @@ from core import queries
 from core.commands.terminal import spreadsheet_table
 from core.errors import QueryError
 from core.queries import SqlResult
-from core.records import Run
+from core.records import Row, Run
 from core.statistics import format_mean, format_rate, mean_interval, wilson
 from pages import _charts
 from pages._frame import guarded, open_page
@@ -185,9 +184,7 @@ def pictures(name: str, text: str, ids: tuple[str, ...]) -> None:
         st.image(scale_picture(), width=280, caption="no attention … all attention")
 
 
-def page_rows(
-    name: str, ids: tuple[str, ...], order: tuple[str, bool] | None, start: int, most: int
-) -> list[dict[str, Any]]:
+def page_rows(name: str, ids: tuple[str, ...], order: tuple[str, bool] | None, start: int, most: int) -> list[Row]:
     """Rows of one page of the grid, in the wanted order."""
     if order is not None:
         column, descending = order
@@ -240,7 +237,7 @@ def charts(name: str, ids: tuple[str, ...]) -> None:
     st.caption("Accuracy with its 95% interval and the number of pictures" + MOST_GROUPS * (len(rows) == GROUPS) + ".")
 
 
-def grouped(name: str, ids: tuple[str, ...], column: str) -> list[dict[str, Any]]:
+def grouped(name: str, ids: tuple[str, ...], column: str) -> list[dict[str, object]]:
     """Accuracy per value of a column inside the slice, the largest groups, worst first."""
     groups: dict[str, list[bool]] = {}
     for row in read(queries.pictures, name, ids=list(ids), limit=len(ids)):
@@ -248,11 +245,11 @@ def grouped(name: str, ids: tuple[str, ...], column: str) -> list[dict[str, Any]
             value = row.get(column)
             groups.setdefault("not known" if value is None else str(value), []).append(bool(row["correct"]))
     largest = sorted(groups.items(), key=lambda item: -len(item[1]))[:GROUPS]
-    made = []
-    for value, flags in largest:
-        rate = wilson(sum(flags), len(flags))
-        made.append({"value": value, "rate": rate.value, "low": rate.low, "high": rate.high, "n": rate.n})
-    return sorted(made, key=lambda row: row["rate"])
+    rates = [(value, wilson(sum(flags), len(flags))) for value, flags in largest]
+    rates.sort(key=lambda item: item[1].value)
+    return [
+        {"value": value, "rate": rate.value, "low": rate.low, "high": rate.high, "n": rate.n} for value, rate in rates
+    ]
 
 
 def csv(result: SqlResult) -> bytes:

@@ -5,12 +5,14 @@ Knows: which number sits where and where a click leads. Does not know: how anyth
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
 from core.errors import StoreError, WhylookError
+from core.queries import ClassRow, MatrixRow, RunCounts
 from core.records import Run
 from core.statistics import Interval, format_rate, weighted_rate, wilson
 from pages import _charts
@@ -22,6 +24,9 @@ from pages._report_card import judge_card
 from pages._shared import findings, read, report, sql, store, store_folder
 from pages._view import draw, go, target
 from pages._words import CELLS, NOT_JUDGED, cell_condition, file_name, literal, pictures_text, plain, slice_sql
+
+if TYPE_CHECKING:
+    from core.findings import Finding
 
 CLASS_ROWS = 40
 FINDINGS = 10
@@ -59,7 +64,7 @@ def main() -> None:
     faithfulness_section(name)
 
 
-def headline(counts: Any, cells: tuple[list[str], list[float]]) -> None:
+def headline(counts: RunCounts, cells: tuple[list[str], list[float]]) -> None:
     """The numbers that the back row should read, each with its interval and n."""
     facts = [("Accuracy", wilson(counts.correct, counts.labelled))]
     if cells[0]:
@@ -78,7 +83,7 @@ def share_of(cells: tuple[list[str], list[float]], kind: str, *, among: tuple[st
     return weighted_rate([hit for hit, _ in kept], [weight for _, weight in kept])
 
 
-def attention_matrix(run: Run, matrix: list[dict[str, Any]], cells: tuple[list[str], list[float]]) -> None:
+def attention_matrix(run: Run, matrix: list[MatrixRow], cells: tuple[list[str], list[float]]) -> None:
     """Correct x attention, every cell with its pictures; a click opens them in Slices."""
     st.subheader("Right answer, right reason?")
     name = run.name
@@ -165,7 +170,7 @@ def summarise(name: str) -> None:
     draw("findings", key="findings", items=[_finding(name, finding) for finding in listed])
 
 
-def keep(name: str, found: list[Any]) -> None:
+def keep(name: str, found: list[Finding]) -> None:
     """Saves the findings as rows of table `findings`, once per session; a read-only store does without."""
     if st.session_state.get("kept_findings") == (name, store().generation()):
         return
@@ -176,7 +181,7 @@ def keep(name: str, found: list[Any]) -> None:
     st.session_state["kept_findings"] = (name, store().generation())
 
 
-def downloads(name: str, columns: list[Any]) -> None:
+def downloads(name: str, columns: list[DeltaGenerator]) -> None:
     """The findings as Markdown and as one self-contained HTML file."""
     for column, kind, words, mime in zip(
         columns, ("md", "html"), ("Markdown", "HTML"), ("text/markdown", "text/html"), strict=True
@@ -197,7 +202,7 @@ def downloads(name: str, columns: list[Any]) -> None:
         )
 
 
-def _finding(name: str, finding: Any) -> dict[str, Any]:
+def _finding(name: str, finding: Finding) -> dict[str, object]:
     """One ranked sentence with some of its pictures, the way to all of them, and its SQL."""
     first = sql(f"SELECT image_id FROM (\n{finding.sql}\n) LIMIT {STRIP}").table.column("image_id").to_pylist()
     shown = views(name, first)
@@ -246,7 +251,7 @@ def _heat(name: str, label: str) -> dict[str, str] | None:
     return heat_picture(str(store_folder()), store().generation(), name, label)
 
 
-def _class_row(name: str, row: dict[str, Any], rates: dict[str, Any], heat: dict[str, str] | None) -> dict[str, Any]:
+def _class_row(name: str, row: ClassRow, rates: dict[str, Interval], heat: dict[str, str] | None) -> dict[str, object]:
     label, rate = row["label"], rates[row["label"]]
     here = f"label = {literal(label)}"
     confused = row["confused_with"]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +72,7 @@ class ForwardPass:
         """How many copies of a picture the model may get at a time within `BUDGET`."""
         largest = 0
 
-        def measure(module: nn.Module, inputs: Any, output: Any) -> None:
+        def measure(module: nn.Module, inputs: object, output: object) -> None:
             nonlocal largest
             if isinstance(output, Tensor):
                 largest = max(largest, output.numel() * output.element_size())

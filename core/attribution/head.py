@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,9 @@ def in_sequence_order(model: nn.Module) -> Iterator[None]:
     small products, each with a copy of the weights. The values are the same.
     """
 
-    def relay(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    def relay(
+        module: nn.Module, inputs: tuple[object, ...], named: dict[str, object]
+    ) -> tuple[tuple[object, ...], dict[str, object]] | None:
         given = [value for value in (*inputs, *named.values()) if isinstance(value, Tensor) and value.dim() == 3]
         if torch.backends.mha.get_fastpath_enabled() and not any(value.requires_grad for value in given):
             return None  # the fused attention takes them as they are
@@ -118,7 +120,7 @@ def forward(classifier: Explained, batch: Tensor) -> tuple[Tensor, Tensor]:
     seen: list[Tensor] = []
     odd = ""
 
-    def cut(module: nn.Module, inputs: Any, output: Any) -> Any:
+    def cut(module: nn.Module, inputs: object, output: object) -> object:
         nonlocal odd
         found = first(output)
         if not classifier.layout.fits(found, batch.shape[0]):

@@ -6,7 +6,6 @@ Knows: a pass, how many copies of a picture fit its memory budget. Does not know
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -95,7 +94,7 @@ def _ablated(seen: ForwardPass, index: int, channels: Tensor, *, copies: int) ->
     """Logits (n, K) of picture `index` with channel k set to zero, for each k of `channels` (n,)."""
     layout = seen.classifier.layout
 
-    def ablate(module: nn.Module, inputs: Any, output: Any) -> Any:
+    def ablate(module: nn.Module, inputs: object, output: object) -> object:
         found = first(output)
         grid = layout.to_grid(found.detach(), seen.batch.shape[-2:])  # (copies, C, h, w)
         changed = grid[:1].repeat(len(channels), 1, 1, 1)

@@ -84,7 +84,7 @@ def check_unpacked(file: Path) -> None:
         with zipfile.ZipFile(file) as packed:
             unpacked = sum(entry.file_size for entry in packed.infolist())
         if zipped and unpacked <= MOST_UNPACKED * file.stat().st_size:
-            reader: Any = torch._C.PyTorchFileReader(str(file))
+            reader = torch._C.PyTorchFileReader(str(file))
             unpacked = max(unpacked, sum(map(reader.get_record_size, reader.get_all_records())))
     if unpacked > MOST_UNPACKED * file.stat().st_size:
         raise RequestError(

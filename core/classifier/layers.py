@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,9 +63,11 @@ class _Notes:
 
     outputs: dict[str, Tensor] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
-    readers: dict[int, tuple[Any, set[str]]] = field(default_factory=dict)  # holds the input: an identity is not reused
+    readers: dict[int, tuple[object, set[str]]] = field(
+        default_factory=dict
+    )  # holds the input: an identity is not reused
 
-    def note(self, name: str, inputs: tuple[Any, ...], output: Any) -> Any:
+    def note(self, name: str, inputs: tuple[object, ...], output: object) -> object:
         """Keep an output and hand on an alias of it: a layer that returns its input is not the origin of it."""
         found = first(output)
         if not isinstance(found, Tensor) or not found.is_floating_point():
@@ -144,8 +145,8 @@ def _noting(model: nn.Module) -> Iterator[_Notes]:
     """Hooks on every layer, removed afterwards whatever happens."""
     notes, handles = _Notes(), []
 
-    def hook(name: str) -> Any:
-        def note(module: nn.Module, inputs: tuple[Any, ...], words: dict[str, Any], output: Any) -> Any:
+    def hook(name: str) -> Callable[..., object]:
+        def note(module: nn.Module, inputs: tuple[object, ...], words: dict[str, object], output: object) -> object:
             return notes.note(name, (*inputs, *words.values()), output)
 
         return note

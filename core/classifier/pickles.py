@@ -71,7 +71,7 @@ class _Value:
     """What stands for a value: its kind, what it is if it is small and plain, what lies in it, and how much that is."""
 
     kind: str
-    plain: Any = None
+    plain: object = None
     parts: Sequence[_Value] = ()
     weight: int = 1
     depth: int = 0
@@ -116,7 +116,7 @@ def check_pickles(file: Path) -> None:
             for _ in range(_LEGACY_PICKLES):
                 _Walk(size).follow(stream)
             return
-    reader: Any = torch._C.PyTorchFileReader(str(file))
+    reader = torch._C.PyTorchFileReader(str(file))
     if reader.get_record_size("data.pkl") > _MOST_PICKLE:
         raise PickleRefused(f"holds more than {_MOST_PICKLE >> 20} MB beside its tensors")
     _Walk(size).follow(io.BytesIO(reader.get_record("data.pkl")))
@@ -206,7 +206,8 @@ class _Walk:
 
     def _called(self, called: _Value, given: _Value) -> str:
         """The kind of value that a call returns, where it may be called like this."""
-        name, parts = called.plain if called.kind == "global" else None, given.parts
+        name = called.plain if called.kind == "global" and isinstance(called.plain, str) else None
+        parts = given.parts
         kinds = [part.kind for part in parts]
         if given.kind == "tuple":
             if name in _REBUILD or (name == _PARAMETER and kinds[:1] == ["tensor"]):
@@ -249,8 +250,9 @@ class _Walk:
             return
         if named.kind != "tuple" or len(plain) <= _NUMEL or plain[0] not in ("storage", b"storage"):
             raise PickleRefused("carries code or objects besides tensors")
-        if not isinstance(plain[_NUMEL], int) or plain[_NUMEL] > 16 * self.size:
-            raise PickleRefused(f"declares a tensor of {plain[_NUMEL]} values, more than it holds")
+        declared = plain[_NUMEL]
+        if not isinstance(declared, int) or declared > 16 * self.size:
+            raise PickleRefused(f"declares a tensor of {declared} values, more than it holds")
         self.stack.append(_Value("storage"))
 
     def _new(self) -> None:

@@ -7,7 +7,6 @@ with the same layers; two hooks on it switch what happens while it runs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,14 +40,14 @@ def set_precision(model: nn.Module, precision: Precision, device: torch.device) 
     model.to(memory_format=torch.channels_last)
     entered: list[torch.autocast] = []
 
-    def begin(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    def begin(module: nn.Module, inputs: tuple[object, ...]) -> tuple[object, ...]:
         if precision == "bf16":
             context = torch.autocast(device.type, torch.bfloat16)
             context.__enter__()  # type: ignore[no-untyped-call]
             entered.append(context)
         return tuple(_channels_last(value) for value in inputs)
 
-    def end(module: nn.Module, inputs: Any, output: Any) -> None:
+    def end(module: nn.Module, inputs: object, output: object) -> None:
         if entered:
             entered.pop().__exit__(None, None, None)
 
@@ -62,7 +61,7 @@ def set_precision(model: nn.Module, precision: Precision, device: torch.device) 
     return undo
 
 
-def _channels_last(value: Any) -> Any:
+def _channels_last(value: object) -> object:
     if isinstance(value, Tensor) and value.ndim == 4:
         return value.contiguous(memory_format=torch.channels_last)
     return value

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ class Preprocess:
     `repr` is the transform's, for that is part of the classifier's fingerprint.
     """
 
-    def __init__(self, transform: Callable[[Image.Image], Any], *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, transform: Callable[[Image.Image], object], *, dtype: torch.dtype = torch.float32) -> None:
         self.transform = transform
         self.dtype = dtype
 

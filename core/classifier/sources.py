@@ -11,15 +11,17 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models import WeightsEnum
 
 from core.classifier.archive import check_regular, load_archive
 from core.classifier.class_names import names_from
@@ -37,7 +39,7 @@ class Source:
     """What was opened. `known` marks names that are a general list; `rebuild` makes it for other classes."""
 
     model: nn.Module
-    transform: Callable[[Image.Image], Any]
+    transform: Callable[[Image.Image], object]
     names: Sequence[str] | None = None
     known: bool = False
     code: bytes = b""
@@ -92,7 +94,7 @@ def _torchvision(name: str, weights: Path | None) -> Source:
     )
 
 
-def _recipe(name: str, weights: Path | None) -> tuple[Any, tuple[str, ...]]:
+def _recipe(name: str, weights: Path | None) -> tuple[WeightsEnum, tuple[str, ...]]:
     """The published weights whose file this is; else the default ones and, with a file, a note that says so."""
     published = models.get_model_weights(name)
     for recipe in published:
@@ -140,7 +142,7 @@ class LogitsOnly(nn.Module):
 class Processor:
     """A Hugging Face image processor as a transform of one picture."""
 
-    def __init__(self, processor: Any) -> None:
+    def __init__(self, processor: Callable[..., Mapping[str, Sequence[Tensor]]]) -> None:
         self.processor = processor
 
     def __call__(self, image: Image.Image) -> Tensor:
@@ -212,7 +214,7 @@ def _user_function(file: Path, function: str) -> Source:
     return _from_made(made, f"{file.name}:{function}", code)
 
 
-def _import_file(file: Path, code: bytes) -> Any:
+def _import_file(file: Path, code: bytes) -> ModuleType:
     """The file as a module, registered so that dataclasses and pickling inside it work."""
     name = f"whylook_user_{hashlib.sha256(code).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, file)
@@ -224,9 +226,9 @@ def _import_file(file: Path, code: bytes) -> Any:
     return module
 
 
-def _from_made(made: Any, what: str, code: bytes) -> Source:
+def _from_made(made: object, what: str, code: bytes) -> Source:
     """nn.Module, (nn.Module, transform) or (nn.Module, transform, class_names)."""
-    parts = list(made) if isinstance(made, (tuple, list)) else [made]
+    parts: list[Any] = list(made) if isinstance(made, (tuple, list)) else [made]
     if not 1 <= len(parts) <= 3 or not isinstance(parts[0], nn.Module):
         raise RequestError(
             f"{what} returned {type(made).__name__}, expected an nn.Module, (nn.Module, transform) or "
@@ -244,7 +246,7 @@ def _from_made(made: Any, what: str, code: bytes) -> Source:
     return Source(model, transform or plain_transform(), names, code=code, notes=notes)
 
 
-def _optional(package: str, remedy: str) -> Any:
+def _optional(package: str, remedy: str) -> ModuleType:
     """A package that not everyone has."""
     try:
         return importlib.import_module(package)

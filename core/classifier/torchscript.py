@@ -18,15 +18,15 @@ import torch
 from torch import nn
 
 
-def _format(text: str, *values: Any) -> str:
+def _format(text: str, *values: object) -> str:
     """TorchScript's format: a value for each `{}`; whatever else stands in the text is only text."""
     parts = text.split("{}", len(values))
     told = [*map(str, values)][: len(parts) - 1]
     return "".join(part + value for part, value in zip(parts, [*told, ""], strict=True))
 
 
-_COLLECT: dict[str, Callable[[Any], Any]] = {"prim::ListConstruct": list, "prim::TupleConstruct": tuple}
-_PYTHON: dict[str, Callable[..., Any]] = {
+_COLLECT: dict[str, Callable[[list[object]], object]] = {"prim::ListConstruct": list, "prim::TupleConstruct": tuple}
+_PYTHON: dict[str, Callable[..., object]] = {
     "prim::NumToTensor": torch.as_tensor,
     "aten::Int": int,
     "aten::Float": float,
@@ -52,7 +52,7 @@ class Opaque(nn.Module):
         super().__init__()
         self.script = script
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: object) -> object:
         """Run it."""
         return self.script(*inputs)
 
@@ -70,11 +70,11 @@ class Unrolled(nn.Module):
         for name, child in script.named_children():
             self.add_module(name, unroll(child))
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: object) -> object:
         """Run the graph on the inputs of the module."""
         return self.run("forward", *inputs)
 
-    def run(self, method: str, *inputs: Any) -> Any:
+    def run(self, method: str, *inputs: object) -> object:
         """Run the graph of one method."""
         graph = _graph(self.scripts[0], method)
         names = [value.debugName() for value in graph.inputs()]

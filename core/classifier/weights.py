@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -48,7 +47,7 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], list[str] | None]:
     content = _unpickle(file)
     if not isinstance(content, Mapping):
         raise RequestError(f"{file.name} holds a {type(content).__name__}, expected a state dict")
-    tensors: Mapping[Any, Any] = content
+    tensors: Mapping[object, object] = content
     for key in _WRAPPERS:
         if isinstance(content.get(key), Mapping):
             tensors = content[key]
@@ -59,7 +58,7 @@ def read_weights(file: Path) -> tuple[dict[str, Tensor], list[str] | None]:
     return _without_prefix(state), _names_in(content)
 
 
-def _unpickle(file: Path) -> Any:
+def _unpickle(file: Path) -> object:
     """What a .pt file holds, if that is only data."""
     try:
         with warnings.catch_warnings(), translate_errors(f"{file.name} cannot be read", raises=RequestError):
@@ -90,7 +89,7 @@ def _is_pickle(file: Path) -> bool:
         return stream.read(1) == b"\x80"
 
 
-def _names_in(content: Mapping[Any, Any]) -> list[str] | None:
+def _names_in(content: Mapping[object, object]) -> list[str] | None:
     """Class names that a checkpoint carries beside its tensors."""
     for key in _NAME_KEYS:
         if key in content:

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, BinaryIO, TextIO
+from typing import BinaryIO, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -195,7 +195,7 @@ def write_table(
         stream.write(text_table(table) + "\n")
 
 
-def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pa.Table:
+def rows_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> pa.Table:
     """Chosen columns of dict rows as an Arrow table; mappings become JSON text."""
     return pa.table({name: pa.array([_arrow(row.get(name)) for row in rows]) for name in columns})
 

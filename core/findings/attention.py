@@ -29,7 +29,7 @@ def wrong_reasons(frame: Frame) -> list[Finding]:
     weights = np.nan_to_num(frame.numbers("weight"), nan=1.0)
     if not low.any():
         return []
-    names = [name for name in frame.values("prediction") if int((right & frame.is_value("prediction", name)).sum())]
+    names = [name for name in frame.names("prediction") if int((right & frame.is_value("prediction", name)).sum())]
     groups = [right & frame.is_value("prediction", name) for name in names]
     p_values = [
         two_proportion(
@@ -85,7 +85,7 @@ def class_habits(frame: Frame) -> list[Finding]:
         numbers = frame.numbers(habit.column)
         known = np.isfinite(numbers)
         spread = float(numbers[known].std()) if known.any() else 0.0
-        for name in frame.values("prediction"):
+        for name in frame.names("prediction"):
             own = known & frame.is_value("prediction", name)
             rest = known & ~own
             if int(own.sum()) < LEAST_PICTURES or int(rest.sum()) < LEAST_PICTURES or spread == 0:

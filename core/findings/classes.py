@@ -60,7 +60,7 @@ def confusions(frame: Frame) -> list[Finding]:
     for pair in zip(labels, answers, strict=True):
         if pair[0] != pair[1]:
             pairs[pair] = pairs.get(pair, 0) + 1
-    of_label = {name: int((labels == name).sum()) for name in frame.values("label")}
+    of_label = {name: int((labels == name).sum()) for name in frame.names("label")}
     tested: list[tuple[str, str, int, int, int]] = []
     for (label, answer), count in pairs.items():
         if count >= LEAST_CONFUSED:
@@ -69,7 +69,7 @@ def confusions(frame: Frame) -> list[Finding]:
             tested.append((label, answer, count, sum(others), rest_n))
     p_values = [two_proportion(count, of_label[label], rest, rest_n) for label, _, count, rest, rest_n in tested]
     # Pairs were picked for their counts, so all that could have been picked are hypotheses.
-    family = len(of_label) * len(frame.values("prediction"))
+    family = len(of_label) * len(frame.names("prediction"))
     found: list[Finding] = []
     stand = benjamini_hochberg(p_values, tests=family)
     for (label, answer, count, rest_k, rest_n), stands in zip(tested, stand, strict=True):
@@ -90,7 +90,7 @@ def weak_classes(frame: Frame) -> list[Finding]:
     known, correct = frame.judgeable, frame.correct
     total, right = int(known.sum()), int(correct.sum())
     tested = []
-    for label in frame.values("label"):
+    for label in frame.names("label"):
         own = known & frame.is_value("label", label)
         tested.append((label, int((own & correct).sum()), int(own.sum())))
     p_values = [two_proportion(k, n, right - k, total - n) for _, k, n in tested]
@@ -124,7 +124,7 @@ def wrong_labels(frame: Frame) -> list[Finding]:
     wrong = frame.wrong
     own = frame.numbers("label_probability")
     thresholds: dict[str, float] = {}
-    for label in frame.values("label"):
+    for label in frame.names("label"):
         of_label = own[frame.is_value("label", label)]
         of_label = of_label[np.isfinite(of_label)]
         if of_label.size:

@@ -9,7 +9,6 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +48,7 @@ class Frame:
 
     con: Connection
     run: str
-    columns: dict[str, NDArray[Any]]
+    columns: dict[str, NDArray[np.object_]]
     half: Mask
     """True for the pictures that propose, False for those that confirm; by picture, so the same in every run."""
     high_score: float = HIGH_SCORE
@@ -85,13 +84,17 @@ class Frame:
         """Where a column has a value."""
         return np.asarray(self.columns[column] == value, dtype=bool)
 
-    def values(self, column: str) -> list[Any]:
+    def values(self, column: str) -> list[object]:
         """Distinct values, commonest first, without NULL."""
-        found: dict[Any, int] = {}
+        found: dict[object, int] = {}
         for value in self.columns[column]:
             if value is not None:
                 found[value] = found.get(value, 0) + 1
         return sorted(found, key=lambda value: (-found[value], str(value)))
+
+    def names(self, column: str) -> list[str]:
+        """Distinct values of a column of texts, commonest first, without NULL."""
+        return [str(value) for value in self.values(column)]
 
     def select(self, *conditions: str) -> str:
         """The SELECT that gives exactly the pictures of the run where all conditions hold."""
@@ -113,7 +116,7 @@ def load(con: Connection, run: str) -> Frame:
     )
     names = [str(column[0]) for column in result.description or []]
     rows = result.fetchall()
-    columns: dict[str, NDArray[Any]] = {}
+    columns: dict[str, NDArray[np.object_]] = {}
     for place, name in enumerate(names):
         column = np.empty(len(rows), dtype=object)
         column[:] = [row[place] for row in rows]

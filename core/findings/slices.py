@@ -51,7 +51,7 @@ def _candidates(frame: Frame, metadata: Sequence[Condition], attention: Sequence
     known = frame.judgeable
     for item in (*metadata, *attention):
         yield Candidate((item,), known & item.mask, (known & ~item.mask,))
-    for label in frame.values("label"):
+    for label in frame.names("label"):
         own = known & frame.is_value("label", label)
         for item in (*metadata, *attention):
             yield Candidate((item,), own & item.mask, (own & ~item.mask,), label)
@@ -136,7 +136,7 @@ def context_shortcuts(frame: Frame) -> list[Finding]:
     metadata = metadata_conditions(frame)
     found: list[tuple[float, Finding]] = []
     candidates: dict[str, list[Candidate]] = {}
-    for name in frame.values("prediction"):
+    for name in frame.names("prediction"):
         others = frame.judgeable & ~frame.is_value("label", name)
         candidates[name] = [
             Candidate((item,), others & item.mask, (others & ~item.mask,), name)

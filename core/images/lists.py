@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -148,7 +147,7 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _plain(value: Any, *, text: bool) -> Value:
+def _plain(value: object, *, text: bool) -> Value:
     """A Parquet value as one of the plain types."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None

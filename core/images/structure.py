@@ -12,9 +12,10 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO
 
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from core.errors import ImageError
 
@@ -39,14 +40,14 @@ def memory_beside(image: Image.Image, file: IO[bytes]) -> int:
     Raises:
         ImageError: no real picture is built like this.
     """
-    if image.format == "TIFF":
+    if isinstance(image, TiffImageFile):
         return _tiff(image, file)
     if image.format == "JPEG2000":
         return _jpeg_2000(file)
     return 0
 
 
-def _tiff(image: Any, file: IO[bytes]) -> int:
+def _tiff(image: TiffImageFile, file: IO[bytes]) -> int:
     """Bytes of a tile, coded and decoded, or of a strip where its pixels are larger than usual."""
     _check_tags(file)
     tags = image.tag_v2

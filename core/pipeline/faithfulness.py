@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -75,7 +75,7 @@ def check_faithfulness(
     set_precision(classifier.model, cast(Precision, request.precision), classifier.device)
     entries = _sample(scan, store, run, sample)
     objects = _object_masks(masks) if masks else {}
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for some, batch in _batches(entries, classifier):
         rows += _measure(some, batch, classifier, request, objects)
         progress(Progress("faithfulness", len(rows), len(entries)))
@@ -119,7 +119,7 @@ def _measure(
     classifier: Classifier,
     request: RunRequest,
     objects: Mapping[str, NDArray[np.bool_]],
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Rows of table `faithfulness` for pictures of one size."""
     labels = label_indices(entries, classifier.class_names)
 
@@ -133,7 +133,7 @@ def _measure(
     drawn = edges(batch, answer.maps.shape[1:])
     rows = []
     for index, entry in enumerate(entries):
-        row = {"image_id": entry.image_id, **vars(figures[index]), "randomised": likeness[index]}
+        row: dict[str, object] = {"image_id": entry.image_id, **vars(figures[index]), "randomised": likeness[index]}
         mask = next((objects[path] for path in entry.relative_paths if path in objects), None)
         if mask is not None:
             map_ = answer.maps[index].numpy()

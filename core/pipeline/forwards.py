@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -119,11 +118,15 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Nothing is alive yet."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
-        self._known: dict[int, weakref.ref[Any]] = {}
+        self._known: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
     def __torch_dispatch__(
-        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+        self,
+        function: Callable[..., object],
+        types: object,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         """Run one operation."""
         for found in _storages((args, kwargs or {})):  # weights and inputs: what was there before is not ours
             self._meet(found, 0)
@@ -133,7 +136,7 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peak = max(self.peak, self.now)
         return output
 
-    def _meet(self, storage: Any, size: int) -> None:
+    def _meet(self, storage: torch.UntypedStorage, size: int) -> None:
         """Count a storage the first time it is seen, until it is gone."""
         key = id(storage)
         known = self._known.get(key)
@@ -148,6 +151,6 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.now += size
 
 
-def _storages(found: Any) -> list[Any]:
+def _storages(found: object) -> list[torch.UntypedStorage]:
     """The storages of all tensors in something."""
     return [leaf.untyped_storage() for leaf in tree_leaves(found) if isinstance(leaf, Tensor)]

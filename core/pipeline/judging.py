@@ -24,7 +24,7 @@ from core.judge.sampling import choose
 from core.pipeline.journal import Journal
 from core.pipeline.prefetch import ahead, chunks, decoding_threads
 from core.pipeline.request import VERSIONS, RunRequest, fingerprint
-from core.records import Failure, Fill, ImageEntry, Judgement, JudgeRequest, View
+from core.records import Failure, Fill, ImageEntry, Judgement, JudgeRequest, Row, View
 
 LONG_SIDE = 448
 """The masked picture is at most this long: more pixels cost the judge time and tell it little."""
@@ -220,7 +220,7 @@ def embed_leftovers(
     return True
 
 
-def _rows(journal: Journal, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _rows(journal: Journal, ids: Sequence[str]) -> dict[str, Row]:
     """Rows of `samples` by image."""
     rows = queries.pictures(journal.store.reader(), journal.run, ids=list(ids), limit=len(ids))
     return {str(row["image_id"]): row for row in rows}

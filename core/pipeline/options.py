@@ -34,7 +34,7 @@ class Option:
 
     name: str
     kind: Kind
-    default: Any
+    default: object
     group: Group
     help: str
     choices: tuple[str, ...]
@@ -55,7 +55,7 @@ class Option:
 
 
 def option(
-    default: Any = dataclasses.MISSING,
+    default: object = dataclasses.MISSING,
     *,
     group: Group,
     help: str,  # noqa: A002  argparse's word
@@ -79,18 +79,18 @@ def options_of(kind: type) -> tuple[Option, ...]:
         said: dict[str, Any] = dict(field.metadata)
         if get_origin(hint) is Literal:
             said["choices"] = get_args(hint)
-        kinds: dict[Any, Kind] = {Path: "path", int: "number", bool: "switch"}
+        kinds: dict[object, Kind] = {Path: "path", int: "number", bool: "switch"}
         found.append(Option(field.name, kinds.get(hint, "text"), field.default, **said))
     return tuple(found)
 
 
-def _without_none(hint: Any) -> Any:
+def _without_none(hint: object) -> object:
     """`X` of `X | None`."""
     kinds = [part for part in get_args(hint) if part is not type(None)]
     return kinds[0] if len(kinds) == 1 and get_origin(hint) is not Literal else hint
 
 
-def words_of(request: Any) -> list[str]:
+def words_of(request: object) -> list[str]:
     """The words of a command line that give a request its values again; defaults need none."""
     words: list[str] = []
     for item in options_of(type(request)):

@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from core import images, queries
 from core.errors import ImageError, RequestError
@@ -18,7 +20,7 @@ from core.pipeline.journal import Journal
 from core.pipeline.judging import JudgeTodo, load_judging, shown, small_picture
 from core.pipeline.prefetch import ahead, chunks
 from core.pipeline.request import Progress, request_from_settings
-from core.records import HIGH_SCORE, ImageEntry, Judgement, JudgeRequest
+from core.records import HIGH_SCORE, ImageEntry, Judgement, JudgeRequest, Row
 from core.store import Store
 
 PICTURES_AT_ONCE = 16
@@ -142,7 +144,7 @@ def set_high(store: Store, run: str, high: float | str) -> None:
         store.publish()
 
 
-def _sample(journal: Journal, sample: int) -> list[dict[str, Any]]:
+def _sample(journal: Journal, sample: int) -> list[Row]:
     """image_id and prediction of the pictures to ask about, in the order of their hashes."""
     return queries.fetch_rows(
         journal.store.reader(),
@@ -154,7 +156,9 @@ def _sample(journal: Journal, sample: int) -> list[dict[str, Any]]:
     )
 
 
-def _asked(entry: ImageEntry, prediction: str, map_: Any, todo: JudgeTodo, class_names: Sequence[str]) -> list[_Asked]:
+def _asked(
+    entry: ImageEntry, prediction: str, map_: NDArray[np.float32], todo: JudgeTodo, class_names: Sequence[str]
+) -> list[_Asked]:
     """Every control of one picture; none where it cannot be read any more. Called in threads."""
     try:
         pixels = small_picture(entry)
@@ -164,7 +168,12 @@ def _asked(entry: ImageEntry, prediction: str, map_: Any, todo: JudgeTodo, class
 
 
 def _controls(
-    image_id: str, pixels: Any, prediction: str, map_: Any, todo: JudgeTodo, class_names: Sequence[str]
+    image_id: str,
+    pixels: NDArray[np.uint8],
+    prediction: str,
+    map_: NDArray[np.float32],
+    todo: JudgeTodo,
+    class_names: Sequence[str],
 ) -> Iterator[_Asked]:
     for control in CONTROLS:
         generator = generator_of(image_id, control)

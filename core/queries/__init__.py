@@ -6,7 +6,11 @@ Knows: which functions other modules may call. Does not know: models, Streamlit,
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.pictures import maps, mean_map, neighbours, pictures, sample, thumbnails
 from core.queries.reads import (
+    ClassRow,
+    ConfusionRow,
+    FailureRow,
     Group,
+    MatrixRow,
     RunCounts,
     SliceStats,
     cells,
@@ -31,10 +35,14 @@ from core.sql.pool import SqlResult, run_sql
 
 __all__ = [
     "CardMeasure",
+    "ClassRow",
+    "ConfusionRow",
     "Connection",
+    "FailureRow",
     "Group",
     "Hit",
     "JudgeCard",
+    "MatrixRow",
     "Measure",
     "RunCounts",
     "SearchResult",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from core.errors import QueryError
 from core.queries.reads import columns
 from core.queries.rows import Connection, fetch_rows, narrowed
-from core.records import Sample
+from core.records import Row, Sample
 from core.store.publish import SAMPLE_COLUMNS
 
 _TOP = 5
@@ -35,7 +34,7 @@ def pictures(
     descending: bool = True,
     limit: int = 60,
     offset: int = 0,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Rows of samples that fit every condition given, in a stable order so that pages do not overlap.
 
     Raises:
@@ -157,9 +156,7 @@ def mean_map(con: Connection, run: str, label: str | None = None) -> NDArray[np.
     return _map([row[3] for row in rows], rows[0][0], rows[0][1]) if rows else None
 
 
-def neighbours(
-    con: Connection, run: str, image_id: str, k: int = 4, *, correct: bool | None = None
-) -> list[dict[str, Any]]:
+def neighbours(con: Connection, run: str, image_id: str, k: int = 4, *, correct: bool | None = None) -> list[Row]:
     """The k pictures whose explanations mean most nearly the same (exact cosine): rows of samples and `similarity`."""
     return fetch_rows(
         con,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.queries.rows import Connection, fetch_rows, narrowed
+from core.queries.rows import Connection, fetch_as, narrowed
 from core.queries.runs import run as run_record
 from core.records import CELLS
 from core.store.publish import SAMPLE_COLUMNS
@@ -32,6 +32,46 @@ class RunCounts:
     judge_failed: int
     not_judged: int
     failures: int
+
+
+class FailureRow(TypedDict):
+    """One thing that did not work; `image_id` and `path` are None where it was no single picture."""
+
+    stage: str
+    image_id: str | None
+    path: str | None
+    reason: str
+
+
+class MatrixRow(TypedDict):
+    """Pictures of one cell, counted and by the sum of what they stand for."""
+
+    cell: str | None
+    n: int
+    weight: float
+
+
+class ConfusionRow(TypedDict):
+    """Pictures of one label with one prediction."""
+
+    label: str
+    prediction: str
+    n: int
+    mean_confidence: float
+
+
+class ClassRow(TypedDict):
+    """Pictures of one label; `high` counts those whose attention is high."""
+
+    label: str
+    n: int
+    correct: int
+    mean_confidence: float
+    judged: int
+    mean_score: float | None
+    high: int
+    confused_with: str | None
+    confused_n: int
 
 
 @dataclass(frozen=True)
@@ -83,9 +123,10 @@ def run_counts(con: Connection, run: str, *, ids: Sequence[str] | None = None) -
     return RunCounts(*[int(value) for value in (*row, len(failures(con, run)))])
 
 
-def failures(con: Connection, run: str) -> list[dict[str, Any]]:
+def failures(con: Connection, run: str) -> list[FailureRow]:
     """Everything in a run that did not work and was not mended since: stage, image_id, path, reason."""
-    return fetch_rows(
+    return fetch_as(
+        FailureRow,
         con,
         """WITH noted AS (SELECT DISTINCT stage, image_id, path, reason FROM failures WHERE run = $run),
         states AS (
@@ -135,19 +176,20 @@ def damaged_files(con: Connection) -> list[str]:
     return [f"{file}: {reason}" for file, reason in rows.fetchall()]
 
 
-def matrix(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def matrix(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> list[MatrixRow]:
     """Pictures per cell in the usual order, then those without a cell (`cell` None): n and the sum of weights."""
     where, parameters = narrowed(ids)
     found = {
         row["cell"]: row
-        for row in fetch_rows(
+        for row in fetch_as(
+            MatrixRow,
             con,
             f"""SELECT cell, count(*) AS n, coalesce(sum(weight), 0) AS weight
             FROM samples WHERE run = ?{where} GROUP BY cell""",
             [run, *parameters],
         )
     }
-    return [found.get(cell, {"cell": cell, "n": 0, "weight": 0.0}) for cell in (*CELLS, None)]
+    return [found.get(cell, MatrixRow(cell=cell, n=0, weight=0.0)) for cell in (*CELLS, None)]
 
 
 def cells(con: Connection, run: str) -> tuple[list[str], list[float]]:
@@ -158,10 +200,11 @@ def cells(con: Connection, run: str) -> tuple[list[str], list[float]]:
     return [str(row[0]) for row in rows], [float(row[1]) for row in rows]
 
 
-def confusion(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def confusion(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> list[ConfusionRow]:
     """Pairs of label and prediction that occur: n and mean confidence."""
     where, parameters = narrowed(ids)
-    return fetch_rows(
+    return fetch_as(
+        ConfusionRow,
         con,
         f"""SELECT label, prediction, count(*) AS n, avg(confidence) AS mean_confidence
         FROM samples WHERE run = ? AND correct IS NOT NULL{where} GROUP BY ALL ORDER BY label, prediction""",
@@ -169,10 +212,11 @@ def confusion(con: Connection, run: str, *, ids: Sequence[str] | None = None) ->
     )
 
 
-def per_class(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def per_class(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> list[ClassRow]:
     """One row per label: n, correct, confidence, judged, weighted mean score, number `high`, commonest confusion."""
     where, parameters = narrowed(ids)
-    return fetch_rows(
+    return fetch_as(
+        ClassRow,
         con,
         f"""WITH s AS (FROM samples WHERE run = ? AND correct IS NOT NULL{where}),
         wrong AS (
@@ -189,7 +233,7 @@ def per_class(con: Connection, run: str, *, ids: Sequence[str] | None = None) ->
     )
 
 
-def histogram(con: Connection, run: str, *, bins: int = 10, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def histogram(con: Connection, run: str, *, bins: int = 10, ids: Sequence[str] | None = None) -> list[dict[str, float]]:
     """Scores 0 to 5 in equal bins, 5 in the last: how many pictures of each cell the judged ones stand for."""
     where, parameters = narrowed(ids)
     found = con.execute(

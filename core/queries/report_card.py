@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.queries.rows import Connection, fetch_rows
-from core.records import HIGH_SCORE, WRONG_MAPS
+from core.records import HIGH_SCORE, WRONG_MAPS, Row
 from core.statistics import Interval, auroc, format_mean, format_number, format_rate, mean_interval, wilson
 
 Verdict = Literal["good", "care", "fail"]
@@ -115,7 +115,7 @@ def judge_card(con: Connection, run: str) -> JudgeCard | None:
     return card_of(rows, seconds=[row[0] for row in taken])
 
 
-def card_of(rows: Sequence[dict[str, Any]], *, seconds: Sequence[float] = ()) -> JudgeCard:
+def card_of(rows: Sequence[Row], *, seconds: Sequence[float] = ()) -> JudgeCard:
     """The card that rows of table `judge_card` add up to; `seconds` the pictures of the run itself took the judge."""
     ids = sorted({row["image_id"] for row in rows})
     scores = {control: _column(rows, ids, control, "score") for control in ("true", "again", *WRONG_MAPS, "wrong name")}
@@ -141,7 +141,7 @@ def card_of(rows: Sequence[dict[str, Any]], *, seconds: Sequence[float] = ()) ->
     return JudgeCard(verdict, reasons, tuple(measures), listed, _threshold(scores), len(ids))
 
 
-def _column(rows: Sequence[dict[str, Any]], ids: Sequence[str], control: str, name: str) -> NDArray[np.float64]:
+def _column(rows: Sequence[Row], ids: Sequence[str], control: str, name: str) -> NDArray[np.float64]:
     """One number per picture (n,) of a control, NaN where there is none."""
     known = {row["image_id"]: row[name] for row in rows if row["control"] == control}
     return np.asarray(
@@ -157,19 +157,17 @@ def _high(scores: NDArray[np.float64]) -> Interval:
     return wilson(float(shares.sum()), int(of.sum()))
 
 
-def _per_picture(
-    rows: Sequence[dict[str, Any]], ids: Sequence[str], value: Callable[[dict[str, Any]], Any]
-) -> list[float]:
+def _per_picture(rows: Sequence[Row], ids: Sequence[str], value: Callable[[Row], float | None]) -> list[float]:
     """Mean of a value over each picture's rows that have one: its questions are no pictures of their own."""
     found: dict[str, list[float]] = {image_id: [] for image_id in ids}
     for row in rows:
-        if value(row) is not None:
-            found[row["image_id"]].append(float(value(row)))
+        if (number := value(row)) is not None:
+            found[row["image_id"]].append(float(number))
     return [sum(values) / len(values) for values in found.values() if values]
 
 
 def _steadiness(
-    rows: Sequence[dict[str, Any]], ids: Sequence[str], retest: NDArray[np.float64], seconds: Sequence[float]
+    rows: Sequence[Row], ids: Sequence[str], retest: NDArray[np.float64], seconds: Sequence[float]
 ) -> list[CardMeasure]:
     """Does the score depend on the rubric's order, or on chance; does an answer come, and at what cost?"""
     shift = mean_interval(_per_picture(rows, ids, lambda row: row["rubric_shift"]))

@@ -5,21 +5,29 @@ Knows: DuckDB's connection. Does not know: which tables there are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import duckdb
 
+from core.records import Row
+
 Connection = duckdb.DuckDBPyConnection
+T = TypeVar("T")
 
 
-def fetch_rows(
-    con: Connection, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
-) -> list[dict[str, Any]]:
+def fetch_rows(con: Connection, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> list[Row]:
     """The rows of a query as dicts; parameters for ? as a sequence, for $name as a mapping."""
     result = con.execute(sql, dict(parameters) if isinstance(parameters, Mapping) else list(parameters))
     names = [str(column[0]) for column in result.description or []]
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def fetch_as(
+    kind: Callable[..., T], con: Connection, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
+) -> list[T]:
+    """The rows of a query as records of one kind, whose fields are the columns."""
+    return [kind(**row) for row in fetch_rows(con, sql, parameters)]
 
 
 def narrowed(ids: Sequence[str] | None) -> tuple[str, list[object]]:

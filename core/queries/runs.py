@@ -6,12 +6,10 @@ Knows: table `runs`, the store's run records. Does not know: pictures, how a run
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from core.errors import QueryError
 from core.queries.rows import Connection, fetch_rows
-from core.records import HIGH_SCORE, STAGES, Run, Settings
+from core.records import HIGH_SCORE, STAGES, Row, Run, Settings
 from core.store import Store
 
 
@@ -40,12 +38,12 @@ def runs_on_disk(store: Store) -> list[Run]:
     return [_run(record) for record in store.run_records()]
 
 
-def _of_row(row: Mapping[str, Any]) -> Run:
+def _of_row(row: Row) -> Run:
     told = {name: json.loads(row[name] or "{}") for name in ("settings", "counts", "seconds")}
     return _run({**row, **told, "fingerprints": {stage: row[f"{stage}_fingerprint"] for stage in STAGES}})
 
 
-def _run(record: Mapping[str, Any]) -> Run:
+def _run(record: Row) -> Run:
     """A Run; what an older whylook did not write has its default."""
     high = record.get("high_score")
     return Run(
@@ -66,7 +64,7 @@ def _run(record: Mapping[str, Any]) -> Run:
     )
 
 
-def _settings(kept: Mapping[str, Any]) -> Settings:
+def _settings(kept: Row) -> Settings:
     return Settings(
         images=str(kept.get("images") or ""),
         classifier=str(kept.get("classifier") or ""),

@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import QueryError
 from core.queries.rows import Connection, fetch_rows, narrowed
+from core.records import Row
 
 _RANK_CONSTANT = 60
 """Of reciprocal rank fusion: a hit's relevance is the sum over both lists of 1 / (60 + rank) (Cormack et al. 2009)."""
@@ -132,7 +132,7 @@ def _by_meaning(
     return {str(row[0]): float(row[1]) for row in rows}
 
 
-def _rows(con: Connection, run: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+def _rows(con: Connection, run: str, ids: Sequence[str]) -> list[Row]:
     return fetch_rows(
         con,
         """SELECT image_id, path, label, prediction, correct, score, cell, description, justification

@@ -15,6 +15,7 @@ from typing import Any
 import altair as alt
 from markupsafe import Markup
 
+from core import queries
 from core.statistics import Interval, format_count, format_percent, format_rate
 
 CELL_NAMES = {
@@ -56,7 +57,7 @@ class Cell:
     share: str
 
 
-def cells(rows: Sequence[Mapping[str, Any]]) -> list[Cell]:
+def cells(rows: Sequence[queries.MatrixRow]) -> list[Cell]:
     """Correctness by attention: the four cells with their counts and weighted shares."""
     counts = {row["cell"]: int(row["n"]) for row in rows}
     weights = {row["cell"]: float(row["weight"]) for row in rows}
@@ -92,7 +93,7 @@ def class_bars(rows: Sequence[tuple[str, Interval]]) -> Drawing:
     return _drawing("Accuracy by class with 95% intervals", chart, ("class", "accuracy"), table)
 
 
-def histogram(rows: Sequence[Mapping[str, Any]]) -> Drawing:
+def histogram(rows: Sequence[Mapping[str, float]]) -> Drawing:
     """Judge scores 0 to 5: the pictures of each cell in its colour, stacked."""
     values = [
         {"low": row["low"], "high": row["high"], "cell": cell, "place": place, "n": row[cell]}
@@ -116,7 +117,7 @@ def histogram(rows: Sequence[Mapping[str, Any]]) -> Drawing:
     return _drawing("Judge scores, in the colours of the cells above", chart)
 
 
-def confusion(rows: Sequence[Mapping[str, Any]], *, most: int = 20) -> Drawing:
+def confusion(rows: Sequence[queries.ConfusionRow], *, most: int = 20) -> Drawing:
     """Labels by predictions as a heatmap of shares; beyond `most` classes only those with most mistakes."""
     names = _confused_classes(rows, most)
     counts = {(row["label"], row["prediction"]): int(row["n"]) for row in rows}
@@ -145,7 +146,7 @@ def confusion(rows: Sequence[Mapping[str, Any]], *, most: int = 20) -> Drawing:
     return _drawing("Labels (rows) by predictions (columns)", chart, ("label", "prediction", "pictures"), table)
 
 
-def _confused_classes(rows: Sequence[Mapping[str, Any]], most: int) -> list[str]:
+def _confused_classes(rows: Sequence[queries.ConfusionRow], most: int) -> list[str]:
     """The `most` classes with most mistakes, by name."""
     mistakes: dict[str, int] = {}
     for row in rows:

@@ -30,6 +30,8 @@ _CALLABLE = FUNCTIONS | TABLE_FUNCTIONS | TABLE_MACROS
 """Those of tables have been looked at as such."""
 _PIVOT_ENDS = {"using", "group", "order", "limit", "offset", "union", "except", "intersect", "qualify"}
 
+Node = dict[str, Any]
+"""An object of the parser's tree, as its JSON has it."""
 Scope = Mapping[str, bool]
 """The CTEs that can be named at a place, in lower case; true within a recursive one, of its own name."""
 
@@ -129,13 +131,13 @@ def _statements(con: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
         raise translate(error, sql) from error
 
 
-def _tree(con: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
+def _tree(con: duckdb.DuckDBPyConnection, sql: str) -> Node:
     """The parser's tree of the only statement."""
     try:
         text = con.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()[0][0]
     except duckdb.Error as error:
         raise translate(error, sql) from error
-    tree: dict[str, Any] = json.loads(text)
+    tree: Node = json.loads(text)
     if tree["error"]:
         raise SqlError(_REMEDY if tree.get("error_type") == "not implemented" else str(tree.get("error_message")))
     return tree
@@ -174,7 +176,7 @@ def _unnamed(words: list[str], start: int) -> Iterator[int]:
         depth += (word in "([{") - (word in ")]}")
 
 
-def _checked(con: duckdb.DuckDBPyConnection, sql: str, tree: dict[str, Any]) -> str:
+def _checked(con: duckdb.DuckDBPyConnection, sql: str, tree: Node) -> str:
     """Checks every node of a tree; the text to run in its place."""
     shown = False
     for node, scope in list(_nodes(tree)):
@@ -188,9 +190,9 @@ def _checked(con: duckdb.DuckDBPyConnection, sql: str, tree: dict[str, Any]) -> 
     return text
 
 
-def _nodes(tree: Any) -> Iterator[tuple[dict[str, Any], Scope]]:
+def _nodes(tree: Node) -> Iterator[tuple[Node, Scope]]:
     """Every object of the parser's tree with the CTEs that can be named there, without recursion."""
-    waiting: list[tuple[Any, Scope]] = [(tree, {})]
+    waiting: list[tuple[object, Scope]] = [(tree, {})]
     while waiting:
         item, scope = waiting.pop()
         if isinstance(item, list):
@@ -209,7 +211,7 @@ def _nodes(tree: Any) -> Iterator[tuple[dict[str, Any], Scope]]:
                 waiting.append((value, {**inside, str(item["cte_name"]).lower(): True} if itself else inside))
 
 
-def _check_node(sql: str, node: dict[str, Any], scope: Scope) -> None:
+def _check_node(sql: str, node: Node, scope: Scope) -> None:
     place = node.get("query_location", -1)
     for entry in (node.get("cte_map") or {}).get("map", []):
         # DuckDB would look for a file or a system table of that name where the CTE is not seen
@@ -236,7 +238,7 @@ def _check_node(sql: str, node: dict[str, Any], scope: Scope) -> None:
         raise _at(sql, place, "A query cannot have parameters (? or $1); write the value")
 
 
-def _check_table(sql: str, node: dict[str, Any], scope: Scope) -> None:
+def _check_table(sql: str, node: Node, scope: Scope) -> None:
     name, schema, catalog = (str(node.get(key) or "") for key in ("table_name", "schema_name", "catalog_name"))
     known = not catalog and (
         (name.lower() in TABLES and schema.lower() in ("", "main"))
@@ -249,7 +251,7 @@ def _check_table(sql: str, node: dict[str, Any], scope: Scope) -> None:
         raise _at(sql, node.get("query_location", -1), f"There is no table {full} to read here; there are {tables}")
 
 
-def _check_source(sql: str, function: dict[str, Any], scope: Scope) -> None:
+def _check_source(sql: str, function: Node, scope: Scope) -> None:
     """Checks the table that a macro's argument names."""
     arguments = function.get("children", [])
     sources = [part for part in arguments if str(part.get("alias")).lower() == "source"]

@@ -14,17 +14,18 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pyarrow as pa
 
 from core.errors import QueryError, StoreError
 from core.memory import parse_size
+from core.records import Row
 from core.sql.gate import SqlError, check_text
-from core.sql.worker import read_message, write_message
+from core.sql.worker import Query, Reply, read_message, write_message
 from core.store import Store
 from core.store.reading import damaged_words, means_damaged
 
@@ -57,9 +58,9 @@ class SqlResult:
         return list(self.table.column_names)
 
     @property
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Row]:
         """The rows as dicts."""
-        rows: list[dict[str, Any]] = self.table.to_pylist()
+        rows: list[Row] = self.table.to_pylist()
         return rows
 
 
@@ -120,7 +121,7 @@ class _Worker:
             _give_back(self, keep=False)
             raise _Stopped("start") from error
 
-    def ask(self, request: dict[str, Any], *, deadline: float) -> tuple[dict[str, Any], bytes]:
+    def ask(self, request: Mapping[str, object], *, deadline: float) -> tuple[Reply, bytes]:
         """Sends a request and waits; the process is killed at the deadline or when it grows beyond its memory.
 
         Raises:
@@ -134,10 +135,10 @@ class _Worker:
             raise EOFError from error
         return self.receive(deadline)
 
-    def receive(self, deadline: float) -> tuple[dict[str, Any], bytes]:
+    def receive(self, deadline: float) -> tuple[Reply, bytes]:
         """Waits for what the process says next."""
         assert self.process.stdout
-        reply: list[tuple[dict[str, Any], bytes]] = []
+        reply: list[tuple[Reply, bytes]] = []
         source = self.process.stdout
 
         def read() -> None:
@@ -231,7 +232,7 @@ def run_sql(
     return SqlResult(table, bool(header["truncated"]), time.monotonic() - started)
 
 
-def _answer(worker: _Worker, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+def _answer(worker: _Worker, request: Query) -> tuple[Reply, bytes]:
     """The worker's reply; afterwards it is idle again, or ended where it cannot be trusted with another query."""
     try:
         header, payload = worker.ask(request, deadline=time.monotonic() + request["seconds"] + _KILL_SECONDS)
@@ -247,7 +248,7 @@ def _answer(worker: _Worker, request: dict[str, Any]) -> tuple[dict[str, Any], b
     return header, payload
 
 
-def _refusal(words: str, header: dict[str, Any], seconds: float, memory: str) -> QueryError:
+def _refusal(words: str, header: Reply, seconds: float, memory: str) -> QueryError:
     broken = "DuckDB crashed on this query and was restarted; nothing else was affected. Try writing it differently"
     known = {
         "time": f"The query was stopped after {seconds:g} s; narrow it with WHERE or LIMIT",

@@ -15,9 +15,9 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, TypedDict
 
 import duckdb
 import psutil
@@ -37,7 +37,25 @@ _FATAL = re.compile("has been invalidated|INTERNAL Error|FATAL Error|Stack Trace
 _PATH = re.compile(r"(?<![\w.])/(?:[^\s/'\"]+/)+[^\s'\"]*")
 
 
-def write_message(pipe: BinaryIO, header: dict[str, Any], payload: bytes | memoryview = b"") -> None:
+class Query(TypedDict):
+    """A request for rows: the text, the seconds it may take, and how many rows at most."""
+
+    sql: str
+    seconds: float
+    max_rows: int
+
+
+class Reply(TypedDict, total=False):
+    """What came of a query: whether more rows were left, or words on what failed, and where in the text."""
+
+    truncated: bool
+    error: str
+    line: int | None
+    column: int | None
+    broken: bool
+
+
+def write_message(pipe: BinaryIO, header: Mapping[str, object], payload: bytes | memoryview = b"") -> None:
     """Sends a JSON header and bytes."""
     data = json.dumps(header).encode()
     pipe.write(_LENGTH.pack(len(data), len(payload)) + data)
@@ -45,7 +63,7 @@ def write_message(pipe: BinaryIO, header: dict[str, Any], payload: bytes | memor
     pipe.flush()
 
 
-def read_message(pipe: BinaryIO) -> tuple[dict[str, Any], bytes]:
+def read_message(pipe: BinaryIO) -> tuple[Any, bytes]:
     """Receives what write_message sent.
 
     Raises:
@@ -53,7 +71,7 @@ def read_message(pipe: BinaryIO) -> tuple[dict[str, Any], bytes]:
     """
     sizes = _read_exactly(pipe, _LENGTH.size)
     header_size, payload_size = _LENGTH.unpack(sizes)
-    header: dict[str, Any] = json.loads(_read_exactly(pipe, header_size))
+    header = json.loads(_read_exactly(pipe, header_size))
     return header, _read_exactly(pipe, payload_size)
 
 
@@ -140,7 +158,7 @@ def _distinct_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def answer(con: duckdb.DuckDBPyConnection, request: dict[str, Any]) -> tuple[dict[str, Any], bytes | memoryview]:
+def answer(con: duckdb.DuckDBPyConnection, request: Query) -> tuple[Reply, bytes | memoryview]:
     """Runs one request in a transaction that is rolled back; errors come back as words.
 
     A reply with `broken` says that DuckDB cannot be trusted with another query.
@@ -157,7 +175,7 @@ def answer(con: duckdb.DuckDBPyConnection, request: dict[str, Any]) -> tuple[dic
     for timer in timers:
         timer.daemon = True
         timer.start()
-    header: dict[str, Any]
+    header: Reply
     payload: bytes | memoryview = b""
     try:
         runnable = check(sql)
@@ -177,7 +195,7 @@ def answer(con: duckdb.DuckDBPyConnection, request: dict[str, Any]) -> tuple[dic
     return header | _rolled_back(con), payload
 
 
-def _failure(error: Exception, sql: str, *, late: bool) -> dict[str, Any]:
+def _failure(error: Exception, sql: str, *, late: bool) -> Reply:
     """What the reply says of an error."""
     text = str(error)
     if "Corrupt database file" in text:
@@ -195,7 +213,7 @@ def _failure(error: Exception, sql: str, *, late: bool) -> dict[str, Any]:
     return {"error": said, "line": words.line, "column": words.column}
 
 
-def _rolled_back(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+def _rolled_back(con: duckdb.DuckDBPyConnection) -> Reply:
     """Ends a query's transaction, if it began one; whether DuckDB broke meanwhile."""
     try:
         con.rollback()
