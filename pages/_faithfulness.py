@@ -32,14 +32,18 @@ def faithfulness_section(name: str) -> None:
     found = read(queries.map_faithfulness, name)
     if found is None:
         st.write(
-            "Not measured yet. This takes the pixels away in the map's order, on a sample, and watches the prediction:"
+            "Not measured yet. This command removes pixels in the map's order, on a sample, and watches the prediction:"
         )
         folder = shlex.quote(str(store_folder()))
         st.code(f"whylook faithfulness --store {folder} --run {name}", language="sh")
         return
     measures = {measure.name: measure for measure in found.measures}
     facts: list[tuple[str, Interval, Callable[[Interval], str]]] = [("In the right order", found.ordered, format_rate)]
-    titles = (("road", "ROAD"), ("energy_inside", "Map on the object"), ("randomised", "As with random weights"))
+    titles = (
+        ("road", "ROAD"),
+        ("energy_inside", "Map on the object"),
+        ("randomised", "Similarity with random weights"),
+    )
     facts += [(title, measures[key].value, format_mean) for key, title in titles if key in measures]
     for column, (words, value, form) in zip(st.columns(len(facts)), facts, strict=True):
         text, _, rest = form(value).partition(" ")
@@ -49,7 +53,7 @@ def faithfulness_section(name: str) -> None:
     st.caption(
         "Mean probability of the explained class along the way, with its 95% interval; grey: a random order. "
         "In the right order: it falls faster when the most relevant pixels go first than when the least relevant do. "
-        "ROAD: half the difference, with imputed pixels. A likeness near 0 means that the map follows the weights. "
+        "ROAD: half the difference, with imputed pixels. A similarity near 0 means that the map follows the weights. "
         f"n {found.n:,} pictures."
     )
 

@@ -48,7 +48,7 @@ def guarded(body: Callable[[], None]) -> None:
         body()
     except WhylookError as problem:
         st.error(plain(problem), icon=":material/error:")
-        st.caption("Reload the page once this is put right; nothing in the store was changed.")
+        st.caption("Reload the page once this is fixed; nothing in the store has changed.")
     except Exception:
         log.exception("a page failed")
         st.error("This page could not be drawn. The terminal that runs the app says why.", icon=":material/error:")

@@ -50,7 +50,9 @@ def judge_card(run: Run) -> None:
     st.subheader("Can this judge be trusted?")
     card = read(queries.judge_card, run.name)
     if card is None:
-        st.write("Not measured yet. This shows the judge your own pictures under true and under wrong maps:")
+        st.write(
+            "Not measured yet. This command shows the judge your own pictures with their true maps and with wrong ones:"
+        )
         folder = shlex.quote(str(store_folder()))
         st.code(f"whylook judge-card --store {folder} --run {run.name}", language="sh")
         return
@@ -79,7 +81,7 @@ def judge_card(run: Run) -> None:
 
 def _threshold(run: Run, card: JudgeCard) -> None:
     high = run.high_score
-    words = f"Here attention is high from a score of **{high:g}** on."
+    words = f"Here attention counts as high from a score of **{high:g}**."
     if card.threshold is not None and card.threshold.score != high:
         folder = shlex.quote(str(store_folder()))
         st.markdown(f"{words} {plain(card.threshold.sentence)}")

@@ -86,7 +86,7 @@ def watch() -> None:
         if stop.button("Cancel", icon=":material/stop:", width="stretch", key="cancel"):
             try:
                 _launch.cancel()
-                st.toast("Stopping after the current batch. Resume goes on from there.")
+                st.toast("Stopping after the current batch. Resume continues from there.")
             except RequestError as problem:
                 st.toast(plain(problem))
 
@@ -115,7 +115,7 @@ def ended() -> None:
     elif code in (2,):
         st.error("The last run could not start. It said:", icon=":material/error:")
     else:
-        st.info("The last run was stopped. Resume goes on where it was.", icon=":material/pause_circle:")
+        st.info("The last run was stopped. Resume continues where it left off.", icon=":material/pause_circle:")
     if said:
         st.code(said, language=None)
     if st.button("Close", key="close-log", type="tertiary"):
@@ -155,10 +155,10 @@ def damaged() -> None:
     count = len(unread) + len(aside)
     files = "1 file of this store was" if count == 1 else f"{count:,} files of this store were"
     lost = [damage for damage in aside if "restored" not in damage.remedy and "takes its place" not in damage.remedy]
-    whole = "" if unread or lost else "Nothing is missing: what was in there is restored. "
+    whole = "" if unread or lost else "Nothing is missing: their contents were restored. "
     st.warning(
         f"{files} damaged. {whole}This usually means a failing disk or memory; have both checked. "
-        "Delete the store's folder `damaged` when you have seen this.",
+        "Delete the store's folder `damaged` once you have read this.",
         icon=":material/warning:",
     )
     columns = ("file", "what was wrong", "what was done")
@@ -187,7 +187,7 @@ def details(run: Run, *, broken: bool) -> None:
         go("summary", run=run.name)
     unfinished = _state(run) in ("interrupted", "failed")
     words = "Resume" if unfinished else "Run again"
-    help_ = "Goes on where it stopped; nothing is done twice. Runs the classifier's code again."
+    help_ = "Continues where it stopped; nothing is computed twice. Runs the classifier's code again."
     if again.button(words, icon=":material/resume:", disabled=_launch.busy(), width="stretch", help=help_):
         launch(lambda: again_request(run))
     if broken:

@@ -207,7 +207,7 @@ def causal(sample: Sample) -> None:
         else "Hiding it matters no more than chance."
     )
     st.caption(
-        f"Points of probability lost when a region is hidden. {verdict}"
+        f"Percentage points of probability lost when a region is hidden. {verdict}"
         + (
             f" With everything else hidden, the predicted class still gets {format_percent(keep)}."
             if keep is not None
@@ -254,8 +254,14 @@ def _fact(value: object) -> str:
 def neighbours(name: str, image_id: str) -> None:
     """Pictures explained alike, those that were right and those that were wrong."""
     groups = [
-        ("Explained alike and right", read(queries.neighbours, name, image_id, NEIGHBOURS, correct=True)),
-        ("Explained alike and wrong", read(queries.neighbours, name, image_id, NEIGHBOURS, correct=False)),
+        (
+            "Similar explanations, classified correctly",
+            read(queries.neighbours, name, image_id, NEIGHBOURS, correct=True),
+        ),
+        (
+            "Similar explanations, classified wrongly",
+            read(queries.neighbours, name, image_id, NEIGHBOURS, correct=False),
+        ),
     ]
     if not any(rows for _, rows in groups):
         return

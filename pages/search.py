@@ -71,7 +71,7 @@ def question(run: str) -> tuple[str, tuple[str, ...] | None, str]:
     try:
         return text.strip(), slice_ids(sql, run), sql
     except QueryError as problem:
-        st.error(f"The slice cannot be used: {plain(problem)}", icon=":material/error:")
+        st.error(f"This slice cannot be used: {plain(problem)}", icon=":material/error:")
         st.stop()
 
 
@@ -112,7 +112,7 @@ def answer(run: str, text: str, ids: tuple[str, ...] | None, within: str) -> Non
     if not found.hits:
         st.info("No explanation says or means that.", icon=":material/search_off:")
         if within:
-            st.caption("You are searching within a slice; the whole run may have it.")
+            st.caption("You are searching within a slice; the whole run may have more.")
         return
     scope = f"{pictures_text(len(ids))} of the slice" if ids is not None else "the whole run"
     left, right = st.columns([3, 1], vertical_alignment="center")

@@ -59,7 +59,7 @@ def main() -> None:
     except QueryError as error:
         problem.error(plain(error), icon=":material/error:")
         with right:
-            st.info("Put the query right on the left, or start from an example.", icon=":material/arrow_back:")
+            st.info("Correct the query on the left, or start from an example.", icon=":material/arrow_back:")
         return
     with right:
         show(run, text, result, ids)

@@ -91,7 +91,7 @@ def attention_matrix(run: Run, matrix: list[MatrixRow], cells: tuple[list[str], 
     judged = sum(n for kind, n in counted.items() if kind is not None)
     left_out = counted.get(None, 0)
     if not judged and read(queries.run_counts, name).judged:
-        st.info("These pictures have no labels, so right and wrong are not known.", icon=":material/label_off:")
+        st.info("These pictures have no labels, so right and wrong are unknown.", icon=":material/label_off:")
         return
     if not judged:
         st.info("No judge looked at this run, so attention has no score.", icon=":material/visibility_off:")

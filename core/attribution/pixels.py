@@ -164,7 +164,7 @@ def feature_ablation(seen: ForwardPass) -> Tensor:
 
 def superpixels(picture: Tensor) -> NDArray[np.int64]:
     """Labels 0.. (H, W) of a picture's superpixels: SLIC (Achanta et al. 2012), by scikit-image."""
-    from skimage.segmentation import slic
+    from skimage.segmentation import slic  # takes up to a second, and of all methods only this one needs it
 
     pixels = picture.detach().float().cpu()
     low, high = pixels.amin(dim=(1, 2), keepdim=True), pixels.amax(dim=(1, 2), keepdim=True)

@@ -1,13 +1,14 @@
 """What a pickle of tensors would do, followed instruction by instruction before PyTorch unpickles it.
 
-Knows: the instructions and functions that `torch.save` writes, and what each may be given. Does not know: state dicts.
-
-PyTorch's own reader (`weights_only=True`) runs no foreign code, but the functions that it allows can take any memory
+By hand, because nothing that PyTorch or we depend on bounds what a pickle takes: PyTorch's own reader
+(`weights_only=True`) runs no foreign code, but the functions that it allows can take any memory
 (`bytearray(2_000_000_000)` is 30 bytes of file) and any time (a tuple of itself twice, forty times over, has to be
-hashed in 2^40 steps). So the instructions are followed here with stand-ins for the values. Bounded are: how many there
-are, what is called with what, what a dictionary is keyed by, how deep values lie in one another, and how large a value
-is that is recalled and handed on again. This is quicker than a second process with limits, behaves alike on every
-system, and can say what it refuses.
+hashed in 2^40 steps).
+
+So the instructions are followed here with stand-ins for the values. Bounded are: how many there are, what is called
+with what, what a dictionary is keyed by, how deep values lie in one another, and how large a value is that is recalled
+and handed on again. This is quicker than a second process with limits, behaves alike on every system, and can say what
+it refuses. Knows the instructions and functions that `torch.save` writes; does not know state dicts.
 """
 
 from __future__ import annotations
