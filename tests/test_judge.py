@@ -26,7 +26,7 @@ def requests() -> list[JudgeRequest]:
     pool = pictures.draw_pool(COUNT, seed=31)
     rng = np.random.default_rng(31)
     seen = [pictures.sample(pool, index, rng) for index in range(COUNT)]
-    return [JudgeRequest(f"image-{index}", one.masked.numpy(), one.animal) for index, one in enumerate(seen)]
+    return [JudgeRequest(f"image-{index}", sample.masked.numpy(), sample.animal) for index, sample in enumerate(seen)]
 
 
 @pytest.fixture(scope="module")
@@ -40,26 +40,35 @@ def judgements(judge: LlamaJudge, requests: list[JudgeRequest]) -> list[Judgemen
     return judge.judge(requests)
 
 
-def same(one: Judgement, other: Judgement) -> bool:
+def same(first: Judgement, other: Judgement) -> bool:
     """Whether two judgements of one picture agree: texts equal, scores within 0.01."""
-    texts = (one.state, one.description, one.justification) == (other.state, other.description, other.justification)
-    return texts and (one.score is None or abs(one.score - (other.score or -1.0)) < 0.01)
+    texts = (first.state, first.description, first.justification) == (
+        other.state,
+        other.description,
+        other.justification,
+    )
+    return texts and (first.score is None or abs(first.score - (other.score or -1.0)) < 0.01)
 
 
 def test_every_picture_gets_words_and_a_distribution_over_six_scores(
     judgements: list[Judgement], requests: list[JudgeRequest]
 ) -> None:
-    assert [one.image_id for one in judgements] == [request.image_id for request in requests]
-    assert {one.state for one in judgements} == {"ok"}
-    for one in judgements:
-        assert one.description and one.justification and one.distribution is not None and one.score is not None
-        assert len(one.distribution) == 6 and sum(one.distribution) == pytest.approx(1.0)
-        assert one.score == pytest.approx(np.dot(one.distribution, range(6)))
-        assert one.score_entropy is not None and 0 <= one.score_entropy <= np.log(6) + 1e-9
+    assert [judgement.image_id for judgement in judgements] == [request.image_id for request in requests]
+    assert {judgement.state for judgement in judgements} == {"ok"}
+    for judgement in judgements:
+        assert (
+            judgement.description
+            and judgement.justification
+            and judgement.distribution is not None
+            and judgement.score is not None
+        )
+        assert len(judgement.distribution) == 6 and sum(judgement.distribution) == pytest.approx(1.0)
+        assert judgement.score == pytest.approx(np.dot(judgement.distribution, range(6)))
+        assert judgement.score_entropy is not None and 0 <= judgement.score_entropy <= np.log(6) + 1e-9
 
 
 def test_different_pictures_get_different_words(judgements: list[Judgement]) -> None:
-    assert len({one.description for one in judgements}) > COUNT // 3
+    assert len({judgement.description for judgement in judgements}) > COUNT // 3
 
 
 def test_a_reply_does_not_depend_on_the_order_of_the_pictures(
@@ -89,16 +98,23 @@ def test_the_same_picture_beside_any_neighbour_gets_the_same_reply(
 def test_asking_again_gives_exactly_the_same_numbers(
     judge: LlamaJudge, requests: list[JudgeRequest], judgements: list[Judgement]
 ) -> None:
-    assert [one.distribution for one in judge.judge(requests)] == [one.distribution for one in judgements]
+    assert [judgement.distribution for judgement in judge.judge(requests)] == [
+        judgement.distribution for judgement in judgements
+    ]
 
 
 def test_the_predicted_class_name_reaches_the_score_but_not_the_description(
     judge: LlamaJudge, requests: list[JudgeRequest], judgements: list[Judgement]
 ) -> None:
-    wrong = [JudgeRequest(one.image_id, one.masked, "cat" if one.prediction != "cat" else "dog") for one in requests]
+    wrong = [
+        JudgeRequest(request.image_id, request.masked, "cat" if request.prediction != "cat" else "dog")
+        for request in requests
+    ]
     replies = judge.judge(wrong)
-    assert [one.description for one in replies] == [one.description for one in judgements]
-    assert np.mean([one.score or 0 for one in replies]) < np.mean([one.score or 0 for one in judgements])
+    assert [reply.description for reply in replies] == [judgement.description for judgement in judgements]
+    assert np.mean([reply.score or 0 for reply in replies]) < np.mean(
+        [judgement.score or 0 for judgement in judgements]
+    )
 
 
 def test_a_picture_without_a_map_is_abstained_and_keeps_its_place(
@@ -106,7 +122,7 @@ def test_a_picture_without_a_map_is_abstained_and_keeps_its_place(
 ) -> None:
     flat = JudgeRequest("flat", requests[0].masked, "cow", abstain_reason="the map is flat")
     replies = judge.judge([requests[0], flat, requests[1]])
-    assert [one.image_id for one in replies] == [requests[0].image_id, "flat", requests[1].image_id]
+    assert [reply.image_id for reply in replies] == [requests[0].image_id, "flat", requests[1].image_id]
     assert replies[1] == Judgement("flat", "abstained", "the map is flat")
     assert judge.judge([]) == []
 
@@ -115,7 +131,7 @@ def test_pictures_of_any_size_are_judged(judge: LlamaJudge) -> None:
     rng = np.random.default_rng(1)
     sizes = [(1, 1), (3, 200), (448, 2), (448, 448), (7, 7)]
     asked = [JudgeRequest(str(size), rng.integers(0, 256, (*size, 3), dtype=np.uint8), "cow") for size in sizes]
-    assert [one.state for one in judge.judge(asked)] == ["ok"] * len(sizes)
+    assert [reply.state for reply in judge.judge(asked)] == ["ok"] * len(sizes)
 
 
 @pytest.mark.parametrize(
@@ -131,23 +147,23 @@ def test_a_class_name_cannot_break_the_prompt(name: str, judge: LlamaJudge, requ
 def test_protocol_paper_gives_one_digit(requests: list[JudgeRequest]) -> None:
     with load_judge(**FILES, protocol="paper") as paper:
         replies = paper.judge(requests[:8])
-    assert {one.state for one in replies} == {"ok"}
-    assert all(one.distribution is not None and sorted(one.distribution) == [0, 0, 0, 0, 0, 1] for one in replies)
-    assert all(one.score in range(6) and one.score_entropy == 0 for one in replies)
+    assert {reply.state for reply in replies} == {"ok"}
+    assert all(reply.distribution is not None and sorted(reply.distribution) == [0, 0, 0, 0, 0, 1] for reply in replies)
+    assert all(reply.score in range(6) and reply.score_entropy == 0 for reply in replies)
 
 
 def test_a_judge_that_has_learned_nothing_gives_no_number(tmp_path: Path, requests: list[JudgeRequest]) -> None:
     vlm, mmproj = write_random_judge(tmp_path)
     with load_judge(vlm=vlm, mmproj=mmproj) as rubbish:
         replies = rubbish.judge(requests[:4])
-    assert all(one.state != "ok" and one.score is None and one.distribution is None for one in replies)
-    assert all(one.reason for one in replies)
+    assert all(reply.state != "ok" and reply.score is None and reply.distribution is None for reply in replies)
+    assert all(reply.reason for reply in replies)
 
 
 def test_a_judge_that_is_too_slow_fails_picture_by_picture_and_works_afterwards(requests: list[JudgeRequest]) -> None:
     with load_judge(**FILES, timeout=1e-6, workers=1) as slow:
         replies = slow.judge(requests[:3])
-        assert [(one.state, one.reason) for one in replies] == [("failed", "the judge timed out")] * 3
+        assert [(reply.state, reply.reason) for reply in replies] == [("failed", "the judge timed out")] * 3
         slow._timeout = 300.0
         assert slow.judge(requests[:3])[0].state == "ok"
 

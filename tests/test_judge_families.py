@@ -65,7 +65,7 @@ def test_every_family_judges_whatever_the_order_and_the_batch_size(
     family: str, pair: Pair, requests: list[JudgeRequest]
 ) -> None:
     with load_judge(**pair(family), workers=1, batch_size=len(requests)) as judge:
-        assert [one.image_id for one in judge.judge(requests)] == [one.image_id for one in requests]
+        assert [reply.image_id for reply in judge.judge(requests)] == [request.image_id for request in requests]
         expected = replies(judge, requests)
         turned = replies(judge, requests[::-1])[::-1]
     with load_judge(**pair(family), workers=1, batch_size=2) as judge:

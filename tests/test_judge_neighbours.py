@@ -30,7 +30,7 @@ def masked(count: int, seed: int) -> list[JudgeRequest]:
     pool = pictures.draw_pool(count, seed)
     rng = np.random.default_rng(seed)
     seen = [pictures.sample(pool, index, rng) for index in range(count)]
-    return [JudgeRequest(f"image-{index}", one.masked.numpy(), one.animal) for index, one in enumerate(seen)]
+    return [JudgeRequest(f"image-{index}", sample.masked.numpy(), sample.animal) for index, sample in enumerate(seen)]
 
 
 def one_judge(batch_size: int) -> LlamaJudge:
@@ -72,9 +72,9 @@ def told(judge: LlamaJudge, requests: list[JudgeRequest]) -> list[tuple[Judgemen
     return list(zip(judgements, choices, strict=True))
 
 
-def parted_by_a_tie(one: list[list[Choice]], other: list[list[Choice]]) -> bool:
+def parted_by_a_tie(first: list[list[Choice]], other: list[list[Choice]]) -> bool:
     """Whether each line's first different token was as good as the other in both companies."""
-    for mine, yours in zip(one, other, strict=True):
+    for mine, yours in zip(first, other, strict=True):
         parting = next((pair for pair in zip(mine, yours, strict=False) if pair[0][0] != pair[1][0]), None)
         if parting is not None and max(parting[0][1], parting[1][1]) > TIE:
             return False
@@ -91,18 +91,18 @@ def test_five_hundred_pictures_get_the_same_words_and_scores_in_any_company() ->
         turned = told(judge, [requests[place] for place in order])
     second = [turned[place] for place in np.argsort(order)]
     different = []
-    for (one, mine), (other, yours) in zip(first, second, strict=True):
-        assert one.image_id == other.image_id
-        assert (one.score is None) == (other.score is None)
-        assert abs((one.score or 0.0) - (other.score or 0.0)) < 0.01
-        if (one.description, one.justification) != (other.description, other.justification):
-            different.append(one.image_id)
-            assert parted_by_a_tie(mine, yours), (one, other)
+    for (reply, mine), (other, yours) in zip(first, second, strict=True):
+        assert reply.image_id == other.image_id
+        assert (reply.score is None) == (other.score is None)
+        assert abs((reply.score or 0.0) - (other.score or 0.0)) < 0.01
+        if (reply.description, reply.justification) != (other.description, other.justification):
+            different.append(reply.image_id)
+            assert parted_by_a_tie(mine, yours), (reply, other)
     assert len(different) <= 0.005 * len(requests), different
 
 
 def distributions(judgements: list[Judgement]) -> NDArray[np.float64]:
-    return np.array([one.distribution for one in judgements])
+    return np.array([judgement.distribution for judgement in judgements])
 
 
 def poisoned(monkeypatch: pytest.MonkeyPatch, victims: set[int]) -> None:
@@ -153,8 +153,8 @@ def test_a_place_remembers_nothing_of_the_picture_before(monkeypatch: pytest.Mon
 
 def test_a_picture_s_embedding_is_decoded_into_its_own_sequence_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures that swap embeddings swap replies: what a sequence says comes from what was decoded into it."""
-    one, other = masked(2, seed=64)
-    same = [JudgeRequest("a", one.masked, "cow"), JudgeRequest("b", other.masked, "cow")]
+    first, second = masked(2, seed=64)
+    same = [JudgeRequest("a", first.masked, "cow"), JudgeRequest("b", second.masked, "cow")]
     with one_judge(2) as judge:
         straight = judge.judge(same)
         encode = Placer._encode
@@ -166,5 +166,5 @@ def test_a_picture_s_embedding_is_decoded_into_its_own_sequence_only(monkeypatch
         with monkeypatch.context() as patched:
             patched.setattr(Placer, "_encode", swapped)
             crossed = judge.judge(same)
-    assert [one.description for one in crossed] == [one.description for one in reversed(straight)]
+    assert [reply.description for reply in crossed] == [reply.description for reply in reversed(straight)]
     assert distributions(crossed) == pytest.approx(distributions(straight)[::-1], abs=1e-4)

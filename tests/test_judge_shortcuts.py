@@ -23,7 +23,7 @@ def requests() -> list[JudgeRequest]:
     pool = pictures.draw_pool(COUNT, seed=51)
     rng = np.random.default_rng(51)
     seen = [pictures.sample(pool, index, rng) for index in range(COUNT)]
-    return [JudgeRequest(f"image-{index}", one.masked.numpy(), one.animal) for index, one in enumerate(seen)]
+    return [JudgeRequest(f"image-{index}", sample.masked.numpy(), sample.animal) for index, sample in enumerate(seen)]
 
 
 def test_shared_beginnings_and_refilled_places_change_no_reply(
@@ -35,10 +35,10 @@ def test_shared_beginnings_and_refilled_places_change_no_reply(
     monkeypatch.setattr("core.judge.judge.LEAST_SHARED", 10**6)
     with load_judge(**FILES, batch_size=1, workers=1) as judge:
         plain = judge.judge(requests)
-    words = [[(one.state, one.description, one.justification) for one in replies] for replies in (quick, plain)]
-    assert sum(one == other for one, other in zip(*words, strict=True)) >= 0.98 * COUNT  # a tie may fall either way
-    for one, other in zip(quick, plain, strict=True):
-        assert (one.score or 0.0) == pytest.approx(other.score or 0.0, abs=0.01)
+    words = [[(reply.state, reply.description, reply.justification) for reply in replies] for replies in (quick, plain)]
+    assert sum(mine == other for mine, other in zip(*words, strict=True)) >= 0.98 * COUNT  # a tie may fall either way
+    for mine, other in zip(quick, plain, strict=True):
+        assert (mine.score or 0.0) == pytest.approx(other.score or 0.0, abs=0.01)
 
 
 def test_questions_that_begin_alike_are_decoded_once(requests: list[JudgeRequest]) -> None:

@@ -35,7 +35,7 @@ def requests() -> list[JudgeRequest]:
     pool = pictures.draw_pool(COUNT, seed=41)
     rng = np.random.default_rng(41)
     seen = [pictures.sample(pool, index, rng) for index in range(COUNT)]
-    return [JudgeRequest(f"image-{index}", one.masked.numpy(), one.animal) for index, one in enumerate(seen)]
+    return [JudgeRequest(f"image-{index}", sample.masked.numpy(), sample.animal) for index, sample in enumerate(seen)]
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +64,13 @@ def test_a_real_server_gives_words_and_distributions(
     judgements: list[Judgement], requests: list[JudgeRequest], served: UrlJudge
 ) -> None:
     assert (served.name, served.protocol, served.note, served.limits) == ("demo", "calibrated", None, None)
-    assert [one.image_id for one in judgements] == [request.image_id for request in requests]
-    good = [one for one in judgements if one.state == "ok"]
+    assert [judgement.image_id for judgement in judgements] == [request.image_id for request in requests]
+    good = [judgement for judgement in judgements if judgement.state == "ok"]
     assert len(good) > COUNT // 2
-    for one in good:
-        assert one.description and one.justification and one.distribution and one.score_entropy
-        assert sum(one.distribution) == pytest.approx(1.0) and 0 < one.score_entropy <= np.log(6)
-        assert one.score == pytest.approx(np.dot(one.distribution, range(6)))
+    for judgement in good:
+        assert judgement.description and judgement.justification and judgement.distribution and judgement.score_entropy
+        assert sum(judgement.distribution) == pytest.approx(1.0) and 0 < judgement.score_entropy <= np.log(6)
+        assert judgement.score == pytest.approx(np.dot(judgement.distribution, range(6)))
 
 
 def test_a_served_judge_scores_like_the_same_judge_in_process(
@@ -79,12 +79,12 @@ def test_a_served_judge_scores_like_the_same_judge_in_process(
     with load_judge(vlm=DEMO / "judge.gguf", mmproj=MMPROJ) as judge:
         here = judge.judge(requests)
     pairs = [
-        (one.score, other.score)
-        for one, other in zip(judgements, here, strict=True)
-        if one.score is not None and other.score is not None
+        (served.score, other.score)
+        for served, other in zip(judgements, here, strict=True)
+        if served.score is not None and other.score is not None
     ]
     assert len(pairs) > COUNT // 2
-    assert np.mean([abs(one - other) for one, other in pairs]) < 0.5
+    assert np.mean([abs(mine - other) for mine, other in pairs]) < 0.5
 
 
 def test_replies_do_not_depend_on_what_else_is_under_way(
@@ -92,17 +92,17 @@ def test_replies_do_not_depend_on_what_else_is_under_way(
 ) -> None:
     with load_url_judge(address, concurrency=1, timeout=120) as judge:
         alone = judge.judge(requests[::-1])[::-1]
-    assert [(one.description, one.distribution) for one in alone] == [
-        (one.description, one.distribution) for one in judgements
+    assert [(judgement.description, judgement.distribution) for judgement in alone] == [
+        (judgement.description, judgement.distribution) for judgement in judgements
     ]
 
 
 def test_protocol_paper_through_a_server(address: str, requests: list[JudgeRequest]) -> None:
     with load_url_judge(address, protocol="paper", timeout=120) as judge:
         replies = judge.judge(requests[:3])
-    for one in replies:
-        assert (one.state == "ok") == (one.distribution is not None)
-        assert one.distribution is None or sorted(one.distribution) == [0, 0, 0, 0, 0, 1]
+    for reply in replies:
+        assert (reply.state == "ok") == (reply.distribution is not None)
+        assert reply.distribution is None or sorted(reply.distribution) == [0, 0, 0, 0, 0, 1]
 
 
 def test_a_server_without_log_probabilities_gives_the_digit_and_says_so(
@@ -111,10 +111,10 @@ def test_a_server_without_log_probabilities_gives_the_digit_and_says_so(
     with judge_server(typed, MMPROJ, logprobs=False) as url, load_url_judge(url, timeout=120) as judge:
         assert judge.note is None and judge.limits is not None and "no log-probabilities" in judge.limits
         assert judge.fingerprint != served.fingerprint
-        replies = [one for one in judge.judge(requests[:3]) if one.state == "ok"]
+        replies = [reply for reply in judge.judge(requests[:3]) if reply.state == "ok"]
     assert replies
-    for one in replies:  # two rubric orders: one digit, or half on each of two
-        assert one.distribution is not None and set(one.distribution) <= {0.0, 0.5, 1.0}
+    for reply in replies:  # two rubric orders: one digit, or half on each of two
+        assert reply.distribution is not None and set(reply.distribution) <= {0.0, 0.5, 1.0}
 
 
 def test_the_key_comes_from_the_environment_and_goes_nowhere_else(
@@ -251,8 +251,8 @@ def test_a_server_that_hangs_or_goes_away_fails_pictures_quickly(quick: None, re
             judge = stack.enter_context(load_url_judge(url, timeout=0.3, concurrency=2))
             hung = judge.judge(requests[:3])
         gone = judge.judge(requests)
-    assert any("no answer within 0.3 s" in (one.reason or "") for one in hung)
-    assert {one.state for one in gone} == {"failed"} and "cannot be reached" in (gone[0].reason or "")
+    assert any("no answer within 0.3 s" in (reply.reason or "") for reply in hung)
+    assert {reply.state for reply in gone} == {"failed"} and "cannot be reached" in (gone[0].reason or "")
 
 
 def test_contradicting_orders_and_pictures_without_a_map_abstain(quick: None, requests: list[JudgeRequest]) -> None:

@@ -47,7 +47,7 @@ def requests(count: int) -> list[JudgeRequest]:
     pool = pictures.draw_pool(count, seed=71)
     rng = np.random.default_rng(71)
     seen = [pictures.sample(pool, index, rng) for index in range(count)]
-    return [JudgeRequest(str(index), one.masked.numpy(), one.animal) for index, one in enumerate(seen)]
+    return [JudgeRequest(str(index), sample.masked.numpy(), sample.animal) for index, sample in enumerate(seen)]
 
 
 def pair(name: str, folder: Path) -> tuple[Path, Path]:
@@ -103,18 +103,18 @@ def parts() -> Iterator[Clock]:
     try:
         yield clock
     finally:
-        for one in undo:
-            one()
+        for restore in undo:
+            restore()
 
 
 def flops_a_second(threads: int) -> float:
     """What this machine reaches in PyTorch's fp32 matrix product of a model's size: a limit that is really reached."""
     torch.set_num_threads(threads)
-    one, other = torch.rand(512, 1024), torch.rand(1024, 2816)
-    one @ other
+    left, other = torch.rand(512, 1024), torch.rand(1024, 2816)
+    left @ other
     began = time.perf_counter()
     for _ in range(20):
-        one @ other
+        left @ other
     return 20 * 2 * 512 * 1024 * 2816 / (time.perf_counter() - began)
 
 
@@ -131,8 +131,8 @@ def weights(path: Path) -> tuple[int, int]:
     """Bytes of a GGUF file's matrices and how many numbers they hold, embedding tables left out."""
     from gguf import GGUFReader
 
-    matrices = [one for one in GGUFReader(path).tensors if len(one.shape) > 1 and "embd" not in one.name]
-    return sum(one.n_bytes for one in matrices), sum(int(one.n_elements) for one in matrices)
+    matrices = [tensor for tensor in GGUFReader(path).tensors if len(tensor.shape) > 1 and "embd" not in tensor.name]
+    return sum(tensor.n_bytes for tensor in matrices), sum(int(tensor.n_elements) for tensor in matrices)
 
 
 def told(judge: Judge, asked: list[JudgeRequest], files: tuple[Path, Path], threads: int) -> None:
@@ -190,7 +190,7 @@ def measure(name: str, *, rounds: int, count: int, folder: Path, threads: int) -
             f"\n{name}, {threads} threads, batch {judge.batch_size}, n {rounds}; pictures a minute, ratio to the loop"
         )
         for label, seconds in taken.items():
-            ratios = sorted(one / other for one, other in zip(base, seconds, strict=True))
+            ratios = sorted(plain / other for plain, other in zip(base, seconds, strict=True))
             rate = 60 / statistics.median(seconds)
             print(f"  {label:24}{rate:8.0f}   {statistics.median(ratios):5.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
         told(judge, asked, files, threads)
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=psutil.cpu_count() or 1)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        for name in [one for one in arguments.pairs.split(",") if one]:
+        for name in [name for name in arguments.pairs.split(",") if name]:
             count = arguments.pictures if name == "demo" else arguments.large_pictures
             rounds = arguments.rounds if name == "demo" else min(3, arguments.rounds)
             measure(name, rounds=rounds, count=count, folder=Path(folder), threads=arguments.threads)
