@@ -92,6 +92,59 @@ def test_a_second_round_does_not_add_the_first_ones_seconds_again(
     assert all(spent <= outcome.seconds[stage] + 1e-6 for stage, spent in noted.items())
 
 
+def failure_shards(request: RunRequest) -> list[str]:
+    return sorted(path.name for path in (request.store / "shards" / "failures").glob("part-*"))
+
+
+def noted(request: RunRequest) -> list[dict[str, Any]]:
+    con = Store(request.store).reader()
+    return sorted(queries.failures(con, queries.run(con).name), key=lambda row: row["path"])
+
+
+def test_a_run_repeated_with_the_very_same_failures_writes_no_other_shard_of_them(grumpy: RunRequest) -> None:
+    (grumpy.images / "red" / "broken.png").write_bytes(b"\x89PNG broken")
+    (grumpy.images / "red" / "empty.png").touch()
+    first = go(grumpy)
+    shards, rows = failure_shards(grumpy), noted(grumpy)
+    assert len(rows) == 3 and {row["image_id"] is None for row in rows} == {True, False}
+    for _ in range(2):
+        again = go(grumpy)
+        assert failure_shards(grumpy) == shards and noted(grumpy) == rows
+        assert again.counts == first.counts and set(again.failures) == set(first.failures)
+    for generation in grumpy.store.glob("store-*.duckdb"):
+        generation.unlink()  # from the shards alone
+    go(replace(grumpy, method="layercam"))
+    assert {row["path"] for row in queries.failures(Store(grumpy.store).reader(), first.run)} == {
+        row["path"] for row in rows
+    }
+
+
+def test_what_fails_otherwise_when_a_run_is_repeated_is_written_and_what_was_mended_goes(grumpy: RunRequest) -> None:
+    broken, empty = grumpy.images / "red" / "broken.png", grumpy.images / "red" / "empty.png"
+    broken.write_bytes(b"\x89PNG broken")
+    empty.touch()
+    go(grumpy)
+    shards = failure_shards(grumpy)
+    empty.unlink()
+    go(grumpy)
+    assert [row["path"] for row in noted(grumpy)] == ["green/bright.png", "red/broken.png"]
+    empty.touch()
+    go(grumpy)
+    assert [row["path"] for row in noted(grumpy)] == ["green/bright.png", "red/broken.png", "red/empty.png"]
+    assert len(failure_shards(grumpy)) > len(shards)
+
+
+def test_failures_whose_shard_was_lost_are_written_again(grumpy: RunRequest) -> None:
+    go(grumpy)
+    rows = noted(grumpy)
+    for path in [*grumpy.store.glob("store-*.duckdb"), grumpy.store / "CURRENT"]:
+        path.unlink()
+    for path in (grumpy.store / "shards" / "failures").glob("part-*"):
+        path.write_bytes(path.read_bytes()[:-20])
+    assert go(grumpy).damaged
+    assert noted(grumpy) == rows and failure_shards(grumpy)
+
+
 def test_failures_stay_when_a_resumed_run_is_stopped_before_their_pictures_are_tried_again(grumpy: RunRequest) -> None:
     (grumpy.images / "red" / "broken.png").write_bytes(b"\x89PNG broken")
     first = go(grumpy)

@@ -103,7 +103,8 @@ def build(target: Path, *, copied: bool, shards: ShardSet, contents: Contents, g
             con.execute(schema_section("tables"))
         elif con.execute("SELECT version FROM store_info").fetchone() != (STORE_VERSION,):
             raise duckdb.InvalidInputException("an earlier generation of another version")
-        con.execute("ALTER TABLE runs ADD COLUMN IF NOT EXISTS judge_limits VARCHAR")  # generations before it lack it
+        for column in ("judge_limits VARCHAR", "listing_attempt INTEGER"):  # older generations lack them
+            con.execute(f"ALTER TABLE runs ADD COLUMN IF NOT EXISTS {column}")
         changed = {table for table in SCHEMAS if _load_new(con, table, shards)}
         _write_contents(con, contents, generation, damaged=shards.notes())
         if "images" in changed:

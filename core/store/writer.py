@@ -9,14 +9,17 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
 
 from core.errors import StoreError
+from core.records import Failure
 from core.store import generations, runs, saved
 from core.store.damage import Damage, mark_as_said
+from core.store.failures import AttemptFailures, Noted, standing_failures
 from core.store.generations import Publication
 from core.store.json_files import write_json
 from core.store.locks import hold_lock
@@ -48,6 +51,8 @@ class StoreWriter(Store):
         """Looks at the folder; writes nothing yet."""
         super().__init__(folder)
         self._shards = ShardSet(folder)
+        self._standing: dict[str, list[Noted]] = {}
+        self._failures: dict[tuple[str, int], AttemptFailures] = {}
 
     def begin_run(
         self,
@@ -71,7 +76,11 @@ class StoreWriter(Store):
             The run's name, such as `r-3f9a21`.
         """
         notes = {"judge_note": judge_note, "judge_limits": judge_limits}
-        return runs.begin(self.folder, settings, fingerprints, class_names=class_names, **notes)
+        run = runs.begin(self.folder, settings, fingerprints, class_names=class_names, **notes)
+        shards = [path.name for path in self._shards.paths("failures")]
+        self._standing = {run: standing_failures(self._reader_or_none(), run, shards=shards)}
+        self._failures.clear()
+        return run
 
     def done(self, stage: str, fingerprint: str, *, include_failed: bool = True) -> set[str]:
         """Pictures whose rows of one stage are safely on disk; a damaged shard's pictures are not among them."""
@@ -104,19 +113,19 @@ class StoreWriter(Store):
 
         Args:
             table: images, predictions, attributions, judgements, embeddings, faithfulness, judge_card or failures.
-            rows: mappings with the table's columns, or records of core.records; None is returned when empty.
+            rows: mappings with the table's columns, or records of core.records; None is returned when empty, and when
+                they are failures that stand already.
             fingerprint: of the stage; required save for failures.
             run: required for failures.
 
         Raises:
             StoreError: unknown table or column, or a full disk.
         """
-        constants: dict[str, object] = {"fingerprint": fingerprint}
         if table == "failures":
-            constants = {"run": run, "attempt": runs.read_record(self.folder, str(run)).get("attempt")}
-        if None in constants.values():
-            raise StoreError(f"rows of {table} need a {'known run' if table == 'failures' else 'fingerprint'}")
-        arrow = to_arrow(table, rows, constants)
+            return self._write_failures(rows, str(run))
+        if fingerprint is None:
+            raise StoreError(f"rows of {table} need a fingerprint")
+        arrow = to_arrow(table, rows, {"fingerprint": fingerprint})
         return self._shards.write(table, arrow) if rows else None
 
     def finish_run(
@@ -167,6 +176,35 @@ class StoreWriter(Store):
         return generations.publish(self.folder, contents, shards=self._shards)
 
     # ------------------------------------------------------------------ inside
+
+    def _write_failures(self, rows: Sequence[Row], run: str) -> Path | None:
+        """A shard of the failures that do not stand already; None where that is none."""
+        record = runs.read_record(self.folder, run)
+        if not record:
+            raise StoreError("rows of failures need a known run")
+        known = self._known_failures(run, record)
+        told = to_arrow("failures", rows, {"run": run}).to_pylist()
+        failures = [Failure(row["stage"], row["image_id"], row["path"], row["reason"]) for row in told]
+        done = cache(lambda stage, mark: self.done(stage, mark, include_failed=False))
+
+        def is_settled(failure: Failure) -> bool:
+            mark = record["fingerprints"].get(failure.stage)
+            return mark is not None and failure.image_id in done(failure.stage, mark)
+
+        new = known.new(failures, is_settled=is_settled)
+        if known.listing != runs.listing_attempt(record):
+            runs.set_listing_attempt(self.folder, run, known.listing)
+        lines = [{**vars(item.failure), "attempt": item.attempt} for item in new]
+        return self._shards.write("failures", to_arrow("failures", lines, {"run": run})) if lines else None
+
+    def _known_failures(self, run: str, record: Mapping[str, Any]) -> AttemptFailures:
+        """What is known of this attempt's failures: nothing once a file is damaged, which may have held them."""
+        damaged = len(self._shards.damaged)
+        if (run, damaged) not in self._failures:
+            standing = [] if damaged else self._standing.get(run, [])
+            listing = runs.listing_attempt(record)
+            self._failures[run, damaged] = AttemptFailures(record["attempt"], listing=listing, standing=standing)
+        return self._failures[run, damaged]
 
     def _reader_or_none(self) -> duckdb.DuckDBPyConnection | None:
         try:
