@@ -145,6 +145,25 @@ def test_failures_whose_shard_was_lost_are_written_again(grumpy: RunRequest) -> 
     assert noted(grumpy) == rows and failure_shards(grumpy)
 
 
+def test_failures_whose_shard_was_spoilt_while_the_run_works_are_written_again(
+    grumpy: RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (grumpy.images / "red" / "empty.png").touch()
+    write, spoilt = StoreWriter.write, []
+
+    def spoil(self: StoreWriter, table: str, *rows: Any, **options: Any) -> Path | None:
+        path = write(self, table, *rows, **options)
+        if table == "failures" and path and len(spoilt) < 2:
+            spoilt.append(path)
+            path.write_bytes(path.read_bytes()[:-20])
+        return path
+
+    monkeypatch.setattr(StoreWriter, "write", spoil)
+    outcome = go(grumpy)
+    assert len(outcome.damaged) == 2 and outcome.state == "done"
+    assert [row["path"] for row in noted(grumpy)] == ["green/bright.png", "red/empty.png"]
+
+
 def test_failures_stay_when_a_resumed_run_is_stopped_before_their_pictures_are_tried_again(grumpy: RunRequest) -> None:
     (grumpy.images / "red" / "broken.png").write_bytes(b"\x89PNG broken")
     first = go(grumpy)

@@ -75,6 +75,18 @@ def test_a_file_that_fails_later_in_the_same_attempt_stands_beside_those_that_st
     assert [path for path, _ in shown(tmp_path)] == ["a", "b"]
 
 
+@pytest.mark.parametrize("first", [[], ["b"]])
+def test_files_that_are_noted_after_a_publication_stand(tmp_path: Path, first: list[str]) -> None:
+    attempt(tmp_path, [of_file("a")])
+    with open_for_writing(tmp_path) as writer:
+        run = writer.begin_run({}, PRINTS, class_names=["cow", "camel"])
+        writer.write("failures", [of_file(name) for name in first], run=run)
+        writer.publish()
+        writer.write("failures", [of_file("a")], run=run)
+        writer.publish()
+    assert [path for path, _ in shown(tmp_path)] == ["a", *first]
+
+
 def test_a_picture_that_fails_for_another_reason_has_that_reason(tmp_path: Path) -> None:
     attempt(tmp_path, [of_picture("x")])
     assert attempt(tmp_path, [of_picture("x", "no room")]) == 1

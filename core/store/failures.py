@@ -74,9 +74,8 @@ class AttemptFailures:
         """
         fresh = [failure for failure in dict.fromkeys(failures) if failure not in self._noted]
         files = [failure for failure in fresh if failure.image_id is None]
-        if files and set(files) == self._files and len(self._file_attempts) == 1 and self._lists_nothing_yet():
+        if files and set(files) == self._files and len(self._file_attempts) == 1:
             (self.listing,) = self._file_attempts
-            self._noted.update(files)
             files = []
         found = [Noted(self.listing, failure) for failure in files]
         for failure in fresh:
@@ -85,8 +84,9 @@ class AttemptFailures:
         self._noted.update(fresh)
         return found
 
-    def _lists_nothing_yet(self) -> bool:
-        return all(failure.image_id is not None for failure in self._noted)
+    def forget_files(self) -> None:
+        """A publication was made: the files that this attempt has not noted by then stand no more."""
+        self._files.clear()
 
     def _of_picture(self, failure: Failure, is_settled: Callable[[Failure], bool]) -> list[Failure]:
         """The failure, unless it stands; with one of this attempt that was left out, which it would replace."""

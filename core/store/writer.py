@@ -51,7 +51,6 @@ class StoreWriter(Store):
         """Looks at the folder; writes nothing yet."""
         super().__init__(folder)
         self._shards = ShardSet(folder)
-        self._standing: dict[str, list[Noted]] = {}
         self._failures: dict[tuple[str, int], AttemptFailures] = {}
 
     def begin_run(
@@ -78,8 +77,9 @@ class StoreWriter(Store):
         notes = {"judge_note": judge_note, "judge_limits": judge_limits}
         run = runs.begin(self.folder, settings, fingerprints, class_names=class_names, **notes)
         shards = [path.name for path in self._shards.paths("failures")]
-        self._standing = {run: standing_failures(self._reader_or_none(), run, shards=shards)}
+        standing = standing_failures(self._reader_or_none(), run, shards=shards)
         self._failures.clear()
+        self._failures_of(run, runs.read_record(self.folder, run), standing=standing)
         return run
 
     def done(self, stage: str, fingerprint: str, *, include_failed: bool = True) -> set[str]:
@@ -173,6 +173,8 @@ class StoreWriter(Store):
             findings=[row for entry in saved.read_entries(self._saved, "findings").values() for row in entry["rows"]],
             deck=self.deck(),
         )
+        for known in self._failures.values():
+            known.forget_files()
         return generations.publish(self.folder, contents, shards=self._shards)
 
     # ------------------------------------------------------------------ inside
@@ -182,7 +184,7 @@ class StoreWriter(Store):
         record = runs.read_record(self.folder, run)
         if not record:
             raise StoreError("rows of failures need a known run")
-        known = self._known_failures(run, record)
+        known = self._failures_of(run, record)
         told = to_arrow("failures", rows, {"run": run}).to_pylist()
         failures = [Failure(row["stage"], row["image_id"], row["path"], row["reason"]) for row in told]
         done = cache(lambda stage, mark: self.done(stage, mark, include_failed=False))
@@ -197,14 +199,13 @@ class StoreWriter(Store):
         lines = [{**vars(item.failure), "attempt": item.attempt} for item in new]
         return self._shards.write("failures", to_arrow("failures", lines, {"run": run})) if lines else None
 
-    def _known_failures(self, run: str, record: Mapping[str, Any]) -> AttemptFailures:
-        """What is known of this attempt's failures: nothing once a file is damaged, which may have held them."""
-        damaged = len(self._shards.damaged)
-        if (run, damaged) not in self._failures:
-            standing = [] if damaged else self._standing.get(run, [])
+    def _failures_of(self, run: str, record: Mapping[str, Any], *, standing: Sequence[Noted] = ()) -> AttemptFailures:
+        """What is known of a run's failures: nothing once another file is damaged, which may have held them."""
+        key = (run, len(self._shards.damaged))
+        if key not in self._failures:
             listing = runs.listing_attempt(record)
-            self._failures[run, damaged] = AttemptFailures(record["attempt"], listing=listing, standing=standing)
-        return self._failures[run, damaged]
+            self._failures[key] = AttemptFailures(record["attempt"], listing=listing, standing=standing)
+        return self._failures[key]
 
     def _reader_or_none(self) -> duckdb.DuckDBPyConnection | None:
         try:
