@@ -13,7 +13,7 @@ CREATE TABLE runs (
     images_fingerprint VARCHAR, classifier_fingerprint VARCHAR, attribution_fingerprint VARCHAR,
     judge_fingerprint VARCHAR, embedding_fingerprint VARCHAR,
     class_names VARCHAR[], counts JSON, seconds JSON, judge_note VARCHAR, judge_limits VARCHAR, high_score DOUBLE, version VARCHAR,
-    attempt INTEGER
+    attempt INTEGER, listing_attempt INTEGER  -- which attempt's failures without an image_id stand
 );
 CREATE TABLE images (
     fingerprint VARCHAR, image_id VARCHAR, path VARCHAR, paths VARCHAR[], label VARCHAR,
@@ -55,7 +55,8 @@ CREATE TABLE deck (name VARCHAR, title VARCHAR, body VARCHAR, sql VARCHAR, saved
 
 -- section: settled failures
 -- An earlier attempt's failure goes once its picture was tried again: there is a later one, or the row that was wanting.
--- Of a map whose causal check failed there is a row all along. A path without an image_id is looked at by every attempt.
+-- Of a map whose causal check failed there is a row all along. A path without an image_id is looked at by every attempt,
+-- and written again only where that attempt found others: listing_attempt is the one under which they are kept.
 DELETE FROM failures WHERE rowid IN (
     SELECT f.rowid
     FROM failures f
@@ -72,7 +73,8 @@ DELETE FROM failures WHERE rowid IN (
         ON f.stage = 'judge' AND j.fingerprint = r.judge_fingerprint AND j.image_id = f.image_id AND j.state <> 'failed'
     LEFT JOIN embeddings e
         ON f.stage = 'embedding' AND e.fingerprint = r.embedding_fingerprint AND e.image_id = f.image_id
-    WHERE f.image_id IS NULL OR again.last > f.attempt
+    WHERE f.image_id IS NULL AND coalesce(r.listing_attempt, r.attempt) > f.attempt
+       OR again.last > f.attempt
        OR coalesce(i.image_id, p.image_id, a.image_id, j.image_id, e.image_id) IS NOT NULL
 );
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.store import STORE_VERSION, Store
+from core.store import STORE_VERSION, Store, open_for_writing
 from tests.support.command_line import refusal, whylook
 from tests.support.tiny_world import make_folder, make_model
 
@@ -214,7 +214,7 @@ def test_a_store_of_a_newer_version_is_refused_and_untouched(place: Path, capsys
 
 
 def test_two_runs_on_one_store_at_once(place: Path, capsys: Capture) -> None:
-    with Store(Path("whylook-store")).open_for_writing():
+    with open_for_writing(Path("whylook-store")):
         assert "another run" in refusal(capsys, *run_words())
     assert whylook(capsys, *run_words()).code == 0
 

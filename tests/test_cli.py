@@ -24,7 +24,7 @@ from core.commands.parser import COMMANDS, MODELS
 from core.commands.terminal import ProgressLine, duration, progress_text, write_table
 from core.judge.catalogue import find_judge
 from core.pipeline.request import Progress
-from core.store import Store
+from core.store import Store, open_for_writing
 from tests.support.command_line import refusal, whylook
 from tests.support.hub_server import Hub, hub_server
 from tests.support.store_factory import make_store
@@ -322,7 +322,7 @@ def test_a_shell_completes_commands_and_options(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_is_listed_as_interrupted(tmp_path: Path, capsys: Capture) -> None:
-    with Store(tmp_path).open_for_writing() as store:
+    with open_for_writing(tmp_path) as store:
         run = store.begin_run({"images": "a", "classifier": "b"}, {"classifier": "p"})
         during = json.loads(whylook(capsys, "runs", "--store", tmp_path, "--format", "json").out)
     rows = json.loads(whylook(capsys, "runs", "--store", tmp_path, "--format", "json").out)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from core.store import open_for_writing
 from tests.support.page_runs import opened, words_on
 from tests.support.store_factory import make_store
 
@@ -25,9 +26,9 @@ def test_measured_maps_show_their_figures_with_intervals_and_n(monkeypatch: pyte
          "morf_random": 0.5, "insertion_random": 0.4, "randomised": 0.1}
         for i in range(4)
     ]  # fmt: skip
-    with store.open_for_writing():
-        store.write("faithfulness", rows, fingerprint=fingerprint)
-        store.publish()
+    with open_for_writing(store.folder) as writer:
+        writer.write("faithfulness", rows, fingerprint=fingerprint)
+        writer.publish()
     app = opened(monkeypatch, "summary", store.folder, run=run)
     assert not app.exception
     shown = {item.label: (item.value, item.delta) for item in app.metric}

@@ -23,7 +23,7 @@ from core.judge.judge import LlamaJudge
 from core.judge.protocol import Judge
 from core.queries import JudgeCard, card_of
 from core.records import WRONG_MAPS, Judgement, JudgeRequest
-from core.store import Store
+from core.store import Store, open_for_writing
 from tests.support.command_line import refusal, whylook
 from tests.support.page_runs import opened, words_on
 from tests.support.tiny_world import make_folder, make_model
@@ -301,9 +301,9 @@ def test_the_card_is_a_section_of_summary_with_its_verdict(monkeypatch: pytest.M
     shown = opened(monkeypatch, "summary", store.folder, run=run)
     assert any("whylook judge-card" in item.value for item in shown.code)
     mark = next(record for record in store.run_records() if record["run"] == run)["fingerprints"]["judge"]
-    with store.open_for_writing():
-        store.write("judge_card", [{**row, "told": "cow"} for row in rows(good)], fingerprint=mark)
-        store.publish()
+    with open_for_writing(store.folder) as writer:
+        writer.write("judge_card", [{**row, "told": "cow"} for row in rows(good)], fingerprint=mark)
+        writer.publish()
     shown = opened(monkeypatch, "summary", store.folder, run=run)
     assert not shown.exception
     assert "This judge tells real maps from controls" in " ".join(item.value for item in shown.success).replace(

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from core import queries, report
 from core.commands.main import main
-from core.store import Store
+from core.store import Store, open_for_writing
 from pages import _frame
 from tests.support.judge_server import judge_server, with_typed_template
 from tests.support.store_factory import make_store
@@ -28,14 +28,14 @@ def with_limits(folder: Path, *, older: bool = False) -> tuple[Store, str]:
         with duckdb.connect(str(store.current_path())) as con:
             con.execute("ALTER TABLE runs DROP COLUMN judge_limits")
         assert [row.judge_limits for row in queries.runs(store.reader())] == [None]
-    with store.open_for_writing():
+    with open_for_writing(store.folder) as writer:
         first = store.run_records()[0]
-        run = store.begin_run(
+        run = writer.begin_run(
             {**first["settings"], "other": 1}, first["fingerprints"], class_names=first["class_names"],
             judge_limits=LIMITS,
         )  # fmt: skip
-        store.finish_run(run, "done", {"pictures": 12})
-        store.publish()
+        writer.finish_run(run, "done", {"pictures": 12})
+        writer.publish()
     return store, run
 
 

@@ -21,7 +21,7 @@ from core.commands.parser import build_parser
 from core.errors import RequestError
 from core.pipeline.options import options_of
 from core.pipeline.request import RunRequest, request_from_settings
-from core.store import Store
+from core.store import Store, open_for_writing
 from pages import _launch
 from tests.support.command_line import whylook
 from tests.support.tiny_world import make_folder, make_model
@@ -100,9 +100,9 @@ def test_settings_that_name_a_run_are_those_of_every_version_before() -> None:
 def test_where_a_run_was_worked_on_does_not_name_it(tmp_path: Path) -> None:
     plain = RunRequest(Path("/pictures"), "timm:x", no_vlm=True)
     store = Store(tmp_path / "store")
-    with store.open_for_writing():
+    with open_for_writing(store.folder) as writer:
         names = [
-            store.begin_run(request.settings(), {"images": "1"})
+            writer.begin_run(request.settings(), {"images": "1"})
             for request in (plain, replace(plain, device="cpu", card_sample=0), replace(plain, method="cam"))
         ]
     digest = hashlib.sha256(json.dumps([plain.settings(), {"images": "1"}], sort_keys=True).encode()).hexdigest()

@@ -15,7 +15,7 @@ from core.errors import ModelError, RequestError, StoreError
 from core.pipeline.prefetch import ahead, chunks
 from core.pipeline.request import Progress, RunOutcome, RunRequest, request_from_settings
 from core.pipeline.run import run
-from core.store import Store
+from core.store import Store, open_for_writing
 from tests.support.tiny_world import make_folder, make_model
 
 
@@ -182,7 +182,7 @@ def test_an_unreadable_picture_is_tried_again_and_forgotten_once_it_is_well(requ
 
 
 def test_two_runs_cannot_write_to_one_store(request_: RunRequest) -> None:
-    with Store(request_.store).open_for_writing(), pytest.raises(StoreError, match="another run"):
+    with open_for_writing(request_.store), pytest.raises(StoreError, match="another run"):
         go(request_)
 
 

@@ -19,7 +19,7 @@ from core.pipeline.request import Progress, RunOutcome, RunRequest
 from core.pipeline.run import run
 from core.records import Failure
 from core.report.facts import facts
-from core.store import Store
+from core.store import Store, StoreWriter, open_for_writing
 from tests.support.store_factory import make_store
 from tests.support.tiny_world import make_folder, make_model
 
@@ -75,21 +75,93 @@ def test_a_second_round_does_not_add_the_first_ones_seconds_again(
     grumpy: RunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A shard that is spoilt while the run works makes it go over its pictures again."""
-    write, spoilt = Store.write, []
+    write, spoilt = StoreWriter.write, []
 
-    def spoil(self: Store, table: str, *rows: Any, **options: Any) -> Path | None:
+    def spoil(self: StoreWriter, table: str, *rows: Any, **options: Any) -> Path | None:
         path = write(self, table, *rows, **options)
         if table == "attributions" and path and not spoilt:
             spoilt.append(path)
             path.write_bytes(path.read_bytes()[:-20])
         return path
 
-    monkeypatch.setattr(Store, "write", spoil)
+    monkeypatch.setattr(StoreWriter, "write", spoil)
     outcome = go(grumpy)
     noted = Store(grumpy.store).run_records()[0]["seconds"]
     assert outcome.damaged and outcome.state == "done"
     assert noted["loading models"] == pytest.approx(outcome.seconds["loading models"])
     assert all(spent <= outcome.seconds[stage] + 1e-6 for stage, spent in noted.items())
+
+
+def failure_shards(request: RunRequest) -> list[str]:
+    return sorted(path.name for path in (request.store / "shards" / "failures").glob("part-*"))
+
+
+def noted(request: RunRequest) -> list[dict[str, Any]]:
+    con = Store(request.store).reader()
+    return sorted(queries.failures(con, queries.run(con).name), key=lambda row: row["path"])
+
+
+def test_a_run_repeated_with_the_very_same_failures_writes_no_other_shard_of_them(grumpy: RunRequest) -> None:
+    (grumpy.images / "red" / "broken.png").write_bytes(b"\x89PNG broken")
+    (grumpy.images / "red" / "empty.png").touch()
+    first = go(grumpy)
+    shards, rows = failure_shards(grumpy), noted(grumpy)
+    assert len(rows) == 3 and {row["image_id"] is None for row in rows} == {True, False}
+    for _ in range(2):
+        again = go(grumpy)
+        assert failure_shards(grumpy) == shards and noted(grumpy) == rows
+        assert again.counts == first.counts and set(again.failures) == set(first.failures)
+    for generation in grumpy.store.glob("store-*.duckdb"):
+        generation.unlink()  # from the shards alone
+    go(replace(grumpy, method="layercam"))
+    assert {row["path"] for row in queries.failures(Store(grumpy.store).reader(), first.run)} == {
+        row["path"] for row in rows
+    }
+
+
+def test_what_fails_otherwise_when_a_run_is_repeated_is_written_and_what_was_mended_goes(grumpy: RunRequest) -> None:
+    broken, empty = grumpy.images / "red" / "broken.png", grumpy.images / "red" / "empty.png"
+    broken.write_bytes(b"\x89PNG broken")
+    empty.touch()
+    go(grumpy)
+    shards = failure_shards(grumpy)
+    empty.unlink()
+    go(grumpy)
+    assert [row["path"] for row in noted(grumpy)] == ["green/bright.png", "red/broken.png"]
+    empty.touch()
+    go(grumpy)
+    assert [row["path"] for row in noted(grumpy)] == ["green/bright.png", "red/broken.png", "red/empty.png"]
+    assert len(failure_shards(grumpy)) > len(shards)
+
+
+def test_failures_whose_shard_was_lost_are_written_again(grumpy: RunRequest) -> None:
+    go(grumpy)
+    rows = noted(grumpy)
+    for path in [*grumpy.store.glob("store-*.duckdb"), grumpy.store / "CURRENT"]:
+        path.unlink()
+    for path in (grumpy.store / "shards" / "failures").glob("part-*"):
+        path.write_bytes(path.read_bytes()[:-20])
+    assert go(grumpy).damaged
+    assert noted(grumpy) == rows and failure_shards(grumpy)
+
+
+def test_failures_whose_shard_was_spoilt_while_the_run_works_are_written_again(
+    grumpy: RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (grumpy.images / "red" / "empty.png").touch()
+    write, spoilt = StoreWriter.write, []
+
+    def spoil(self: StoreWriter, table: str, *rows: Any, **options: Any) -> Path | None:
+        path = write(self, table, *rows, **options)
+        if table == "failures" and path and len(spoilt) < 2:
+            spoilt.append(path)
+            path.write_bytes(path.read_bytes()[:-20])
+        return path
+
+    monkeypatch.setattr(StoreWriter, "write", spoil)
+    outcome = go(grumpy)
+    assert len(outcome.damaged) == 2 and outcome.state == "done"
+    assert [row["path"] for row in noted(grumpy)] == ["green/bright.png", "red/empty.png"]
 
 
 def test_failures_stay_when_a_resumed_run_is_stopped_before_their_pictures_are_tried_again(grumpy: RunRequest) -> None:
@@ -118,21 +190,21 @@ def test_an_earlier_attempts_failure_goes_once_its_picture_has_the_row_that_was_
     record = store.run_records()[0]
     failed = [Failure(stage, rows["image_id"], "cow/59.png", "it was late")]
 
-    def kept() -> int:
-        store.publish()
+    def kept(writer: StoreWriter) -> int:
+        writer.publish()
         return sum(row["reason"] == "it was late" for row in queries.failures(store.reader(), run_))
 
-    with store.open_for_writing():
-        store.write("failures", failed, run=run_)
-        store.begin_run(record["settings"], record["fingerprints"], class_names=record["class_names"])
-        assert kept() == 1
-        store.write("failures", failed, run=run_)
-        assert kept() == 1
-        store.begin_run(record["settings"], record["fingerprints"], class_names=record["class_names"])
+    with open_for_writing(store.folder) as writer:
+        writer.write("failures", failed, run=run_)
+        writer.begin_run(record["settings"], record["fingerprints"], class_names=record["class_names"])
+        assert kept(writer) == 1
+        writer.write("failures", failed, run=run_)
+        assert kept(writer) == 1
+        writer.begin_run(record["settings"], record["fingerprints"], class_names=record["class_names"])
         last = rows["last"]
         row = replace(last, state="ok") if stage == "judge" else last
-        store.write(table[stage], [row], fingerprint=record["fingerprints"][stage])
-        assert kept() == 0
+        writer.write(table[stage], [row], fingerprint=record["fingerprints"][stage])
+        assert kept(writer) == 0
 
 
 def test_a_run_that_lost_rows_to_damage_says_so_until_it_is_run_again(
@@ -163,10 +235,10 @@ def test_a_run_that_lost_rows_to_damage_says_so_until_it_is_run_again(
 def test_answers_that_were_lost_are_missing_although_their_older_failures_are_there(tmp_path: Path) -> None:
     store, run_ = make_store(tmp_path / "store", rows=48, pictures=False)
     found = queries.run_counts(store.reader(), run_)
-    with store.open_for_writing():
+    with open_for_writing(store.folder) as writer:
         counts = {"judged": found.judged + 2, "abstained": found.abstained, "judge failed": found.judge_failed - 2}
-        store.finish_run(run_, "done", counts)
-        store.publish()
+        writer.finish_run(run_, "done", counts)
+        writer.publish()
     missing = queries.missing_rows(store.reader(), run_) or ""
     assert f"judged {found.judged} of {found.judged + 2}" in missing and "abstained" not in missing
 

@@ -12,7 +12,7 @@ import pytest
 from core import queries
 from core.judge.sampling import choose
 from core.statistics import mean_interval, weighted_rate
-from core.store import Store
+from core.store import Store, open_for_writing
 from tests.support.command_line import whylook
 from tests.support.store_factory import make_store
 from tests.support.tiny_world import make_folder, make_model
@@ -137,12 +137,12 @@ def test_a_run_with_a_budget_shows_its_own_choice_where_another_run_had_more_jud
     """The schema chooses as the pipeline does, and weights stand for the run's own groups."""
     store, everything = make_store(tmp_path / "store", rows=60, pictures=False)
     record = store.run_records()[0]
-    with store.open_for_writing():
-        few = store.begin_run(
+    with open_for_writing(store.folder) as writer:
+        few = writer.begin_run(
             {**record["settings"], "judge_budget": budget}, record["fingerprints"], class_names=record["class_names"]
         )
-        store.finish_run(few, "done", {})
-        store.publish()
+        writer.finish_run(few, "done", {})
+        writer.publish()
     con = store.reader()
     rows = queries.fetch_rows(con, "SELECT image_id, correct, judge_state, weight FROM samples WHERE run = ?", [few])
     chosen = choose({row["image_id"]: row["correct"] is False for row in rows}, budget)

@@ -12,7 +12,7 @@ import pytest
 from core import queries
 from core.errors import StoreError
 from core.records import Judgement
-from core.store import Store
+from core.store import Store, StoreWriter, open_for_writing
 from pages._words import plain
 from tests.support.command_line import refusal, whylook
 from tests.support.page_runs import opened, words_on
@@ -85,16 +85,16 @@ def test_what_is_damaged_while_the_run_works_is_done_again_before_it_ends(
     tmp_path: Path, capsys: Capture, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = tmp_path / "store"
-    write, spoilt = Store.write, []
+    write, spoilt = StoreWriter.write, []
 
-    def write_and_spoil(self: Store, table: str, *arguments: object, **options: object) -> Path | None:
+    def write_and_spoil(self: StoreWriter, table: str, *arguments: object, **options: object) -> Path | None:
         path = write(self, table, *arguments, **options)  # type: ignore[arg-type]
         if path and table == "attributions" and not spoilt:
             spoilt.append(path)
             flip(path)
         return path
 
-    monkeypatch.setattr(Store, "write", write_and_spoil)
+    monkeypatch.setattr(StoreWriter, "write", write_and_spoil)
     answer = whylook(capsys, *words)
     assert answer.code == 1 and spoilt[0].name in answer.err
     assert "attributed 15" in answer.out and len(rows(store)) == 15
@@ -106,44 +106,44 @@ def test_rows_of_another_run_outlive_their_shard(tmp_path: Path) -> None:
     before = store.reader().execute("SELECT * FROM samples ORDER BY image_id").fetchall()
     for table in ("images", "judgements", "embeddings", "failures"):
         flip(shards(tmp_path, table)[0])
-    with store.open_for_writing():
-        store.check()
-        assert len(store.damaged()) == 4 and all("restored" in damage.remedy for damage in store.damaged())
+    with open_for_writing(store.folder) as writer:
+        writer.check()
+        assert len(writer.damaged()) == 4 and all("restored" in damage.remedy for damage in writer.damaged())
         for path in [*tmp_path.glob("store-*.duckdb")]:
             path.unlink()  # from the shards alone
-        store.publish()
+        writer.publish()
     assert store.reader().execute("SELECT * FROM samples ORDER BY image_id").fetchall() == before
     assert len(queries.failures(store.reader(), run)) == 1 + 2  # one recorded, two judgements of 70 failed
 
 
 def test_a_shard_of_before_has_no_checksum_and_stays_valid(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with store.open_for_writing():
-        store.begin_run({}, {"images": "i", "classifier": "c"})
-        store.write("images", [image("x"), image("y")], fingerprint="i")
-        path = store.write("predictions", [prediction("x"), prediction("y")], fingerprint="c")
+    with open_for_writing(store.folder) as writer:
+        writer.begin_run({}, {"images": "i", "classifier": "c"})
+        writer.write("images", [image("x"), image("y")], fingerprint="i")
+        path = writer.write("predictions", [prediction("x"), prediction("y")], fingerprint="c")
         assert path is not None
         old = path.rename(path.with_name("part-000007.parquet"))
-        assert store.done("classifier", "c") == {"x", "y"}
-        new = store.write("predictions", [prediction("z")], fingerprint="c")
+        assert writer.done("classifier", "c") == {"x", "y"}
+        new = writer.write("predictions", [prediction("z")], fingerprint="c")
         assert new is not None and new.name.startswith("part-000002-1-")  # the writer knows what it wrote itself
-    with store.open_for_writing():
-        new = store.write("predictions", [prediction("v")], fingerprint="c")
+    with open_for_writing(store.folder) as writer:
+        new = writer.write("predictions", [prediction("v")], fingerprint="c")
         assert new is not None and new.name.startswith("part-000008-1-")
-        store.publish()
+        writer.publish()
     about = pq.ParquetFile(old).metadata.row_group(0).column(4)
     flip(old, at=about.data_page_offset + 30)  # in a column that holds no key
-    with store.open_for_writing():
-        store.check()
-        assert [damage.file for damage in store.damaged()] == ["predictions/part-000007.parquet"]
-        assert store.done("classifier", "c") == {"x", "y", "z", "v"}
+    with open_for_writing(store.folder) as writer:
+        writer.check()
+        assert [damage.file for damage in writer.damaged()] == ["predictions/part-000007.parquet"]
+        assert writer.done("classifier", "c") == {"x", "y", "z", "v"}
 
 
 def test_the_number_of_a_shard_that_was_set_aside_is_not_used_again(tmp_path: Path) -> None:
-    with Store(tmp_path).open_for_writing() as store:
+    with open_for_writing(tmp_path) as store:
         flip(store.write("images", [image("x")], fingerprint="i") or tmp_path)
         store.check()
-    with Store(tmp_path).open_for_writing() as store:
+    with open_for_writing(tmp_path) as store:
         path = store.write("images", [image("x")], fingerprint="i")
         assert path is not None and path.name.startswith("part-000002-")
 
@@ -157,21 +157,21 @@ def test_a_damaged_generation_is_one_line_for_readers_and_never_copied(tmp_path:
         assert "is damaged" in refusal(capsys, *command, "--store", tmp_path)
     with pytest.raises(StoreError, match="damaged .* run again"):
         Store(tmp_path).reader().execute("SELECT * FROM images").fetchall()
-    with store.open_for_writing():
-        store.publish()
-        assert [damage.file for damage in store.damaged()] == [path.name]
+    with open_for_writing(store.folder) as writer:
+        writer.publish()
+        assert [damage.file for damage in writer.damaged()] == [path.name]
     assert len(store.reader().execute("SELECT * FROM images").fetchall()) == 40
 
 
 @pytest.mark.parametrize("at", [11, 40, -2])
 def test_a_damaged_current_changes_nothing(tmp_path: Path, at: int) -> None:
     store, _ = make_store(tmp_path, rows=6)
-    with store.open_for_writing():
-        store.publish()
+    with open_for_writing(store.folder) as writer:
+        writer.publish()
     flip(tmp_path / "CURRENT", at=at)
     assert Store(tmp_path).generation() == 2
-    with store.open_for_writing():
-        assert store.publish().generation == 3
+    with open_for_writing(store.folder) as writer:
+        assert writer.publish().generation == 3
 
 
 def test_a_damaged_record_does_not_hide_the_other_runs(tmp_path: Path, capsys: Capture) -> None:
@@ -186,31 +186,31 @@ def test_a_damaged_record_does_not_hide_the_other_runs(tmp_path: Path, capsys: C
     assert answer.code == 0 and other in answer.out
     assert f"damaged: the record of run {run} is damaged" in answer.err
     was = queries.run(store.reader(), run)
-    with store.open_for_writing():
-        store.check()
-        assert [damage.file for damage in store.damaged()] == [f"runs/{run}.json"]
-        assert "made again from the published store" in store.damaged()[0].remedy
-        store.publish()
+    with open_for_writing(store.folder) as writer:
+        writer.check()
+        assert [damage.file for damage in writer.damaged()] == [f"runs/{run}.json"]
+        assert "made again from the published store" in writer.damaged()[0].remedy
+        writer.publish()
     assert (tmp_path / "damaged" / "runs" / record.name).is_file() and store.damaged_records() == []
     assert was in queries.runs(store.reader())
-    with store.open_for_writing():  # and the same settings find it
-        assert store.begin_run(was.settings.kept, was.fingerprints, class_names=was.class_names) == run
+    with open_for_writing(store.folder) as writer:  # and the same settings find it
+        assert writer.begin_run(was.settings.kept, was.fingerprints, class_names=was.class_names) == run
     (tmp_path / "CURRENT").unlink()
     for name in (record.name, f"{record.name}.bak"):
         flip(record.with_name(name))
-    with store.open_for_writing():  # nothing is published: it can only be made by the same command
-        store.check()
-        assert "run the same command again" in store.damaged()[-1].remedy
-        assert store.begin_run(was.settings.kept, was.fingerprints, class_names=was.class_names) == run
+    with open_for_writing(store.folder) as writer:  # nothing is published: it can only be made by the same command
+        writer.check()
+        assert "run the same command again" in writer.damaged()[-1].remedy
+        assert writer.begin_run(was.settings.kept, was.fingerprints, class_names=was.class_names) == run
 
 
 def test_the_page_runs_names_what_was_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, run = make_store(tmp_path, rows=12)
     bad = shards(tmp_path, "predictions")[0]
     flip(bad)
-    with store.open_for_writing():
-        store.check()
-        store.publish()
+    with open_for_writing(store.folder) as writer:
+        writer.check()
+        writer.publish()
     _, lost = make_store(tmp_path, rows=7)
     for name in (f"{lost}.json", f"{lost}.json.bak"):
         flip(tmp_path / "runs" / name)
@@ -238,10 +238,10 @@ def test_what_people_keep_survives_a_flip(tmp_path: Path) -> None:
         flip(tmp_path / name)
     with pytest.raises(StoreError, match="move it away"):
         store.save_slice("cats", "SELECT 4")
-    with store.open_for_writing():
-        store.check()
-        store.publish()
-        assert "nothing is kept at the moment" in store.damaged()[-1].sentence
+    with open_for_writing(store.folder) as writer:
+        writer.check()
+        writer.publish()
+        assert "nothing is kept at the moment" in writer.damaged()[-1].sentence
     assert (tmp_path / "damaged" / "saved.json.2").is_file() and store.slices() == []
 
 
@@ -258,9 +258,9 @@ def test_older_json_files_are_read_without_a_checksum(tmp_path: Path) -> None:
     old = Store(tmp_path)
     assert [entry["run"] for entry in old.run_records()] == [run] and len(old.slices()) == 1
     assert old.reader().execute("SELECT count(*) FROM samples").fetchone() == (6,)
-    with old.open_for_writing():
-        old.check()
-        assert old.damaged() == [] and old.publish().rows["images"] == 6
+    with open_for_writing(old.folder) as writer:
+        writer.check()
+        assert writer.damaged() == [] and writer.publish().rows["images"] == 6
 
 
 def test_a_lost_file_of_what_people_keep_comes_back_from_its_copy(tmp_path: Path) -> None:
@@ -278,9 +278,9 @@ def test_a_lost_run_record_comes_back_from_its_copy(tmp_path: Path) -> None:
     whole = record.read_bytes()
     record.unlink()
     assert [entry["run"] for entry in store.run_records()] == [run] and store.damaged_records() == []
-    with store.open_for_writing():
-        store.check()
-        assert [damage.sentence for damage in store.damaged()] == [
+    with open_for_writing(store.folder) as writer:
+        writer.check()
+        assert [damage.sentence for damage in writer.damaged()] == [
             f"runs/{run}.json: it is gone; its copy takes its place"
         ]
         assert json.loads(record.read_bytes())["attempt"] == json.loads(whole)["attempt"]
@@ -288,15 +288,15 @@ def test_a_lost_run_record_comes_back_from_its_copy(tmp_path: Path) -> None:
 
 def test_a_record_made_again_from_the_published_store_keeps_what_the_judge_lacks(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with store.open_for_writing():
-        run = store.begin_run({}, {"images": "i"}, judge_note="knows cows", judge_limits="no distribution")
-        store.publish()
+    with open_for_writing(store.folder) as writer:
+        run = writer.begin_run({}, {"images": "i"}, judge_note="knows cows", judge_limits="no distribution")
+        writer.publish()
     before = queries.runs(store.reader())
     for path in (tmp_path / "runs").glob(f"{run}.*"):
         flip(path)
-    with store.open_for_writing():
-        store.check()
-        store.publish()
+    with open_for_writing(store.folder) as writer:
+        writer.check()
+        writer.publish()
     assert queries.runs(store.reader()) == before and before[0].judge_limits == "no distribution"
 
 
@@ -306,19 +306,19 @@ def judged(name: str, state: str) -> Judgement:
 
 def test_a_newer_row_is_restored_though_an_older_shard_holds_an_older_one(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with store.open_for_writing():
-        store.begin_run({}, {"judge": "j"})
-        store.write("judgements", [judged("x", "failed"), judged("y", "ok")], fingerprint="j")
-        flipped = store.write("judgements", [judged("x", "ok")], fingerprint="j")
-        store.publish()
-        newest = store.write("judgements", [judged("y", "failed")], fingerprint="j")
+    with open_for_writing(store.folder) as writer:
+        writer.begin_run({}, {"judge": "j"})
+        writer.write("judgements", [judged("x", "failed"), judged("y", "ok")], fingerprint="j")
+        flipped = writer.write("judgements", [judged("x", "ok")], fingerprint="j")
+        writer.publish()
+        newest = writer.write("judgements", [judged("y", "failed")], fingerprint="j")
     assert flipped and newest
     flip(flipped)
-    with store.open_for_writing():
-        store.check()
-        assert ["1 row restored" in damage.remedy for damage in store.damaged()] == [True]
-        assert store.done("judge", "j", include_failed=False) == {"x"}  # and y's newer failure stands
-        store.publish()
+    with open_for_writing(store.folder) as writer:
+        writer.check()
+        assert ["1 row restored" in damage.remedy for damage in writer.damaged()] == [True]
+        assert writer.done("judge", "j", include_failed=False) == {"x"}  # and y's newer failure stands
+        writer.publish()
     found = store.reader().execute("SELECT image_id, state FROM judgements ORDER BY 1").fetchall()
     assert found == [("x", "ok"), ("y", "failed")]
 
@@ -326,16 +326,16 @@ def test_a_newer_row_is_restored_though_an_older_shard_holds_an_older_one(tmp_pa
 def test_every_control_of_the_judges_card_is_restored(tmp_path: Path) -> None:
     store = Store(tmp_path)
     rows = [{"image_id": "x", "control": control, "state": "ok", "score": 1.0} for control in ("grey", "noise")]
-    with store.open_for_writing():
-        store.begin_run({}, {"judge": "j"})
-        store.write("judge_card", rows[:1], fingerprint="j")
-        flipped = store.write("judge_card", rows[1:], fingerprint="j")
-        store.publish()
+    with open_for_writing(store.folder) as writer:
+        writer.begin_run({}, {"judge": "j"})
+        writer.write("judge_card", rows[:1], fingerprint="j")
+        flipped = writer.write("judge_card", rows[1:], fingerprint="j")
+        writer.publish()
     assert flipped
     flip(flipped)
-    with store.open_for_writing():
-        store.check()
-        assert "1 row restored" in store.damaged()[0].remedy
+    with open_for_writing(store.folder) as writer:
+        writer.check()
+        assert "1 row restored" in writer.damaged()[0].remedy
 
 
 def test_a_run_record_that_is_gone_comes_back_and_is_said(tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ def test_a_run_record_that_is_gone_comes_back_and_is_said(tmp_path: Path) -> Non
     record.unlink()
     assert [item["run"] for item in store.run_records()] == [run]
     record.with_name(f"{record.name}.bak").unlink()
-    with store.open_for_writing() as writer:
+    with open_for_writing(store.folder) as writer:
         writer.check()
         assert [damage.reason for damage in writer.damaged()] == ["it is gone"]
     assert [item["run"] for item in store.run_records()] == [run]
@@ -354,7 +354,7 @@ def test_a_shard_that_is_gone_is_said_and_its_published_rows_come_back(tmp_path:
     store, _ = make_store(tmp_path / "store")
     shard = next(iter((store.folder / "shards" / "predictions").glob("part-*")))
     fingerprint = pq.read_table(shard)["fingerprint"][0].as_py()
-    with store.open_for_writing() as writer:
+    with open_for_writing(store.folder) as writer:
         before = writer.done("classifier", fingerprint)
         shard.unlink()
         writer.check()
@@ -369,10 +369,10 @@ def test_damage_found_by_a_writer_that_died_is_said_by_the_next(tmp_path: Path) 
     store, _ = make_store(tmp_path / "store")
     shard = next(iter((store.folder / "shards" / "images").glob("part-*")))
     flip(shard, len(shard.read_bytes()) // 2)
-    with Store(store.folder).open_for_writing() as writer:
+    with open_for_writing(store.folder) as writer:
         writer.check()  # and then it is killed
-    with Store(store.folder).open_for_writing() as writer:
+    with open_for_writing(store.folder) as writer:
         assert len(writer.damaged()) == 1
         writer.damage_is_said()
-    with Store(store.folder).open_for_writing() as writer:
+    with open_for_writing(store.folder) as writer:
         assert writer.damaged() == []

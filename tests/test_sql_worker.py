@@ -17,7 +17,7 @@ from core import queries
 from core.errors import QueryError, RequestError, StoreError
 from core.sql import pool as user_sql
 from core.sql.pool import run_sql
-from core.store import Store
+from core.store import Store, open_for_writing
 from tests.support.analysts_queries import QUERIES
 from tests.support.patience import grace
 from tests.support.store_factory import make_store
@@ -304,7 +304,7 @@ def test_queries_go_on_while_a_run_publishes(tmp_path: Path) -> None:
     published: list[int] = []
 
     def publish() -> None:
-        with Store(tmp_path).open_for_writing() as writer:
+        with open_for_writing(tmp_path) as writer:
             while not done.is_set():
                 published.append(writer.publish().generation)
 
@@ -331,7 +331,7 @@ def test_a_generation_that_is_removed_before_it_is_opened_costs_no_answer(
 
     def ask_late(self: object, request: dict[str, object], **options: float) -> object:
         if "path" in request and not removed:
-            with Store(tmp_path).open_for_writing() as writer:
+            with open_for_writing(tmp_path) as writer:
                 writer.publish()
             removed.append(Path(str(request["path"])))
             removed[0].unlink()

@@ -8,13 +8,16 @@ import time
 from pathlib import Path
 
 import duckdb
+import mypy.api
 import pytest
 
 from core import queries
 from core.errors import StoreError
 from core.records import Failure, Judgement
-from core.store import Store
+from core.store import Store, open_for_writing
 from tests.support.store_factory import PRINTS, image, make_store, prediction, synthetic_rows
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_reading_an_empty_place_says_what_to_do_and_creates_nothing(tmp_path: Path) -> None:
@@ -34,13 +37,13 @@ def test_a_file_instead_of_a_folder_is_refused(tmp_path: Path) -> None:
 def test_a_killed_and_resumed_run_is_one_run_and_nothing_doubles(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for attempt in (1, 2):
-        with store.open_for_writing():
-            run = store.begin_run({"a": 1}, {"images": "i", "classifier": "c"}, class_names=["cow", "camel"])
-            store.write("images", [image("x"), image("y")], fingerprint="i")
-            store.write("predictions", [prediction("x", "camel" if attempt == 1 else "cow")], fingerprint="c")
-            assert store.done("classifier", "c") == {"x"}
-            assert store.done("classifier", "other") == set()
-            rows = store.publish().rows
+        with open_for_writing(store.folder) as writer:
+            run = writer.begin_run({"a": 1}, {"images": "i", "classifier": "c"}, class_names=["cow", "camel"])
+            writer.write("images", [image("x"), image("y")], fingerprint="i")
+            writer.write("predictions", [prediction("x", "camel" if attempt == 1 else "cow")], fingerprint="c")
+            assert writer.done("classifier", "c") == {"x"}
+            assert writer.done("classifier", "other") == set()
+            rows = writer.publish().rows
     assert rows["images"] == 2 and rows["predictions"] == 1
     assert store.reader().execute("SELECT prediction FROM predictions").fetchall() == [("cow",)]  # the newest stays
     assert [record["attempt"] for record in store.run_records()] == [2]
@@ -49,22 +52,22 @@ def test_a_killed_and_resumed_run_is_one_run_and_nothing_doubles(tmp_path: Path)
 
 def test_other_settings_or_fingerprints_make_another_run_and_never_mix(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with store.open_for_writing():
+    with open_for_writing(store.folder) as writer:
         runs = [
-            store.begin_run(settings, {"images": "i", "classifier": fingerprint}, class_names=["cow", "camel"])
+            writer.begin_run(settings, {"images": "i", "classifier": fingerprint}, class_names=["cow", "camel"])
             for settings, fingerprint in (({"a": 1}, "c"), ({"a": 2}, "c"), ({"a": 1}, "d"))
         ]
-        store.write("images", [image("x")], fingerprint="i")
-        store.write("predictions", [prediction("x", "cow")], fingerprint="c")
-        store.write("predictions", [prediction("x", "camel")], fingerprint="d")
-        store.publish()
+        writer.write("images", [image("x")], fingerprint="i")
+        writer.write("predictions", [prediction("x", "cow")], fingerprint="c")
+        writer.write("predictions", [prediction("x", "camel")], fingerprint="d")
+        writer.publish()
     assert len(set(runs)) == 3
     found = dict(store.reader().execute("SELECT run, prediction FROM samples").fetchall())
     assert found == {runs[0]: "cow", runs[1]: "cow", runs[2]: "camel"}
 
 
 def test_one_picture_twice_in_one_shard_is_one_row(tmp_path: Path) -> None:
-    with Store(tmp_path).open_for_writing() as store:
+    with open_for_writing(tmp_path) as store:
         store.begin_run({}, {"images": "i"})
         store.write("images", [image("x"), image("x")], fingerprint="i")
         assert store.publish().rows["images"] == 1
@@ -75,45 +78,59 @@ def test_scratch_and_incremental_publishing_give_the_same_rows(tmp_path: Path) -
     counts, contents = [], []
     for name, each in (("often", True), ("once", False)):
         store = Store(tmp_path / name)
-        with store.open_for_writing():
-            store.begin_run({}, PRINTS, class_names=["cow", "camel"])
+        with open_for_writing(store.folder) as writer:
+            writer.begin_run({}, PRINTS, class_names=["cow", "camel"])
             for start in range(0, 40, 10):
                 for table, stage in (("images", "images"), ("predictions", "classifier"), ("judgements", "judge")):
-                    store.write(table, tables[table][start : start + 10], fingerprint=PRINTS[stage])
+                    writer.write(table, tables[table][start : start + 10], fingerprint=PRINTS[stage])
                 if each:
-                    store.publish()
-            counts.append(store.publish().rows)
+                    writer.publish()
+            counts.append(writer.publish().rows)
         contents.append(store.reader().execute("SELECT * FROM samples ORDER BY image_id").fetchall())
     assert counts[0] == counts[1]
     assert contents[0] == contents[1]
 
 
 def test_a_second_writer_is_refused_and_the_app_sees_the_first(tmp_path: Path) -> None:
-    with Store(tmp_path).open_for_writing():
+    with open_for_writing(tmp_path):
         assert Store(tmp_path).writer_alive()
         started = time.monotonic()
         with pytest.raises(StoreError, match=f"another run .process {os.getpid()}. writes"):
-            Store(tmp_path).open_for_writing().__enter__()
+            open_for_writing(tmp_path).__enter__()
         assert time.monotonic() - started < 2
     assert not Store(tmp_path).writer_alive()
-    with Store(tmp_path).open_for_writing():
+    with open_for_writing(tmp_path):
         pass
 
 
-def test_writing_needs_the_lock(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    with pytest.raises(StoreError, match="open_for_writing"):
-        store.begin_run({}, {})
-    with pytest.raises(StoreError, match="open_for_writing"):
-        store.publish()
+WRONG = """
+from pathlib import Path
+from core.store import Store, open_for_writing
+
+Store(Path()).write("images", [], fingerprint="i")
+Store(Path()).publish()
+with open_for_writing(Path()) as writer:
+    writer.write("images", [], fingerprint="i")
+    writer.publish()
+    writer.reader()
+"""
+
+
+def test_the_type_checker_refuses_a_write_on_a_store_that_is_opened_to_read(tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text(WRONG)
+    words = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(tmp_path / "cache")]
+    told, _, code = mypy.api.run([*words, str(tmp_path / "wrong.py")])
+    errors = [line.partition("wrong.py:")[2] for line in told.splitlines() if "error:" in line]
+    assert code == 1 and [line.partition(":")[0] for line in errors] == ["5", "6"], told
+    assert all('"Store" has no attribute' in line for line in errors)
 
 
 def test_old_generations_go_and_a_reader_keeps_the_one_it_opened(tmp_path: Path) -> None:
     store, _ = make_store(tmp_path, rows=12)
     held = store.reader()
-    with store.open_for_writing():
+    with open_for_writing(store.folder) as writer:
         for _ in range(4):
-            store.publish()
+            writer.publish()
     assert [path.name for path in sorted(tmp_path.glob("store-*.duckdb"))] == [
         "store-000004.duckdb",
         "store-000005.duckdb",
@@ -140,9 +157,9 @@ def test_readers_never_fail_while_generations_are_replaced(tmp_path: Path) -> No
 
     reader = threading.Thread(target=read)
     reader.start()
-    with store.open_for_writing():
+    with open_for_writing(store.folder) as writer:
         for _ in range(6):
-            store.publish()
+            writer.publish()
     finished.set()
     reader.join()
     assert not errors and reads > 2
@@ -151,17 +168,17 @@ def test_readers_never_fail_while_generations_are_replaced(tmp_path: Path) -> No
 def test_failures_of_an_earlier_attempt_are_no_news(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for attempt in range(2):
-        with store.open_for_writing():
-            run = store.begin_run({}, {"images": "i"})
+        with open_for_writing(store.folder) as writer:
+            run = writer.begin_run({}, {"images": "i"})
             if attempt == 0:
-                store.write("failures", [Failure("images", None, "a.png", "empty")], run=run)
-            store.write("failures", [Failure("images", None, "b.png", "empty")], run=run)
-            store.publish()
+                writer.write("failures", [Failure("images", None, "a.png", "empty")], run=run)
+            writer.write("failures", [Failure("images", None, "b.png", "empty")], run=run)
+            writer.publish()
     assert [row["path"] for row in queries.failures(store.reader(), run)] == ["b.png"]
 
 
 def test_failed_rows_can_be_asked_for_again(tmp_path: Path) -> None:
-    with Store(tmp_path).open_for_writing() as store:
+    with open_for_writing(tmp_path) as store:
         store.write("judgements", [Judgement("x", "failed", "late"), Judgement("y", "ok", None)], fingerprint="j")
         assert store.done("judge", "j") == {"x", "y"}
         assert store.done("judge", "j", include_failed=False) == {"y"}
@@ -171,7 +188,7 @@ def test_failed_rows_can_be_asked_for_again(tmp_path: Path) -> None:
 
 def test_progress_says_how_far_and_whether_the_writer_lives(tmp_path: Path) -> None:
     watcher = Store(tmp_path)
-    with Store(tmp_path).open_for_writing() as store:
+    with open_for_writing(tmp_path) as store:
         store.report_progress(run="r-1", stage="judge", done=3, total=10, rate=1.5, seconds_left=4.7)
         seen = watcher.progress()
         assert seen and (seen["stage"], seen["done"], seen["pid"], seen["alive"]) == ("judge", 3, os.getpid(), True)
@@ -185,8 +202,8 @@ def test_finishing_a_run_is_seen_at_once_and_published_next(tmp_path: Path) -> N
     entry = queries.run(store.reader())
     assert (entry.state, entry.counts) == ("done", {"pictures": 6, "failures": 1})
     assert entry.fingerprints["judge"] == "judge-1" and entry.class_names == ("cow", "camel", "horse")
-    with store.open_for_writing(), pytest.raises(StoreError, match="no run"):
-        store.finish_run("r-none", "done", {})
+    with open_for_writing(store.folder) as writer, pytest.raises(StoreError, match="no run"):
+        writer.finish_run("r-none", "done", {})
 
 
 def test_saving_a_slice_can_be_undone_step_by_step(tmp_path: Path) -> None:
@@ -211,7 +228,7 @@ def test_saving_a_slice_can_be_undone_step_by_step(tmp_path: Path) -> None:
 
 def test_slices_can_be_saved_while_a_run_writes_and_reach_the_tables(tmp_path: Path) -> None:
     app = Store(tmp_path)
-    with Store(tmp_path).open_for_writing() as store:
+    with open_for_writing(tmp_path) as store:
         run = store.begin_run({}, {"images": "i"})
         app.save_slice("wrong", "SELECT * FROM samples WHERE NOT correct")
         app.save_card("first", title="Cows", body="off the meadow")
@@ -247,7 +264,7 @@ def test_two_tabs_saving_at_once_lose_nothing(tmp_path: Path) -> None:
 
 def test_publishing_600_pictures_is_quick(tmp_path: Path) -> None:
     store, _ = make_store(tmp_path, rows=600, pictures=False)
-    with store.open_for_writing():
+    with open_for_writing(store.folder) as writer:
         started = time.process_time()
-        store.publish()
+        writer.publish()
         assert time.process_time() - started < 1.5

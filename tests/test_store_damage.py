@@ -17,7 +17,7 @@ import pytest
 
 from core import queries
 from core.errors import StoreError
-from core.store import STORE_VERSION, Store
+from core.store import STORE_VERSION, Store, open_for_writing
 from tests.support.store_factory import image, make_store, prediction
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,15 +35,15 @@ def test_what_a_killed_writer_left_half_done_is_swept_away(tmp_path: Path) -> No
     for path in [*(tmp_path / name for name in left), working]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
-    with store.open_for_writing():
-        store.publish()
-        assert store.damaged() == []
+    with open_for_writing(store.folder) as writer:
+        writer.publish()
+        assert writer.damaged() == []
     assert not list(tmp_path.glob(".building-*")) and not list(tmp_path.glob("shards/*/.*"))
     assert list(tmp_path.rglob("*.tmp")) == [working]
 
 
 def test_a_store_of_a_newer_version_is_refused_and_untouched(tmp_path: Path) -> None:
-    with Store(tmp_path / "store").open_for_writing():
+    with open_for_writing(tmp_path / "store"):
         pass
     (tmp_path / "store" / "store.json").write_text(json.dumps({"version": STORE_VERSION + 1}))
     before = sorted(path.name for path in (tmp_path / "store").iterdir())
@@ -55,24 +55,24 @@ def test_a_store_of_a_newer_version_is_refused_and_untouched(tmp_path: Path) -> 
 @pytest.mark.parametrize("damage", ["truncated", "zero", "rubbish"])
 def test_a_damaged_shard_is_reported_and_its_pictures_are_done_again(tmp_path: Path, damage: str) -> None:
     store = Store(tmp_path)
-    with store.open_for_writing():
-        run = store.begin_run({}, {"images": "i", "classifier": "c"}, class_names=["cow", "camel"])
-        store.write("images", [image(name) for name in "xyz"], fingerprint="i")
-        bad = store.write("predictions", [prediction("x")], fingerprint="c")
-        store.write("predictions", [prediction("y")], fingerprint="c")
+    with open_for_writing(store.folder) as writer:
+        run = writer.begin_run({}, {"images": "i", "classifier": "c"}, class_names=["cow", "camel"])
+        writer.write("images", [image(name) for name in "xyz"], fingerprint="i")
+        bad = writer.write("predictions", [prediction("x")], fingerprint="c")
+        writer.write("predictions", [prediction("y")], fingerprint="c")
         assert bad is not None
         data = bad.read_bytes()
         bad.write_bytes({"truncated": data[: len(data) // 2], "zero": b"", "rubbish": os.urandom(2000)}[damage])
-        publication = store.publish()
+        publication = writer.publish()
         assert publication.rows["predictions"] == 1
-        found = store.damaged()[0]
+        found = writer.damaged()[0]
         assert (found.file, found.rows) == (f"predictions/{bad.name}", 1)
         assert not bad.exists() and (tmp_path / "damaged" / "shards" / "predictions" / bad.name).is_file()
         assert queries.damaged_files(store.reader()) == [found.sentence]
         assert queries.failures(store.reader(), run) == []
-        assert store.done("classifier", "c") == {"y"}
-        store.write("predictions", [prediction("x")], fingerprint="c")
-        assert store.publish().rows["predictions"] == 2
+        assert writer.done("classifier", "c") == {"y"}
+        writer.write("predictions", [prediction("x")], fingerprint="c")
+        assert writer.publish().rows["predictions"] == 2
 
 
 def test_a_damaged_generation_is_made_again_from_the_shards(tmp_path: Path) -> None:
@@ -81,16 +81,16 @@ def test_a_damaged_generation_is_made_again_from_the_shards(tmp_path: Path) -> N
     fresh = Store(tmp_path)
     with pytest.raises(StoreError, match="cannot open"):
         fresh.reader()
-    with fresh.open_for_writing():
-        assert fresh.publish().rows["images"] == 12
+    with open_for_writing(fresh.folder) as writer:
+        assert writer.publish().rows["images"] == 12
     assert fresh.reader().execute("SELECT count(*) FROM samples").fetchone() == (12,)
 
 
 def test_a_writer_killed_at_any_moment_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
     script = (
         "import sys, itertools; sys.path[:0] = [sys.argv[1]]\n"
-        "from pathlib import Path\nfrom core.store import Store\n"
-        "with Store(Path(sys.argv[2])).open_for_writing() as store:\n"
+        "from pathlib import Path\nfrom core.store import open_for_writing\n"
+        "with open_for_writing(Path(sys.argv[2])) as store:\n"
         "    store.begin_run({}, {'images': 'i'})\n"
         "    for n in itertools.count(int(sys.argv[3])):\n"
         "        store.write('images', [{'image_id': str(n), 'path': str(n)}], fingerprint='i')\n"
@@ -108,7 +108,7 @@ def test_a_writer_killed_at_any_moment_loses_nothing_that_it_acknowledged(tmp_pa
         process.send_signal(signal.SIGKILL)
         acknowledged |= {str(attempt * 1000)} | set(process.stdout.read().decode().splitlines(keepends=False)[:-1])
         process.wait()
-    with Store(tmp_path).open_for_writing() as store:
+    with open_for_writing(tmp_path) as store:
         assert acknowledged <= store.done("images", "i")
         rows = store.publish().rows["images"]
         assert rows == len(store.done("images", "i"))
@@ -120,15 +120,14 @@ import os, resource, sys
 sys.path[:0] = [sys.argv[1]]
 from pathlib import Path
 from core.errors import StoreError
-from core.store import Store
-store = Store(Path(sys.argv[2]))
-with store.open_for_writing():
-    store.begin_run({}, {"images": "i"})
-    store.write("images", [{"image_id": "a", "path": "a"}], fingerprint="i")
-    store.publish()
+from core.store import open_for_writing
+with open_for_writing(Path(sys.argv[2])) as writer:
+    writer.begin_run({}, {"images": "i"})
+    writer.write("images", [{"image_id": "a", "path": "a"}], fingerprint="i")
+    writer.publish()
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     large = [{"image_id": "b", "path": "b", "thumbnail": os.urandom(200_000)}]
-    for act in (lambda: store.write("images", large, fingerprint="i"), store.publish):
+    for act in (lambda: writer.write("images", large, fingerprint="i"), writer.publish):
         try:
             act()
         except StoreError as error:
@@ -144,7 +143,7 @@ def test_when_no_more_can_be_written_it_is_a_store_error_and_the_old_generation_
     lines = done.stdout.splitlines()
     assert len(lines) == 2 and all(line.startswith("StoreError cannot") for line in lines), done.stdout + done.stderr
     assert not list(tmp_path.glob("shards/*/.*.tmp")) and not list(tmp_path.glob(".building-*"))
-    with Store(tmp_path).open_for_writing() as store:
+    with open_for_writing(tmp_path) as store:
         assert store.done("images", "i") == {"a"}
         store.publish()
         assert store.damaged() == []
@@ -164,7 +163,7 @@ def small_disk(tmp_path: Path):
 
 def test_a_full_disk_is_a_store_error_and_after_freeing_space_it_goes_on(small_disk: Path) -> None:
     filler = small_disk / "filler"
-    with Store(small_disk / "store").open_for_writing() as store:
+    with open_for_writing(small_disk / "store") as store:
         store.begin_run({}, {"images": "i"})
         store.write("images", [image("a")], fingerprint="i")
         with filler.open("wb", buffering=0) as handle, pytest.raises(OSError):
@@ -200,7 +199,7 @@ def test_a_generation_of_an_older_version_says_how_to_renew_it_and_the_next_publ
     older = pq.read_table(shard).drop_columns(["rubric_shift"])
     pq.write_table(older.append_column("weight", [[1.0] * len(older)]), shard.with_name("part-000001.parquet"))
     shard.unlink()  # now it is as version 2 wrote it
-    with old.open_for_writing():
-        old.publish()
+    with open_for_writing(old.folder) as writer:
+        writer.publish()
     assert old.reader().execute("SELECT count(j.state) FROM judgements j").fetchone() == (12,)
     assert old.reader().execute("SELECT count(*) FROM samples WHERE run = ?", [run]).fetchone() == (12,)

@@ -11,7 +11,7 @@ import pytest
 from core import queries
 from core.errors import StoreError
 from core.records import Failure, Judgement
-from core.store import Store
+from core.store import Store, open_for_writing
 from tests.support.store_factory import image, make_store, prediction
 
 TABLES = {"runs", "images", "metadata", "predictions", "attributions", "judgements", "embeddings", "failures"}
@@ -39,7 +39,7 @@ def test_samples_has_the_columns_of_the_design_and_every_metadata_column(tmp_pat
 
 
 def test_a_value_that_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with Store(tmp_path).open_for_writing() as store:
+    with open_for_writing(tmp_path) as store:
         run = store.begin_run({}, {})
         wrong = [
             ("pictures", [{}], {"fingerprint": "f"}),
@@ -58,7 +58,7 @@ def test_a_value_that_does_not_fit_is_refused_before_anything_is_written(tmp_pat
 
 
 def test_nan_is_no_value(tmp_path: Path) -> None:
-    with Store(tmp_path).open_for_writing() as store:
+    with open_for_writing(tmp_path) as store:
         rows = [{"image_id": "x", "state": "ok", "score": math.nan, "score_entropy": math.inf}]
         path = store.write("judgements", rows, fingerprint="j")
         assert pq.read_table(path).to_pylist()[0]["score"] is None
@@ -78,16 +78,16 @@ HOSTILE = [
 
 def test_hostile_names_are_only_names(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with store.open_for_writing():
-        run = store.begin_run({"x": HOSTILE[0]}, {"images": "i", "classifier": "c"}, class_names=HOSTILE)
+    with open_for_writing(store.folder) as writer:
+        run = writer.begin_run({"x": HOSTILE[0]}, {"images": "i", "classifier": "c"}, class_names=HOSTILE)
         rows = [
             {"image_id": f"{n}", "path": name, "label": name, "metadata": {name: name}}
             for n, name in enumerate(HOSTILE)
         ]
-        store.write("images", rows, fingerprint="i")
-        store.write("predictions", [prediction(str(n), name) for n, name in enumerate(HOSTILE)], fingerprint="c")
-        store.write("failures", [Failure("images", None, HOSTILE[0], HOSTILE[1])], run=run)
-        store.publish()
+        writer.write("images", rows, fingerprint="i")
+        writer.write("predictions", [prediction(str(n), name) for n, name in enumerate(HOSTILE)], fingerprint="c")
+        writer.write("failures", [Failure("images", None, HOSTILE[0], HOSTILE[1])], run=run)
+        writer.publish()
     store.save_slice(HOSTILE[0], HOSTILE[1])
     con = store.reader()
     assert queries.run_counts(con, run).correct == len(HOSTILE)
@@ -102,7 +102,7 @@ def test_hostile_names_are_only_names(tmp_path: Path) -> None:
 
 
 def test_metadata_columns_are_typed_and_never_hide_a_column_of_samples(tmp_path: Path) -> None:
-    with Store(tmp_path).open_for_writing() as store:
+    with open_for_writing(tmp_path) as store:
         run = store.begin_run({}, {"images": "i"})
         first = {
             "Label": "x",
@@ -140,7 +140,7 @@ def test_metadata_columns_are_typed_and_never_hide_a_column_of_samples(tmp_path:
 
 
 def test_metadata_called_as_a_field_of_a_sample_takes_nothing_from_the_picture(tmp_path: Path) -> None:
-    with Store(tmp_path).open_for_writing() as store:
+    with open_for_writing(tmp_path) as store:
         run = store.begin_run({"x": 1}, {"images": "i"}, class_names=[])
         store.write("images", [image("x", width="broad", map="of Spain", top=1)], fingerprint="i")
         store.publish()
@@ -150,7 +150,7 @@ def test_metadata_called_as_a_field_of_a_sample_takes_nothing_from_the_picture(t
 
 
 def test_label_probability_follows_the_labels_of_the_run(tmp_path: Path) -> None:
-    with Store(tmp_path).open_for_writing() as store:
+    with open_for_writing(tmp_path) as store:
         for images, label in (("i", "cow"), ("k", "camel")):
             store.begin_run({"images": images}, {"images": images, "classifier": "c"}, class_names=["cow", "camel"])
             store.write("images", [{"image_id": "x", "path": "x", "label": label}], fingerprint=images)

@@ -28,7 +28,7 @@ from core.images.reading import first_picture
 from core.pipeline.reading import model_input
 from core.pipeline.request import Progress, RunRequest, prediction_fingerprint, request_from_settings
 from core.records import ImageEntry
-from core.store import Store
+from core.store import Store, open_for_writing
 
 SAMPLE = 64
 BATCH = 8
@@ -79,9 +79,9 @@ def check_faithfulness(
     for some, batch in _batches(entries, classifier):
         rows += _measure(some, batch, classifier, request, objects)
         progress(Progress("faithfulness", len(rows), len(entries)))
-    with store.open_for_writing():
-        store.write("faithfulness", rows, fingerprint=record.fingerprints["attribution"])
-        store.publish()
+    with open_for_writing(store.folder) as writer:
+        writer.write("faithfulness", rows, fingerprint=record.fingerprints["attribution"])
+        writer.publish()
     return len(rows)
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from core.pipeline.request import Progress
 from core.pipeline.stages import limiting
 from core.records import Failure
-from core.store import Store
+from core.store import StoreWriter
 
 PUBLISH_SECONDS = 20.0
 """Least time between two publications while a run works."""
@@ -25,7 +25,7 @@ class Journal:
     """State of one attempt at a run. Everything that it reports as done is already in a shard."""
 
     def __init__(
-        self, store: Store, run: str, *, progress: Callable[[Progress], None], seconds: dict[str, float]
+        self, store: StoreWriter, run: str, *, progress: Callable[[Progress], None], seconds: dict[str, float]
     ) -> None:
         """Start the clocks; `seconds` already holds what loading took."""
         self.store = store

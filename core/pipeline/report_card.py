@@ -21,7 +21,7 @@ from core.pipeline.judging import JudgeTodo, load_judging, shown, small_picture
 from core.pipeline.prefetch import ahead, chunks
 from core.pipeline.request import Progress, request_from_settings
 from core.records import HIGH_SCORE, ImageEntry, Judgement, JudgeRequest, Row
-from core.store import Store
+from core.store import Store, open_for_writing
 
 PICTURES_AT_ONCE = 16
 
@@ -119,8 +119,8 @@ def card_of_run(
         todo = load_judging(request, record.fingerprints, stack)
         if todo.fingerprints["judge"] != record.fingerprints["judge"]:
             raise RequestError(f"the judge is not the one of run {run} any more; run it again")
-        with store.open_for_writing():
-            make_card(entries, todo, sample=sample, journal=Journal(store, run, progress=progress, seconds={}),
+        with open_for_writing(store.folder) as writer:
+            make_card(entries, todo, sample=sample, journal=Journal(writer, run, progress=progress, seconds={}),
                       stop=lambda: False)  # fmt: skip
     if queries.judge_card(store.reader(), run) is None:
         raise RequestError(f"run {run} has no picture with a map to try the judge on, or they are not where they were")
@@ -139,9 +139,9 @@ def set_high(store: Store, run: str, high: float | str) -> None:
                 f"the judge of run {run} has no report card to calibrate by: whylook judge-card makes it"
             )
         high = card.threshold.score
-    with store.open_for_writing():
-        store.set_high_score(run, HIGH_SCORE if high == "paper" else float(high))
-        store.publish()
+    with open_for_writing(store.folder) as writer:
+        writer.set_high_score(run, HIGH_SCORE if high == "paper" else float(high))
+        writer.publish()
 
 
 def _sample(journal: Journal, sample: int) -> list[Row]:

@@ -36,7 +36,7 @@ from core.pipeline.request import (
     request_from_settings,
 )
 from core.records import ImageEntry
-from core.store import Store
+from core.store import Store, open_for_writing
 
 if TYPE_CHECKING:
     from core.pipeline.judging import JudgeTodo
@@ -85,7 +85,7 @@ def run(request: RunRequest, *, progress: Callable[[Progress], None], stop: Call
     with ExitStack() as stack:
         loaded = _load(request, seconds=seconds, stack=stack, progress=progress)
         request = loaded.request
-        writer = stack.enter_context(store.open_for_writing())
+        writer = stack.enter_context(open_for_writing(request.store))
         progress(Progress("checking the store", 0, 0))
         began = time.monotonic()
         writer.check()

@@ -3,5 +3,6 @@
 from core.store.generations import Publication
 from core.store.publish import STORE_VERSION
 from core.store.store import Store
+from core.store.writer import StoreWriter, open_for_writing
 
-__all__ = ["STORE_VERSION", "Publication", "Store"]
+__all__ = ["STORE_VERSION", "Publication", "Store", "StoreWriter", "open_for_writing"]

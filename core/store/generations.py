@@ -19,8 +19,8 @@ from core.errors import StoreError
 from core.store.damage import Damage
 from core.store.publish import Contents, build
 from core.store.runs import now
+from core.store.shard_set import ShardSet
 from core.store.shards import fsync_folder, write_atomically
-from core.store.shelf import Shelf
 
 _KEPT = 2
 _BLOCK = 1 << 20
@@ -93,13 +93,13 @@ def _saves(path: Path) -> bool:
     return path.name.startswith(".saved.json") and pid.isdigit() and psutil.pid_exists(int(pid))
 
 
-def publish(folder: Path, contents: Contents, *, shelf: Shelf) -> Publication:
+def publish(folder: Path, contents: Contents, *, shards: ShardSet) -> Publication:
     """Makes the next generation from the shards, then points CURRENT at it.
 
     Args:
         folder: the store's.
         contents: the small tables.
-        shelf: sets aside the shards that turn out damaged.
+        shards: sets aside the shards that turn out damaged.
 
     Raises:
         StoreError: the disk is full or DuckDB could not make the file; the older generation stays current.
@@ -110,7 +110,7 @@ def publish(folder: Path, contents: Contents, *, shelf: Shelf) -> Publication:
     target = folder / f"store-{generation:06d}.duckdb"
     temporary = folder / f".building-{os.getpid()}.duckdb"
     try:
-        rows = _build(temporary, folder, contents, generation, shelf)
+        rows = _build(temporary, folder, contents, generation, shards)
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
@@ -128,21 +128,21 @@ def publish(folder: Path, contents: Contents, *, shelf: Shelf) -> Publication:
     return Publication(generation, rows)
 
 
-def _build(temporary: Path, folder: Path, contents: Contents, generation: int, shelf: Shelf) -> dict[str, int]:
+def _build(temporary: Path, folder: Path, contents: Contents, generation: int, shards: ShardSet) -> dict[str, int]:
     """Builds from a copy of the newest generation, or from nothing where that is not what was published."""
     _remove(temporary)
     name, digest = _current(folder)
     if name and digest and (folder / name).is_file():
         if _copy(folder / name, temporary) == digest:
             try:
-                return build(temporary, copied=True, shelf=shelf, contents=contents, generation=generation)
+                return build(temporary, copied=True, shards=shards, contents=contents, generation=generation)
             except duckdb.Error:
                 _remove(temporary)
         else:
             _remove(temporary)
             reason = "its bytes are not those that were written"
-            shelf.damaged.append(Damage(name, reason, now(), "made again from the shards, so nothing is lost"))
-    return build(temporary, copied=False, shelf=shelf, contents=contents, generation=generation)
+            shards.damaged.append(Damage(name, reason, now(), "made again from the shards, so nothing is lost"))
+    return build(temporary, copied=False, shards=shards, contents=contents, generation=generation)
 
 
 def _copy(source: Path, target: Path) -> str:

@@ -1,6 +1,6 @@
 """The writer's lock: one run writes to a store at a time, and a killed one frees it.
 
-Knows: flock. Does not know: what is written.
+On flock, not filelock: that takes an exclusive lock to ask whether one is held, and truncates the file with the pid.
 """
 
 from __future__ import annotations

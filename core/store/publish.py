@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from core.errors import StoreError
 from core.store.damage import Damage
+from core.store.shard_set import KEYS, ShardSet
 from core.store.shards import SCHEMAS, DamagedShardError, read_shard
-from core.store.shelf import KEYS, Shelf
 
 STORE_VERSION = 3
 _AT_ONCE = 200
@@ -80,13 +80,13 @@ def schema_section(name: str) -> str:
     return next(part.partition("\n")[2] for part in parts[1:] if part.partition("\n")[0].strip() == name)
 
 
-def build(target: Path, *, copied: bool, shelf: Shelf, contents: Contents, generation: int) -> dict[str, int]:
+def build(target: Path, *, copied: bool, shards: ShardSet, contents: Contents, generation: int) -> dict[str, int]:
     """Makes the database file `target` from the shards.
 
     Args:
         target: file to make; nothing may be there, or with `copied` a copy of an earlier generation.
         copied: load only the shards that the copy lacks.
-        shelf: the shards; it sets aside those that turn out damaged.
+        shards: the shards; it sets aside those that turn out damaged.
         contents: the small tables.
         generation: number to write into the file.
 
@@ -103,9 +103,10 @@ def build(target: Path, *, copied: bool, shelf: Shelf, contents: Contents, gener
             con.execute(schema_section("tables"))
         elif con.execute("SELECT version FROM store_info").fetchone() != (STORE_VERSION,):
             raise duckdb.InvalidInputException("an earlier generation of another version")
-        con.execute("ALTER TABLE runs ADD COLUMN IF NOT EXISTS judge_limits VARCHAR")  # generations before it lack it
-        changed = {table for table in SCHEMAS if _load_new(con, table, shelf)}
-        _write_contents(con, contents, generation, damaged=shelf.notes())
+        for column in ("judge_limits VARCHAR", "listing_attempt INTEGER"):  # older generations lack them
+            con.execute(f"ALTER TABLE runs ADD COLUMN IF NOT EXISTS {column}")
+        changed = {table for table in SCHEMAS if _load_new(con, table, shards)}
+        _write_contents(con, contents, generation, damaged=shards.notes())
         if "images" in changed:
             _make_metadata(con)
         if "judgements" in changed or not copied:
@@ -118,11 +119,11 @@ def build(target: Path, *, copied: bool, shelf: Shelf, contents: Contents, gener
         con.close()
 
 
-def _load_new(con: duckdb.DuckDBPyConnection, table: str, shelf: Shelf) -> bool:
+def _load_new(con: duckdb.DuckDBPyConnection, table: str, shards: ShardSet) -> bool:
     """Loads the shards that the file does not hold yet, a bounded number at a time; damaged ones are set aside."""
     rows = con.execute("SELECT name FROM loaded_shards WHERE table_name = ?", [table]).fetchall()
     loaded = {str(row[0]) for row in rows}
-    here = shelf.paths(table)
+    here = shards.paths(table)
     if gone := loaded - {path.name for path in here}:  # set aside: they are not asked after again
         con.execute("DELETE FROM loaded_shards WHERE table_name = ? AND list_contains(?, name)", [table, sorted(gone)])
     paths = [path for path in here if path.name not in loaded]
@@ -133,7 +134,7 @@ def _load_new(con: duckdb.DuckDBPyConnection, table: str, shelf: Shelf) -> bool:
         try:
             arrived.append(read_shard(path))
         except DamagedShardError as error:
-            shelf.lose(table, [(path, error)])
+            shards.lose(table, [(path, error)])
             continue
         names.append(path.name)
         size += arrived[-1].nbytes

@@ -40,6 +40,7 @@ def begin(
     names = (f"r-{digest[:length]}" for length in range(_SHORTEST_NAME, len(digest) + 1))
     run = next(name for name in names if read_record(folder, name).get("digest", digest) == digest)
     before = read_record(folder, run)
+    attempt = before.get("attempt", 0) + 1
     record = {
         "run": run,
         "digest": digest,
@@ -54,7 +55,8 @@ def begin(
         "judge_limits": judge_limits,
         "high_score": before.get("high_score", HIGH_SCORE),
         "version": package_version(),
-        "attempt": before.get("attempt", 0) + 1,
+        "attempt": attempt,
+        "listing_attempt": attempt,
     }
     _write_record(folder, record)
     return run
@@ -86,6 +88,16 @@ def set_high_score(folder: Path, run: str, score: float) -> None:
     if not record:
         raise StoreError(f"there is no run {run} in {folder}")
     _write_record(folder, {**record, "high_score": score})
+
+
+def listing_attempt(record: Mapping[str, Any]) -> int:
+    """The attempt under which the failures of files without an image_id stand; older records do not name it."""
+    return int(record.get("listing_attempt") or record["attempt"])
+
+
+def set_listing_attempt(folder: Path, run: str, attempt: int) -> None:
+    """Notes that what an earlier attempt found in the listing stands in this one, too."""
+    _write_record(folder, {**read_record(folder, run), "listing_attempt": attempt})
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -192,9 +204,10 @@ def _digest(settings: Mapping[str, Any], fingerprints: Mapping[str, str]) -> str
 
 def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """The record that as_row() made a row of table `runs` of."""
-    kept = ("run", "state", "class_names", "judge_note", "judge_limits", "high_score", "version", "attempt")
+    kept = ("run", "state", "class_names", "judge_note", "judge_limits", "high_score", "version")
+    attempts = ("attempt", "listing_attempt")
     times = {name: row[name] and row[name].isoformat(timespec="milliseconds") for name in ("started", "finished")}
     objects = {name: json.loads(row[name] or "{}") for name in ("settings", "counts", "seconds")}
     prints = {stage: row[f"{stage}_fingerprint"] for stage in STAGE_TABLES if row[f"{stage}_fingerprint"] is not None}
-    record = {**{name: row.get(name) for name in kept}, **times, **objects, "fingerprints": prints}
+    record = {**{name: row.get(name) for name in (*kept, *attempts)}, **times, **objects, "fingerprints": prints}
     return {**record, "digest": _digest(objects["settings"], prints)}

@@ -18,7 +18,7 @@ import pytest
 from core import queries
 from core.errors import WhylookError
 from core.records import Failure
-from core.store import Store
+from core.store import Store, open_for_writing
 from core.store.shards import read_shard, shard_paths
 from tests.support.command_line import whylook
 from tests.support.store_factory import PRINTS, synthetic_rows
@@ -61,39 +61,39 @@ Capture = pytest.CaptureFixture[str]
 def work(folder: Path) -> Store:
     """A run as the pipeline does it, with rows that are known: what is not done is written, and all is published."""
     store = Store(folder)
-    with store.open_for_writing():
-        store.check()
-        run = store.begin_run({"images": "made"}, PRINTS, class_names=CLASSES)
+    with open_for_writing(store.folder) as writer:
+        writer.check()
+        run = writer.begin_run({"images": "made"}, PRINTS, class_names=CLASSES)
         for table, stage in STAGES.items():
-            done = store.done(stage, PRINTS[stage])
+            done = writer.done(stage, PRINTS[stage])
             missing = [row for row in ROWS[table] if image_id(row) not in done]
             for start in range(0, len(missing), 8):
-                store.write(table, missing[start : start + 8], fingerprint=PRINTS[stage])
+                writer.write(table, missing[start : start + 8], fingerprint=PRINTS[stage])
         for table, rows in BESIDE.items():
             if not read_rows(folder, table):
-                store.write(table, rows, fingerprint=PRINTS["judge"])
-        store.write("failures", [Failure("images", None, "cow/broken.png", "the file is empty")], run=run)
-        store.report_progress(run=run, stage="judge", done=24, total=24)
-        store.finish_run(run, "done", {"pictures": 24, "failures": 1})
-        store.publish()
+                writer.write(table, rows, fingerprint=PRINTS["judge"])
+        writer.write("failures", [Failure("images", None, "cow/broken.png", "the file is empty")], run=run)
+        writer.report_progress(run=run, stage="judge", done=24, total=24)
+        writer.finish_run(run, "done", {"pictures": 24, "failures": 1})
+        writer.publish()
         for table, stage in STAGES.items():
-            assert len(store.done(stage, PRINTS[stage])) == len(ROWS[table])
+            assert len(writer.done(stage, PRINTS[stage])) == len(ROWS[table])
     return store
 
 
 def mended(folder: Path, path: Path) -> None:
     """A writer's check, without the run: the damaged file stands aside, and all that is done can be believed."""
     store = Store(folder)
-    with store.open_for_writing():
-        store.check()
+    with open_for_writing(store.folder) as writer:
+        writer.check()
         if path.parent.parent.name == "shards":
-            assert [damage.file for damage in store.damaged()] == [shard(path)]
+            assert [damage.file for damage in writer.damaged()] == [shard(path)]
             assert list((folder / "damaged").rglob(path.name))
-        lost = Counter({damage.file.partition("/")[0]: damage.rows for damage in store.damaged()})
-        if any("restored" in damage.remedy for damage in store.damaged()):
+        lost = Counter({damage.file.partition("/")[0]: damage.rows for damage in writer.damaged()})
+        if any("restored" in damage.remedy for damage in writer.damaged()):
             lost.clear()
         for table, stage in STAGES.items():
-            done, known = store.done(stage, PRINTS[stage]), {image_id(row) for row in ROWS[table]}
+            done, known = writer.done(stage, PRINTS[stage]), {image_id(row) for row in ROWS[table]}
             assert done <= known and len(known - done) == lost[table], (path.name, table)
 
 

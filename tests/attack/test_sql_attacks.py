@@ -20,7 +20,7 @@ import pytest
 
 from core.errors import QueryError
 from core.sql.pool import MEMORY, SECONDS, SqlResult, run_sql
-from core.store import Store
+from core.store import Store, open_for_writing
 from tests.attack.sql_attacks import FAMILIES, Family
 from tests.support.patience import grace
 from tests.support.store_factory import make_store
@@ -141,7 +141,7 @@ def test_readers_never_notice_a_publisher(tmp_path: Path) -> None:
     done, failed, asked = threading.Event(), [], [0] * 4
 
     def publish() -> None:
-        with Store(folder).open_for_writing() as writer:
+        with open_for_writing(folder) as writer:
             while not done.wait(0.3):
                 writer.publish()
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.records import Failure
-from core.store import Store
+from core.store import Store, open_for_writing
 from tests.support.store_factory import PRINTS, synthetic_rows
 
 LONG = "W" * 300
@@ -53,14 +53,14 @@ def make_hostile_store(folder: Path, *, rows: int = 96) -> tuple[Store, str]:
     stages = {"images": "images", "predictions": "classifier", "attributions": "attribution"}
     stages |= {"judgements": "judge", "embeddings": "embedding"}
     settings = {"images": f"/{LONG}/{NAMES[3]}", "classifier": f"/{NAMES[2]}{LONG}.py:{NAMES[1]}", "method": NAMES[4]}
-    with store.open_for_writing():
-        run = store.begin_run(settings, prints, class_names=NAMES, judge_note=" ".join(NAMES))
+    with open_for_writing(store.folder) as writer:
+        run = writer.begin_run(settings, prints, class_names=NAMES, judge_note=" ".join(NAMES))
         for table, stage in stages.items():
-            store.write(table, tables[table], fingerprint=prints[stage])
+            writer.write(table, tables[table], fingerprint=prints[stage])
         failures = [Failure("images", None, f"{name}/broken.png", f"broken {name}") for name in NAMES]
-        store.write("failures", failures, run=run)
-        store.finish_run(run, "interrupted", {"pictures": rows, "failures": len(failures)})
-        store.publish()
+        writer.write("failures", failures, run=run)
+        writer.finish_run(run, "interrupted", {"pictures": rows, "failures": len(failures)})
+        writer.publish()
     for name in NAMES[:7]:
         store.save_slice(name[:80], "SELECT * FROM samples")
     return store, run

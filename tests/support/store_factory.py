@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from core.records import Attribution, Failure, Judgement, Prediction
-from core.store import Store
+from core.store import Store, open_for_writing
 
 HABITATS = ("meadow", "desert", "snow")
 PRINTS = {stage: f"{stage}-1" for stage in ("images", "classifier", "attribution", "judge", "embedding")}
@@ -128,13 +128,13 @@ def make_store(
     stages |= {"judgements": "judge", "embeddings": "embedding"} if judged else {}
     settings = {"images": "synthetic", "classifier": "synthetic", "rows": rows, "seed": seed, "judged": judged}
     note = "This judge knows the demo world only." if judged else None
-    with store.open_for_writing():
+    with open_for_writing(store.folder) as writer:
         prints["images"] += f"-{seed}-{rows}-{'-'.join(classes)}"
-        run = store.begin_run(json.loads(json.dumps(settings)), prints, class_names=classes, judge_note=note)
+        run = writer.begin_run(json.loads(json.dumps(settings)), prints, class_names=classes, judge_note=note)
         for table, stage in stages.items():
             for start in range(0, len(tables[table]), 64):
-                store.write(table, tables[table][start : start + 64], fingerprint=prints[stage])
-        store.write("failures", [Failure("images", None, "cow/broken.png", "the file is empty")], run=run)
-        store.finish_run(run, "done", {"pictures": rows, "failures": 1})
-        store.publish()
+                writer.write(table, tables[table][start : start + 64], fingerprint=prints[stage])
+        writer.write("failures", [Failure("images", None, "cow/broken.png", "the file is empty")], run=run)
+        writer.finish_run(run, "done", {"pictures": rows, "failures": 1})
+        writer.publish()
     return store, run

@@ -30,20 +30,15 @@ _AGAINS = {
 Found = Sequence[tuple[Path, DamagedShardError]]
 
 
-class Shelf:
+class ShardSet:
     """Shards of every table. Nothing of a shard is used whose bytes do not fit its checksum."""
 
     def __init__(self, folder: Path) -> None:
-        """Looks at nothing yet; `folder` is the store's."""
-        self.damaged: list[Damage] = []
+        """Reads no shard yet; `folder` is the store's. What an earlier writer found and did not live to say is told."""
+        self.damaged: list[Damage] = [damage for damage in notes(folder) if not damage.said]
         self._folder = folder
         self._indexes = {table: DoneIndex(folder / "shards" / table) for table in SCHEMAS if table != "failures"}
         self._numbers: dict[str, int] = {}
-
-    def open(self) -> None:
-        """A writer begins: what another one wrote is not this one's, but what it found and did not live to say is."""
-        self.damaged[:] = [damage for damage in self.notes() if not damage.said]
-        self._numbers.clear()
 
     def paths(self, table: str) -> list[Path]:
         """The shards of a table, oldest first."""
@@ -66,11 +61,10 @@ class Shelf:
         self._numbers[table] += 1
         return path
 
-    def done(self, table: str, fingerprint: str, *, include_failed: bool, writing: bool) -> set[str]:
-        """Pictures with a row of that fingerprint; the writer sets damaged shards aside as it meets them."""
+    def done(self, table: str, fingerprint: str, *, include_failed: bool) -> set[str]:
+        """Pictures with a row of that fingerprint; damaged shards are set aside as they are met."""
         index = self._indexes[table]
-        found = index.refresh()
-        if found and writing:
+        if found := index.refresh():
             self.lose(table, found)
         return index.ids(fingerprint, include_failed=include_failed)
 
