@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 State = Literal["ok", "abstained", "failed"]
 Stage = Literal["images", "classifier", "attribution", "judge", "embedding"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-CELLS: tuple[str, ...] = ("correct_high", "correct_low", "wrong_high", "wrong_low")
 HIGH_SCORE = 2.5
 """Score from which attention counts as high (arXiv 2508.20227, section on dataset-level analysis)."""
 ATTENDED = 0.4

@@ -11,11 +11,12 @@ import pandas as pd
 import streamlit as st
 
 from core import queries
+from core.cells import cell
 from core.errors import StoreError
-from core.queries import identifier
+from core.queries import identifier, literal
 from pages._shared import read, store
 from pages._view import copy_button
-from pages._words import literal, plain, short, slice_sql
+from pages._words import plain, short, slice_sql
 
 MEANING = {
     "run": "name of the run",
@@ -50,7 +51,7 @@ def examples(run: str) -> list[tuple[str, str]]:
     """Questions people ask, as (words, SQL)."""
     asked = [
         ("Every picture", slice_sql(run)),
-        ("Right for the wrong reason", slice_sql(run, "cell = 'correct_low'")),
+        (cell("correct_low").words.capitalize(), slice_sql(run, "cell = 'correct_low'")),
         ("Wrong and sure of it", slice_sql(run, "NOT correct", "confidence > 0.9")),
         ("Looks at the border", slice_sql(run, "attention_border > 0.5", order="attention_border DESC")),
         ("Hiding what it looked at changes nothing", slice_sql(run, "causal_drop < 0.05", order="causal_drop")),

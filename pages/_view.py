@@ -12,10 +12,13 @@ from typing import Any
 
 import streamlit as st
 
+from core.cells import GREY, cell
 from pages._view_code import CSS, JS
-from pages._words import cell, link
+from pages._words import link
 
-_component = st.components.v2.component("whylook_view", html='<div class="root"></div>', css=CSS, js=JS)
+_component = st.components.v2.component(
+    "whylook_view", html='<div class="root"></div>', css=f".root {{ --grey: {GREY}; }}\n{CSS}", js=JS
+)
 
 Target = dict[str, Any]
 Row = Mapping[str, Any]

@@ -10,9 +10,11 @@ from typing import Any
 import streamlit as st
 
 from core import queries
+from core.cells import CELLS, NOT_JUDGED, cell
 from core.errors import StoreError, WhylookError
+from core.queries import literal
 from core.records import Run
-from core.statistics import Interval, format_rate, weighted_rate, wilson
+from core.statistics import Interval, format_pictures, format_rate, weighted_rate, wilson
 from pages import _charts
 from pages._confusion import confusion_rows, known_counts, shown_classes
 from pages._faithfulness import faithfulness_section
@@ -21,7 +23,7 @@ from pages._pictures import heat_picture, scale_picture, views
 from pages._report_card import judge_card
 from pages._shared import findings, read, report, sql, store, store_folder
 from pages._view import draw, go, target
-from pages._words import CELLS, NOT_JUDGED, cell_condition, file_name, literal, pictures_text, plain, slice_sql
+from pages._words import cell_condition, file_name, plain, slice_sql
 
 CLASS_ROWS = 40
 FINDINGS = 10
@@ -63,7 +65,7 @@ def headline(counts: Any, cells: tuple[list[str], list[float]]) -> None:
     """The numbers that the back row should read, each with its interval and n."""
     facts = [("Accuracy", wilson(counts.correct, counts.labelled))]
     if cells[0]:
-        facts.append(("Right for the right reason", share_of(cells, "correct_high")))
+        facts.append((cell("correct_high").words.capitalize(), share_of(cells, "correct_high")))
         right = ("correct_high", "correct_low")
         facts.append(("Right ones for the wrong reason", share_of(cells, "correct_low", among=right)))
     for column, (words, rate) in zip(st.columns(3), facts, strict=False):
@@ -108,7 +110,7 @@ def attention_matrix(run: Run, matrix: list[dict[str, Any]], cells: tuple[list[s
                 "words": kind.words,
                 "colour": kind.colour,
                 "n": f"{n:,}",
-                "share": format_rate(share_of(cells, str(kind.name)), n=False),
+                "share": format_rate(share_of(cells, kind.name), n=False),
                 "pictures": strip,
                 "target": target("slices", run=name, sql=query) if n else None,
                 "hint": f"{kind.words}: {n:,} of {judged:,} judged pictures",
@@ -206,7 +208,7 @@ def _finding(name: str, finding: Any) -> dict[str, Any]:
         "heading": finding.heading,
         "sentence": finding.sentence,
         "pictures": [shown[image_id][0] for image_id in first],
-        "link": pictures_text(finding.n),
+        "link": format_pictures(finding.n),
         "target": target("slices", run=name, sql=finding.sql),
         "sql": finding.sql,
     }

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.findings.finding import Finding
-from core.findings.frame import Frame, Mask, literal, quoted
+from core.findings.frame import Frame, Mask, quoted
 from core.findings.significance import benjamini_hochberg, two_proportion, welch
+from core.queries import literal
 from core.statistics import format_mean, format_percent, format_pictures, format_rate, mean_interval, weighted_rate
 
 LEAST_PICTURES = 10

@@ -1,6 +1,6 @@
 """A run's samples as columns, and conditions on them that are SQL, words and a mask at once.
 
-Knows: quoting, which columns may describe a slice. Does not know: what makes a finding.
+Knows: which columns may describe a slice. Does not know: what makes a finding.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import queries
-from core.queries import Connection
+from core.queries import Connection, identifier, literal
 from core.records import HIGH_SCORE
 from core.statistics import format_number
 
@@ -123,23 +123,6 @@ def load(con: Connection, run: str) -> Frame:
     return Frame(con, run, columns, half, high[0][0] if high and high[0][0] is not None else HIGH_SCORE)
 
 
-def literal(value: object) -> str:
-    """A value as SQL: text in quotes with its quotes doubled, numbers and booleans bare."""
-    if isinstance(value, bool | np.bool_):
-        return "true" if value else "false"
-    if isinstance(value, int | float | np.integer | np.floating):
-        return repr(value.item() if isinstance(value, np.generic) else value)
-    return "'" + str(value).replace("'", "''") + "'"
-
-
-def identifier(con: Connection, name: str) -> str:
-    """A column name as SQL, quoted where it has to be."""
-    reserved = {str(row[0]) for row in con.execute("SELECT keyword_name FROM duckdb_keywords()").fetchall()}
-    if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name not in reserved:
-        return name
-    return '"' + name.replace('"', '""') + '"'
-
-
 def quoted(value: object) -> str:
     """A value inside a sentence."""
     return f"“{value}”" if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
@@ -150,7 +133,7 @@ def metadata_conditions(frame: Frame) -> list[Condition]:
     found: list[tuple[str, str, str]] = []
     for name, kind in queries.metadata_columns(frame.con):
         values = frame.values(name)
-        column = identifier(frame.con, name)
+        column = identifier(name)
         if len(values) < 2:
             continue
         if len(values) <= MOST_VALUES:

@@ -14,8 +14,9 @@ from itertools import combinations
 import numpy as np
 
 from core.findings.finding import Finding
-from core.findings.frame import Condition, Frame, Mask, attention_conditions, literal, metadata_conditions, quoted
+from core.findings.frame import Condition, Frame, Mask, attention_conditions, metadata_conditions, quoted
 from core.findings.significance import benjamini_hochberg, two_proportion
+from core.queries import literal
 from core.statistics import Interval, format_rate, wilson
 
 LEAST_PICTURES = 8

@@ -26,8 +26,9 @@ from core.queries.report_card import CardMeasure, JudgeCard, Threshold, card_of,
 from core.queries.rows import Connection, fetch_rows
 from core.queries.runs import run, runs, runs_on_disk
 from core.queries.search import Hit, SearchResult, search
-from core.sql.gate import SqlError, identifier
+from core.sql.gate import SqlError
 from core.sql.pool import SqlResult, run_sql
+from core.store.quoting import identifier, literal
 
 __all__ = [
     "CardMeasure",
@@ -53,6 +54,7 @@ __all__ = [
     "histogram",
     "identifier",
     "judge_card",
+    "literal",
     "maps",
     "matrix",
     "mean_map",

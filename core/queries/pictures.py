@@ -17,6 +17,7 @@ from core.queries.reads import columns
 from core.queries.rows import Connection, fetch_rows, narrowed
 from core.records import Sample
 from core.store.publish import SAMPLE_COLUMNS
+from core.store.quoting import identifier
 
 _TOP = 5
 _AT_ONCE = 200
@@ -48,12 +49,11 @@ def pictures(
         if value is not None:
             where += f" AND {name} = ?"
             parameters.append(value)
-    column = '"' + order.replace('"', '""') + '"'
     direction = "DESC" if descending else "ASC"
     return fetch_rows(
         con,
         f"""SELECT * FROM samples WHERE run = ?{where}
-        ORDER BY {column} {direction} NULLS LAST, path, image_id LIMIT ? OFFSET ?""",
+        ORDER BY {identifier(order)} {direction} NULLS LAST, path, image_id LIMIT ? OFFSET ?""",
         [run, *parameters, limit, offset],
     )
 

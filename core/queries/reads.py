@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.cells import CELLS
 from core.queries.rows import Connection, fetch_rows, narrowed
 from core.queries.runs import run as run_record
-from core.records import CELLS
 from core.store.publish import SAMPLE_COLUMNS
 
 
@@ -147,7 +147,8 @@ def matrix(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> li
             [run, *parameters],
         )
     }
-    return [found.get(cell, {"cell": cell, "n": 0, "weight": 0.0}) for cell in (*CELLS, None)]
+    names = (*(cell.name for cell in CELLS), None)
+    return [found.get(name, {"cell": name, "n": 0, "weight": 0.0}) for name in names]
 
 
 def cells(con: Connection, run: str) -> tuple[list[str], list[float]]:
@@ -200,7 +201,8 @@ def histogram(con: Connection, run: str, *, bins: int = 10, ids: Sequence[str] |
     counted = {(int(place), str(cell)): int(n) for place, cell, n in found}
     width = 5 / bins
     return [
-        {"low": index * width, "high": (index + 1) * width, **{cell: counted.get((index, cell), 0) for cell in CELLS}}
+        {"low": index * width, "high": (index + 1) * width}
+        | {cell.name: counted.get((index, cell.name), 0) for cell in CELLS}
         for index in range(bins)
     ]
 

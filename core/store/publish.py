@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from core.errors import StoreError
 from core.store.damage import Damage
+from core.store.quoting import literal
 from core.store.shards import SCHEMAS, DamagedShardError, read_shard
 from core.store.shelf import KEYS, Shelf
 
@@ -71,7 +72,7 @@ def fts_extension() -> Path:
 
 def load_fts(con: duckdb.DuckDBPyConnection) -> None:
     """Loads the text index extension into a connection."""
-    con.execute(f"LOAD '{str(fts_extension()).replace(chr(39), chr(39) * 2)}'")
+    con.execute(f"LOAD {literal(fts_extension())}")
 
 
 def schema_section(name: str) -> str:
