@@ -278,6 +278,18 @@ def test_a_clicks_sql_quotes_any_class_name() -> None:
     assert "'o''hara \"q\" 🐄" in sql
 
 
+def test_the_example_of_a_column_called_like_a_keyword_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def rename(tables: dict[str, list[Any]]) -> None:
+        for row in tables["images"]:
+            row["metadata"] = {"order": row["metadata"]["habitat"]}
+
+    store, run = make_store(tmp_path / "store", rows=12, change=rename)
+    app = opened(monkeypatch, "slices", store.folder, run=run)
+    next(button for button in app.button if button.label == "Accuracy by order").click().run()
+    assert not app.exception and not app.error
+    assert 'GROUP BY "order"' in app.text_area[0].value and "rows in" in words_on(app)
+
+
 def test_downloads_are_named_after_run_and_slice() -> None:
     assert _words.file_name(("r-1", "../../etc/<x>"), ".csv") == "whylook-r-1-etc-x.csv"
 

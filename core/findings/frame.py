@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import queries
+from core.columns import BY_NAME
 from core.queries import Connection, identifier, literal
 from core.records import HIGH_SCORE
 from core.statistics import format_number
@@ -22,12 +23,8 @@ from core.statistics import format_number
 Mask = NDArray[np.bool_]
 MOST_VALUES = 24
 """A metadata column with more distinct values than this is read as numbers, or not at all."""
-ATTENTION = {
-    "attention_area": "attended share of the picture",
-    "attention_entropy": "spread of the attention (0 to 1)",
-    "attention_border": "share of attention at the edge",
-}
-"""Attention statistics that may describe a slice, in words. The causal drop is none: where the classifier is unsure it
+ATTENTION = ("attention_area", "attention_entropy", "attention_border")
+"""Attention statistics that may describe a slice. The causal drop is none: where the classifier is unsure it
 has little to lose, so a small drop says again that mistakes are unsure."""
 QUANTILES = (0.2, 0.8)
 NUMBERS = re.compile(r"^(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT|FLOAT|DOUBLE|DECIMAL.*|U[A-Z]*INT)$")
@@ -145,7 +142,7 @@ def metadata_conditions(frame: Frame) -> list[Condition]:
 
 def attention_conditions(frame: Frame) -> list[Condition]:
     """Conditions on where and how widely the classifier looked."""
-    return _with_masks(frame, [item for name, words in ATTENTION.items() for item in _tails(frame, name, name, words)])
+    return _with_masks(frame, [item for name in ATTENTION for item in _tails(frame, name, name, BY_NAME[name].phrase)])
 
 
 def _tails(frame: Frame, name: str, column: str, words: str) -> list[tuple[str, str, str]]:

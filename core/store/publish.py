@@ -15,8 +15,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from core.columns import BY_NAME
 from core.errors import StoreError
-from core.store.damage import Damage
 from core.store.quoting import literal
 from core.store.shards import SCHEMAS, DamagedShardError, read_shard
 from core.store.shelf import KEYS, Shelf
@@ -26,13 +26,6 @@ _AT_ONCE = 200
 """Shards loaded in one transaction: bounds the memory that a large store needs."""
 _BYTES_AT_ONCE = 64 << 20
 _SCHEMA = Path(__file__).parent.parent / "schema.sql"
-SAMPLE_COLUMNS = (
-    ("run", "image_id", "path", "label", "prediction", "correct", "confidence", "margin", "label_probability", "cell")
-    + ("score", "score_entropy", "judge_state", "description", "justification", "weight")
-    + ("attention_area", "attention_entropy", "attention_border", "attention_x", "attention_y")
-    + ("attention_islands", "attention_agreement")
-    + ("causal_drop", "causal_drop_random")
-)
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -106,13 +99,13 @@ def build(target: Path, *, copied: bool, shelf: Shelf, contents: Contents, gener
             raise duckdb.InvalidInputException("an earlier generation of another version")
         con.execute("ALTER TABLE runs ADD COLUMN IF NOT EXISTS judge_limits VARCHAR")  # generations before it lack it
         changed = {table for table in SCHEMAS if _load_new(con, table, shelf)}
-        _write_contents(con, contents, generation, damaged=shelf.notes())
+        _write_contents(con, contents, generation)
         if "images" in changed:
             _make_metadata(con)
         if "judgements" in changed or not copied:
             con.execute(schema_section("documents"))
             con.execute("PRAGMA create_fts_index('documents', 'document', 'text', stemmer='porter', overwrite=1)")
-        con.execute(schema_section("samples"))
+        con.execute(schema_section("samples").replace("{columns}", ", ".join(BY_NAME)))
         con.execute("CHECKPOINT")
         return {table: int(con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]) for table in SCHEMAS}
     finally:
@@ -170,13 +163,7 @@ def _load(con: duckdb.DuckDBPyConnection, table: str, names: Sequence[str], shar
         con.unregister("arriving")
 
 
-def _write_contents(
-    con: duckdb.DuckDBPyConnection, contents: Contents, generation: int, *, damaged: Sequence[Damage]
-) -> None:
-    con.execute("DELETE FROM damaged_shards")
-    if damaged:
-        values = [[*one.file.rpartition("/")[::2], one.told] for one in damaged]
-        con.executemany("INSERT INTO damaged_shards VALUES (?, ?, ?)", values)
+def _write_contents(con: duckdb.DuckDBPyConnection, contents: Contents, generation: int) -> None:
     con.execute("DELETE FROM store_info")
     con.execute("INSERT INTO store_info VALUES (?, ?)", [STORE_VERSION, generation])
     for table in ("runs", "slices", "findings", "deck"):
@@ -201,7 +188,7 @@ def _make_metadata(con: duckdb.DuckDBPyConnection) -> None:
     rows = con.execute("SELECT fingerprint, image_id, metadata FROM images ORDER BY ALL").fetchall()
     values = [json.loads(row[2] or "{}") for row in rows]
     names = list(dict.fromkeys(name for row in values for name in row))
-    reserved = {*SAMPLE_COLUMNS, "fingerprint", "high_score"}
+    reserved = {*BY_NAME, "fingerprint", "high_score"}
     columns: dict[str, pa.Array] = {
         "fingerprint": pa.array([row[0] for row in rows], pa.string()),
         "image_id": pa.array([row[1] for row in rows], pa.string()),
