@@ -21,7 +21,6 @@ Stage = Literal["images", "classifier", "attribution", "judge", "embedding"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 Row = dict[str, Any]
 """A row of a query by column; the user's own columns may hold anything that DuckDB does."""
-CELLS: tuple[str, ...] = ("correct_high", "correct_low", "wrong_high", "wrong_low")
 HIGH_SCORE = 2.5
 """Score from which attention counts as high (arXiv 2508.20227, section on dataset-level analysis)."""
 ATTENDED = 0.4

@@ -6,7 +6,6 @@
 -- section: tables
 CREATE TABLE store_info (version INTEGER, generation INTEGER);
 CREATE TABLE loaded_shards (table_name VARCHAR, name VARCHAR);
-CREATE TABLE damaged_shards (table_name VARCHAR, name VARCHAR, reason VARCHAR);
 
 CREATE TABLE runs (
     run VARCHAR PRIMARY KEY, started TIMESTAMP, finished TIMESTAMP, state VARCHAR, settings JSON,
@@ -87,6 +86,7 @@ FROM judgements
 WHERE length(trim(concat_ws(' ', description, justification))) > 0;
 
 -- section: samples
+-- core/columns.py lists its columns and puts them into the last SELECT; the user's metadata follow.
 -- Kept as rows, not joined at each read: pages and user SQL scan one table. label_probability is taken from the
 -- distribution, because predictions outlive a change of labels; probabilities and thumbnails stay in their own tables.
 -- weight: how many pictures a judged one stands for. Wrong predictions and the others are two groups, of each of which a
@@ -131,20 +131,15 @@ WITH ranked AS (
     LEFT JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = i.image_id
     LEFT JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = i.image_id
     LEFT JOIN own j ON j.run = r.run AND j.image_id = i.image_id
+), sorted AS (
+    SELECT *,
+           CASE WHEN judge_state = 'ok' AND score IS NOT NULL AND correct IS NOT NULL THEN
+               CASE WHEN correct THEN 'correct' ELSE 'wrong' END
+               || CASE WHEN score >= high_score THEN '_high' ELSE '_low' END
+           END AS cell
+    FROM joined
 )
-SELECT run, image_id, path, label, prediction, correct, confidence, margin, label_probability,
-       CASE WHEN judge_state = 'ok' AND score IS NOT NULL AND correct IS NOT NULL THEN
-           CASE WHEN correct THEN 'correct' ELSE 'wrong' END
-           || CASE WHEN score >= high_score THEN '_high' ELSE '_low' END
-       END AS cell,
-       score, score_entropy, judge_state, description, justification, weight,
-       attention_area, attention_entropy, attention_border, attention_x, attention_y,
-       attention_islands, attention_agreement, causal_drop, causal_drop_random,
-       joined.* EXCLUDE (run, image_id, path, label, prediction, correct, confidence, margin, label_probability,
-                         score, score_entropy, judge_state, description, justification, weight, high_score,
-                         attention_area, attention_entropy, attention_border, attention_x, attention_y,
-                         attention_islands, attention_agreement,
-                         causal_drop, causal_drop_random)
-FROM joined
+SELECT {columns}, sorted.* EXCLUDE ({columns}, high_score)
+FROM sorted
 ORDER BY run, path;
 CREATE VIEW samples AS SELECT * FROM sample_rows;

@@ -164,6 +164,18 @@ def format_pictures(n: int) -> str:
     return f"{format_count(n)} picture{'' if n == 1 else 's'}"
 
 
+def format_duration(seconds: float | None) -> str:
+    """A time as people say it: `7 s`, `3 min 20 s`, `2 h 5 min`; `unknown` where there is none."""
+    if seconds is None or not math.isfinite(seconds) or seconds < 0:
+        return "unknown"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def format_percent(rate: float, *, unit: bool = True) -> str:
     """A share at three significant figures: 81.3%, 6.25%, 100%. A dash where unknown."""
     return "–" if not math.isfinite(rate) else format_number(rate * 100) + ("%" if unit else "")

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from core.cells import CELLS, GREY
 from core.queries import Group
-from pages._words import CELLS, duration, visible
-
-GREY = "#8A8F98"
+from core.statistics import format_duration
+from pages._words import visible
 
 
 def accent() -> str:
@@ -39,7 +39,6 @@ def score_histogram(rows: Sequence[Mapping[str, float]]) -> alt.Chart:
         {"low": row["low"], "high": row["high"], "pictures": int(row[kind.name]), "cell": kind.words}
         for row in rows
         for kind in CELLS
-        if kind.name is not None
     ]
     words = [kind.words for kind in CELLS]
     colours = [kind.colour for kind in CELLS]
@@ -107,7 +106,12 @@ def stage_seconds(rows: Sequence[tuple[str, float, float]]) -> alt.LayerChart:
     """Rows of (stage, seconds, share), the first of which limits: bars, its own in the accent colour."""
     data = pd.DataFrame(
         [
-            {"stage": stage, "seconds": spent, "words": f"{duration(spent)} · {100 * share:.0f}%", "first": i == 0}
+            {
+                "stage": stage,
+                "seconds": spent,
+                "words": f"{format_duration(spent)} · {100 * share:.0f}%",
+                "first": i == 0,
+            }
             for i, (stage, spent, share) in enumerate(rows)
         ]
     )

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from core.queries import ConfusionRow
+from core.queries import ConfusionRow, literal
+from core.statistics import format_pictures
 from pages._view import target
-from pages._words import literal, pictures_text, slice_sql
+from pages._words import slice_sql
 
 MOST = 24
 """Classes that a projector still shows; of more, those with the most errors."""
@@ -79,6 +80,6 @@ def _cell(run: str, label: str, prediction: str, n: int, share: float, peak: flo
         "n": f"{n}" if n < 1000 else f"{n / 1000:.2g}k" if n < 10_000 else f"{n / 1000:.0f}k",
         "right": right,
         "strength": round(share if right else share / peak, 3),
-        "hint": f"{label} called {prediction}: {pictures_text(n)}, {share:.1%} of {label}",
+        "hint": f"{label} called {prediction}: {format_pictures(n)}, {share:.1%} of {label}",
         "target": target("slices", run=run, sql=sql),
     }

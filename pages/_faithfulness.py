@@ -14,8 +14,9 @@ import pandas as pd
 import streamlit as st
 
 from core import queries
+from core.cells import GREY
 from core.statistics import Interval, format_mean, format_rate
-from pages._charts import GREY, accent, axis
+from pages._charts import accent, axis
 from pages._shared import read, store_folder
 
 WORDS = {

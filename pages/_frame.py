@@ -14,11 +14,12 @@ import streamlit as st
 
 from core import queries
 from core.errors import WhylookError
+from core.queries import literal
 from core.records import Run
 from pages._report_card import warn
 from pages._shared import read, store, store_folder
 from pages._view import go
-from pages._words import literal, plain, short
+from pages._words import plain, short
 
 PAGES = ("summary", "slices", "search", "sample", "runs")
 STYLE = """<style>

@@ -13,8 +13,9 @@ import pandas as pd
 import streamlit as st
 
 from core import queries
+from core.cells import GREY
 from core.statistics import format_mean
-from pages._charts import GREY, accent, axis
+from pages._charts import accent, axis
 from pages._shared import read, store_folder
 from pages._words import plain
 

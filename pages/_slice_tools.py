@@ -11,46 +11,20 @@ import pandas as pd
 import streamlit as st
 
 from core import queries
+from core.cells import cell
+from core.columns import BY_NAME
 from core.errors import StoreError
-from core.queries import identifier
+from core.queries import identifier, literal
 from pages._shared import read, store
 from pages._view import copy_button
-from pages._words import literal, plain, short, slice_sql
-
-MEANING = {
-    "run": "name of the run",
-    "image_id": "hash of the picture's bytes; keep it to see pictures",
-    "path": "file, relative to the folder of the run",
-    "label": "what the folder or list calls it",
-    "prediction": "what the classifier calls it",
-    "correct": "label and prediction agree",
-    "confidence": "probability of the prediction, 0 to 1",
-    "margin": "confidence less the second best, 0 to 1",
-    "label_probability": "probability of the label, 0 to 1",
-    "cell": "correct_high, correct_low, wrong_high or wrong_low",
-    "score": "judge: attention fits the prediction, 0 to 5",
-    "score_entropy": "how unsure the judge is of its score",
-    "judge_state": "ok, abstained or failed",
-    "description": "judge: what can be seen where it looked",
-    "justification": "judge: why that score",
-    "weight": "how many pictures this judgement stands for",
-    "attention_area": "share of the map at 0.4 or more, 0 to 1",
-    "attention_entropy": "spread of attention, 0 to 1",
-    "attention_border": "share of attention on the outer ring, 0 to 1",
-    "attention_x": "centre of attention from the left, 0 to 1",
-    "attention_y": "centre of attention from the top, 0 to 1",
-    "attention_islands": "separate attended regions",
-    "attention_agreement": "agreement of two attribution methods, -1 to 1",
-    "causal_drop": "probability lost when what it looked at is hidden",
-    "causal_drop_random": "the same for an equally large random region",
-}
+from pages._words import plain, short, slice_sql
 
 
 def examples(run: str) -> list[tuple[str, str]]:
     """Questions people ask, as (words, SQL)."""
     asked = [
         ("Every picture", slice_sql(run)),
-        ("Right for the wrong reason", slice_sql(run, "cell = 'correct_low'")),
+        (cell("correct_low").words.capitalize(), slice_sql(run, "cell = 'correct_low'")),
         ("Wrong and sure of it", slice_sql(run, "NOT correct", "confidence > 0.9")),
         ("Looks at the border", slice_sql(run, "attention_border > 0.5", order="attention_border DESC")),
         ("Hiding what it looked at changes nothing", slice_sql(run, "causal_drop < 0.05", order="causal_drop")),
@@ -68,8 +42,9 @@ def toolbar(run: str, sql: str, use: Callable[[str], None]) -> None:
     """Columns, examples and saved slices, the link; `use` puts a query into the editor."""
     upper, lower = st.columns(2), st.columns(2)
     with upper[0].popover("Columns", width="stretch"):
-        rows = [(name, kind, MEANING.get(name, "your metadata")) for name, kind in read(queries.columns)]
-        st.dataframe(pd.DataFrame(rows, columns=["column", "type", "meaning"]), hide_index=True, height=420, width=640)
+        rows = [(name, kind, *_meaning(name)) for name, kind in read(queries.columns)]
+        table = pd.DataFrame(rows, columns=["column", "type", "meaning", "values", "source"])
+        st.dataframe(table, hide_index=True, height=420, width=900)
     with upper[1].popover("Examples", width="stretch"):
         for index, (words, query) in enumerate(examples(run)):
             st.button(plain(short(words)), key=f"example-{index}", on_click=use, args=(query,), width="stretch")
@@ -77,6 +52,12 @@ def toolbar(run: str, sql: str, use: Callable[[str], None]) -> None:
         saved_slices(sql, use)
     with lower[1]:
         copy_button("Copy link", key="copy-link")
+
+
+def _meaning(name: str) -> tuple[str, str, str]:
+    """What a column means, its values, where they come from."""
+    column = BY_NAME.get(name)
+    return (column.meaning, column.values, column.source) if column else ("your metadata", "", "metadata")
 
 
 def saved_slices(sql: str, use: Callable[[str], None]) -> None:

@@ -12,11 +12,14 @@ from typing import TypedDict
 
 import streamlit as st
 
+from core.cells import GREY, cell
 from core.records import Row
 from pages._view_code import CSS, JS
-from pages._words import cell, link
+from pages._words import link
 
-_component = st.components.v2.component("whylook_view", html='<div class="root"></div>', css=CSS, js=JS)
+_component = st.components.v2.component(
+    "whylook_view", html='<div class="root"></div>', css=f".root {{ --grey: {GREY}; }}\n{CSS}", js=JS
+)
 
 
 class Place(TypedDict):

@@ -293,7 +293,7 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
   justify-self: center; padding: 4px 0 0; }
 .confusion.many a { font-size: .9rem; }
 .confusion .none { background: color-mix(in srgb, var(--st-secondary-background-color) 60%, transparent); }
-.confusion .right { background: color-mix(in srgb, #8A8F98 calc(var(--strength) * .45), transparent); }
+.confusion .right { background: color-mix(in srgb, var(--grey) calc(var(--strength) * .45), transparent); }
 .confusion .wrong { background: color-mix(in srgb, var(--st-primary-color) var(--strength),
   var(--st-secondary-background-color)); }
 .confusion .strong { color: #fff; }

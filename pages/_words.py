@@ -1,32 +1,15 @@
-"""The one language of the pages: cells with their words and colours, safe text, SQL for a click, file names.
+"""The one language of the pages: safe text, SQL for a click, file names.
 
-Knows: words, colours, escaping. Does not know: Streamlit, stores, models.
+Knows: escaping. Does not know: Streamlit, stores, models.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlencode
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One of the four cells (or `None`, not judged): what it is called and its colour everywhere."""
-
-    name: str | None
-    words: str
-    colour: str
-
-
-CELLS: tuple[Cell, ...] = (
-    Cell("correct_high", "right for the right reason", "#009E73"),
-    Cell("correct_low", "right for the wrong reason", "#E69F00"),
-    Cell("wrong_high", "looked right, answered wrong", "#CC79A7"),
-    Cell("wrong_low", "looked away", "#0072B2"),
-)
-NOT_JUDGED = Cell(None, "not judged", "#8A8F98")
+from core.queries import literal
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 _ADDRESS = re.compile(r"(?<=http)(?=s?://)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
@@ -35,11 +18,6 @@ _DIRECTION = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # Streamlit turns these into icons, its logo and arrows after Markdown is read, so that a backslash is of no use.
 _DIRECTIVE = re.compile(r"(?<=:)(?=\w)")
 _SYMBOL = re.compile(r"(?<!\S)(?:<->|->|<-|--|>=|<=|~=)(?!\S)")
-
-
-def cell(name: str | None) -> Cell:
-    """The cell of that name; anything else is `not judged`."""
-    return next((known for known in CELLS if known.name == name), NOT_JUDGED)
 
 
 def visible(text: object) -> str:
@@ -73,11 +51,6 @@ def segments(text: str, words: Sequence[str]) -> list[tuple[str, bool]]:
     return [(piece, index % 2 == 1) for index, piece in enumerate(pattern.split(text)) if piece]
 
 
-def literal(value: str) -> str:
-    """A text as an SQL literal."""
-    return "'" + value.replace("\x00", "").replace("'", "''") + "'"
-
-
 def slice_sql(run: str, *conditions: str, order: str = "confidence DESC") -> str:
     """SELECT over samples of one run with further conditions, laid out to be read."""
     lines = ["SELECT * FROM samples", f"WHERE run = {literal(run)}", *(f"  AND {text}" for text in conditions)]
@@ -99,20 +72,3 @@ def file_name(parts: Iterable[str], suffix: str) -> str:
     """A download's name made of run and slice, with nothing in it that a file system minds."""
     cleaned = [re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-.") for part in ("whylook", *parts)]
     return "-".join(part for part in cleaned if part)[:80] + suffix
-
-
-def pictures_text(n: int) -> str:
-    """`1 picture`, `2,000 pictures`."""
-    return f"{n:,} picture" + ("" if n == 1 else "s")
-
-
-def duration(seconds: float | None) -> str:
-    """A time left in words: `40 s`, `3 min 20 s`, `1 h 5 min`."""
-    if seconds is None or seconds != seconds or seconds < 0:
-        return "unknown"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

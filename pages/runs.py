@@ -18,12 +18,13 @@ from core.errors import RequestError, StoreError, WhylookError
 from core.pipeline.request import RunRequest, request_from_settings, state_now
 from core.pipeline.stages import BESIDE, limiting, shares
 from core.records import Row, Run
+from core.statistics import format_duration
 from pages import _charts, _launch
 from pages._frame import current_run, frame, guarded, run_title, when
 from pages._run_form import ask
 from pages._shared import read, store, store_folder
 from pages._view import go
-from pages._words import duration, file_name, plain
+from pages._words import file_name, plain
 
 
 def main() -> None:
@@ -98,7 +99,7 @@ def _bar(progress: Row) -> None:
     if progress.get("rate"):
         facts.append(f"{progress['rate']:.3g} pictures/s")
     if progress.get("seconds_left") is not None:
-        facts.append(f"{duration(progress['seconds_left'])} left")
+        facts.append(f"{format_duration(progress['seconds_left'])} left")
     if progress.get("limit") and done:
         facts.append(f"slowest: {plain(progress['limit'])}")
     st.progress(min(1.0, done / total) if total else 0.0, text=" · ".join(facts))
@@ -247,7 +248,7 @@ def stages(seconds: Mapping[str, float]) -> None:
         st.altair_chart(_charts.stage_seconds(shares(seconds)), width="stretch", key="stages")
         for stage in BESIDE:
             if seconds.get(stage):
-                st.caption(f"{stage} took {duration(seconds[stage])} in threads while the stages above computed")
+                st.caption(f"{stage} took {format_duration(seconds[stage])} in threads while the stages above computed")
 
 
 def settings(run: Run) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
+from core.cells import cell
 from core.errors import QueryError
 from core.records import ATTENDED, Fill, Run, Sample
 from core.statistics import format_number, format_percent
@@ -22,7 +23,7 @@ from pages._frame import empty, guarded, open_page
 from pages._pictures import fill_of, full_picture, rgb_of, scale_picture, view, views
 from pages._shared import read, slice_ids, store_folder
 from pages._view import draw, go, grid, percent, score_text
-from pages._words import cell, plain, short
+from pages._words import plain, short
 
 NEIGHBOURS = 6
 MOST_OF_A_NAME = 80  # in the title; the whole name is in its help

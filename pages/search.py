@@ -8,14 +8,16 @@ from __future__ import annotations
 import streamlit as st
 
 from core import queries
+from core.cells import cell
 from core.errors import QueryError
-from core.queries import Hit, SearchResult
+from core.queries import Hit, SearchResult, literal
 from core.records import Run
+from core.statistics import format_pictures
 from pages._frame import empty, guarded, open_page
 from pages._pictures import VIEWS, views
 from pages._shared import load_meaning, matches, meaning_tried, read, slice_ids, store, warm_up
 from pages._view import draw, go, grid, says, score_text, target
-from pages._words import cell, pictures_text, plain, segments, short, slice_sql
+from pages._words import plain, segments, short, slice_sql
 
 LIMIT = 40
 WHOLE_RUN = "the whole run"
@@ -114,12 +116,12 @@ def answer(run: str, text: str, ids: tuple[str, ...] | None, within: str) -> Non
         if within:
             st.caption("You are searching within a slice; the whole run may have more.")
         return
-    scope = f"{pictures_text(len(ids))} of the slice" if ids is not None else "the whole run"
+    scope = f"{format_pictures(len(ids))} of the slice" if ids is not None else "the whole run"
     left, right = st.columns([3, 1], vertical_alignment="center")
     left.caption(f"Best {len(found.hits)} of {scope}, by words and by meaning together.")
     with right:
         if st.button("Open as a slice", icon=":material/filter_alt:", width="stretch"):
-            chosen = ", ".join("'" + hit.image_id.replace("'", "''") + "'" for hit in found.hits)
+            chosen = ", ".join(literal(hit.image_id) for hit in found.hits)
             go("slices", run=run, sql=slice_sql(run, f"image_id IN ({chosen})"))
     hits(run, found)
 

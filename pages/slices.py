@@ -17,7 +17,7 @@ from core.commands.terminal import spreadsheet_table
 from core.errors import QueryError
 from core.queries import SqlResult
 from core.records import Row, Run
-from core.statistics import format_mean, format_rate, mean_interval, wilson
+from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson
 from pages import _charts
 from pages._frame import guarded, open_page
 from pages._pictures import VIEWS, scale_picture, views
@@ -25,7 +25,7 @@ from pages._shared import read, slice_ids
 from pages._shared import sql as run_sql
 from pages._slice_tools import toolbar
 from pages._view import go, grid
-from pages._words import file_name, pictures_text, plain, slice_sql
+from pages._words import file_name, plain, slice_sql
 
 PER_PAGE = 48
 PER_PAGE_OF_THREE = 20
@@ -179,7 +179,7 @@ def pictures(name: str, text: str, ids: tuple[str, ...]) -> None:
         left, right = st.columns([3, 1], vertical_alignment="center")
         with left:
             st.pagination(pages, key=key)
-        right.caption(f"{pictures_text(len(ids))}, {most} a page")
+        right.caption(f"{format_pictures(len(ids))}, {most} a page")
     if "overlay" in kinds:
         st.image(scale_picture(), width=280, caption="no attention … all attention")
 

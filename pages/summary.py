@@ -11,10 +11,11 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
+from core.cells import CELLS, NOT_JUDGED, cell
 from core.errors import StoreError, WhylookError
-from core.queries import ClassRow, MatrixRow, RunCounts
+from core.queries import ClassRow, MatrixRow, RunCounts, literal
 from core.records import Run
-from core.statistics import Interval, format_rate, weighted_rate, wilson
+from core.statistics import Interval, format_pictures, format_rate, weighted_rate, wilson
 from pages import _charts
 from pages._confusion import confusion_rows, known_counts, shown_classes
 from pages._faithfulness import faithfulness_section
@@ -23,7 +24,7 @@ from pages._pictures import heat_picture, scale_picture, views
 from pages._report_card import judge_card
 from pages._shared import findings, read, report, sql, store, store_folder
 from pages._view import draw, go, target
-from pages._words import CELLS, NOT_JUDGED, cell_condition, file_name, literal, pictures_text, plain, slice_sql
+from pages._words import cell_condition, file_name, plain, slice_sql
 
 if TYPE_CHECKING:
     from core.findings import Finding
@@ -68,7 +69,7 @@ def headline(counts: RunCounts, cells: tuple[list[str], list[float]]) -> None:
     """The numbers that the back row should read, each with its interval and n."""
     facts = [("Accuracy", wilson(counts.correct, counts.labelled))]
     if cells[0]:
-        facts.append(("Right for the right reason", share_of(cells, "correct_high")))
+        facts.append((cell("correct_high").words.capitalize(), share_of(cells, "correct_high")))
         right = ("correct_high", "correct_low")
         facts.append(("Right ones for the wrong reason", share_of(cells, "correct_low", among=right)))
     for column, (words, rate) in zip(st.columns(3), facts, strict=False):
@@ -113,7 +114,7 @@ def attention_matrix(run: Run, matrix: list[MatrixRow], cells: tuple[list[str], 
                 "words": kind.words,
                 "colour": kind.colour,
                 "n": f"{n:,}",
-                "share": format_rate(share_of(cells, str(kind.name)), n=False),
+                "share": format_rate(share_of(cells, kind.name), n=False),
                 "pictures": strip,
                 "target": target("slices", run=name, sql=query) if n else None,
                 "hint": f"{kind.words}: {n:,} of {judged:,} judged pictures",
@@ -211,7 +212,7 @@ def _finding(name: str, finding: Finding) -> dict[str, object]:
         "heading": finding.heading,
         "sentence": finding.sentence,
         "pictures": [shown[image_id][0] for image_id in first],
-        "link": pictures_text(finding.n),
+        "link": format_pictures(finding.n),
         "target": target("slices", run=name, sql=finding.sql),
         "sql": finding.sql,
     }

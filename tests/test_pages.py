@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import streamlit as st
 
+from core.queries import literal
 from core.records import HIGH_SCORE, Attribution, Judgement, Run, Settings
 from core.store import Store
 from pages import _confusion, _frame, _words
@@ -273,8 +274,20 @@ def test_marked_words_are_cut_out_without_markup_and_lose_nothing() -> None:
 
 
 def test_a_clicks_sql_quotes_any_class_name() -> None:
-    sql = _words.slice_sql("r-1", f"label = {_words.literal(ODD[2])}")
+    sql = _words.slice_sql("r-1", f"label = {literal(ODD[2])}")
     assert "'o''hara \"q\" 🐄" in sql
+
+
+def test_the_example_of_a_column_called_like_a_keyword_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def rename(tables: dict[str, list[Any]]) -> None:
+        for row in tables["images"]:
+            row["metadata"] = {"order": row["metadata"]["habitat"]}
+
+    store, run = make_store(tmp_path / "store", rows=12, change=rename)
+    app = opened(monkeypatch, "slices", store.folder, run=run)
+    next(button for button in app.button if button.label == "Accuracy by order").click().run()
+    assert not app.exception and not app.error
+    assert 'GROUP BY "order"' in app.text_area[0].value and "rows in" in words_on(app)
 
 
 def test_downloads_are_named_after_run_and_slice() -> None:
@@ -286,10 +299,6 @@ def test_classes_confused_with_each_other_stand_side_by_side() -> None:
     order = _confusion.block_order(["a", "b", "c", "d"], counts)
     assert abs(order.index("a") - order.index("c")) == 1
     assert abs(order.index("b") - order.index("d")) == 1
-
-
-def test_a_time_left_is_said_in_words() -> None:
-    assert [_words.duration(value) for value in (None, 40, 200, 3900)] == ["unknown", "40 s", "3 min 20 s", "1 h 5 min"]
 
 
 def run_of(images: Path) -> Run:

@@ -145,7 +145,7 @@ def test_a_slice_and_the_rest_make_the_whole(con: queries.Connection, run: str) 
     assert stats.inside.scores.size + stats.rest.scores.size == 88
     assert stats.inside.weights.shape == stats.inside.scores.shape
     empty = queries.slice_stats(con, run, [])
-    assert empty.inside.n == 0 and empty.inside.mean_confidence is None
+    assert empty.inside.n == 0 == empty.inside.scores.size
 
 
 def test_search_by_words_finds_the_words_and_marks_their_forms(con: queries.Connection, run: str) -> None:

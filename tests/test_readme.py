@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from core.columns import SAMPLE_COLUMNS
 from core.commands.parser import COMMANDS
 from tests.support.tiny_world import MODEL, make_folder
 
@@ -55,15 +56,15 @@ def test_the_file_tree_lacks_nothing() -> None:
 
 def test_the_table_list_is_that_of_the_schema() -> None:
     listed = {match for line in between("tables") for match in re.findall(r"^\| `(\w+)` \|", line)}
-    bookkeeping = {"store_info", "loaded_shards", "damaged_shards"}
+    bookkeeping = {"store_info", "loaded_shards"}
     assert listed == set(re.findall(r"^CREATE TABLE (\w+)", SCHEMA, re.MULTILINE)) - bookkeeping
 
 
-def test_the_columns_of_samples_are_those_of_the_schema() -> None:
-    told = README.split("Its columns: `")[1].split("`")[0].replace("\n", " ")
-    selected = SCHEMA.split(")\nSELECT ")[1].split("joined.* EXCLUDE")[0]
-    selected = re.sub(r"CASE.*END AS cell", "cell", selected, flags=re.DOTALL)
-    assert told.split(", ") == [name.strip() for name in " ".join(selected.split()).rstrip(", ").split(", ")]
+def test_the_columns_of_samples_are_listed_as_they_are_in_the_code() -> None:
+    head, rule, *rows = between("columns")
+    assert head.count("|") == rule.count("|") == 6
+    assert rows == [f"| `{c.name}` | {c.type} | {c.values} | {c.meaning} | {c.source} |" for c in SAMPLE_COLUMNS]
+    assert all(row.count("|") == 6 for row in rows)  # nothing in a cell that ends it
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from core import queries, report
+from core.cells import CELLS, cell
 from core.findings import summarise
 from core.report import charts
-from core.report.charts import CELL_COLOURS, CELL_NAMES
 from core.report.markdown import escape
 from core.statistics import format_rate, wilson
 from tests.support.store_factory import make_store
@@ -93,13 +93,13 @@ def test_charts_are_named_for_screen_readers_and_follow_light_and_dark(written, 
     assert len(page.charts) == 3
     assert all(chart["role"] == "img" and chart["aria-label"] in visible for chart in page.charts)
     painted = {value for name, value in page.attributes if name in ("fill", "stroke")}
-    assert {"var(--ink)", "var(--accent)", *CELL_COLOURS.values()} <= painted
+    assert {"var(--ink)", "var(--accent)", *(kind.colour for kind in CELLS)} <= painted
     assert not {value for value in painted if not value.startswith("var(--")} - {
         "none",
         "transparent",
-        *CELL_COLOURS.values(),
+        *(kind.colour for kind in CELLS),
     }
-    assert f"border-color:{CELL_COLOURS['wrong_low']}" in written[2]
+    assert f"border-color:{cell('wrong_low').colour}" in written[2]
 
 
 def test_charts_say_the_numbers_of_the_store(written, page: Reader) -> None:
@@ -108,7 +108,7 @@ def test_charts_say_the_numbers_of_the_store(written, page: Reader) -> None:
     for row in queries.per_class(con, run):
         assert format_rate(wilson(row["correct"], row["n"])) in visible
     for row in queries.matrix(con, run):
-        assert row["cell"] is None or CELL_NAMES[row["cell"]] in visible
+        assert row["cell"] is None or cell(row["cell"]).words in visible
     assert {str(row["n"]) for row in queries.confusion(con, run)} <= set(page.text)
     assert set(ODD) <= set(page.text)  # in full beside the charts, which cut long names
 

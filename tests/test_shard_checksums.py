@@ -59,7 +59,7 @@ def test_a_run_says_what_is_damaged_sets_it_aside_and_loses_nothing(
     assert len(said) == 1 and bad.name in said[0] and " 4 rows; " in said[0] and "4 rows restored" in said[0]
     assert rows(store) == before
     assert (store / "damaged" / "shards" / "attributions" / bad.name).is_file() and not bad.exists()
-    assert queries.damaged_files(Store(store).reader()) == [said[0].removeprefix("damaged: ")]
+    assert [damage.sentence for damage in Store(store).set_aside()] == [said[0].removeprefix("damaged: ")]
     assert whylook(capsys, *words).code == 0  # and then all is well again
 
 

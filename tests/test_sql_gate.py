@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from core.sql.functions import FUNCTIONS, TABLE_FUNCTIONS, TABLE_MACROS, TABLES, refused
-from core.sql.gate import MAX_CHARACTERS, SqlError, check, identifier
+from core.sql.gate import MAX_CHARACTERS, SqlError, check
 from core.store.publish import load_fts
 
 SCHEMA = (Path(__file__).parent.parent / "core" / "schema.sql").read_text(encoding="utf-8")
@@ -177,7 +177,7 @@ def test_a_syntax_error_says_where_even_in_a_long_line() -> None:
 
 def test_every_table_of_the_schema_can_be_read_or_is_bookkeeping() -> None:
     made = set(re.findall(r"^CREATE (?:OR REPLACE )?(?:TABLE|VIEW) (\w+)", SCHEMA, re.MULTILINE))
-    assert made - TABLES == {"store_info", "loaded_shards", "damaged_shards", "documents", "sample_rows"}
+    assert made - TABLES == {"store_info", "loaded_shards", "documents", "sample_rows"}
     assert made >= TABLES
 
 
@@ -203,15 +203,3 @@ def test_a_refusal_in_what_is_explained_keeps_its_place() -> None:
     with pytest.raises(SqlError) as caught:
         check("EXPLAIN SELECT *\nFROM samples, read_csv('x')")
     assert (caught.value.line, caught.value.column) == (2, 15)
-
-
-@pytest.mark.parametrize("name", ["order", "group", "left", "year", "a b", 'a "b"', "Größe", "ordner", "x1", ""])
-def test_a_column_called_like_a_keyword_is_quoted(name: str) -> None:
-    con = duckdb.connect()
-    quoted = '"' + name.replace('"', '""') + '"'
-    assert identifier(name) in (name, quoted)
-    if name:
-        con.execute(f"CREATE TABLE t AS SELECT 1 AS {quoted}")
-        found = con.execute(f"SELECT {identifier(name)}, count(*) FROM t GROUP BY {identifier(name)}").fetchall()
-        assert found == [(1, 1)]
-    assert identifier("habitat") == "habitat" and identifier("order") == '"order"'

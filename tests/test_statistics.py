@@ -7,6 +7,7 @@ from core.findings.significance import benjamini_hochberg, two_proportion, welch
 from core.statistics import (
     Interval,
     auroc,
+    format_duration,
     format_mean,
     format_number,
     format_percent,
@@ -137,3 +138,9 @@ def test_a_weighted_rate_without_a_hit_is_not_certain() -> None:
     found = weighted_rate([False] * 6, [1, 1, 1, 5, 5, 5])
     assert found.value == 0 and found.high > 0.3 and found.n == 6
     assert weighted_rate([True] * 6, [1, 1, 1, 5, 5, 5]).low < 0.7
+
+
+def test_a_time_is_said_in_words() -> None:
+    times = (None, float("nan"), -1, 6.6, 40, 200, 3900, 7500)
+    said = ["unknown", "unknown", "unknown", "7 s", "40 s", "3 min 20 s", "1 h 5 min", "2 h 5 min"]
+    assert [format_duration(seconds) for seconds in times] == said

@@ -68,7 +68,7 @@ def test_a_damaged_shard_is_reported_and_its_pictures_are_done_again(tmp_path: P
         found = writer.damaged()[0]
         assert (found.file, found.rows) == (f"predictions/{bad.name}", 1)
         assert not bad.exists() and (tmp_path / "damaged" / "shards" / "predictions" / bad.name).is_file()
-        assert queries.damaged_files(store.reader()) == [found.sentence]
+        assert store.set_aside() == [found]
         assert queries.failures(store.reader(), run) == []
         assert writer.done("classifier", "c") == {"y"}
         writer.write("predictions", [prediction("x")], fingerprint="c")

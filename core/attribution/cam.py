@@ -6,8 +6,16 @@ the target layer's output (B, C, h, w) and G = dS/dA the gradient of the class's
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+
+def enlarge(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps (B, h, w) enlarged to `size` (H, W) by bilinear interpolation between cell centres."""
+    return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
 
 
 def weighted(weights: Tensor, activations: Tensor) -> Tensor:

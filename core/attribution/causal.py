@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.attribution.cam import enlarge
 from core.attribution.head import Explained, frozen_eval
 from core.errors import RequestError, translate_errors
 from core.model_outputs import logits_of
@@ -81,14 +82,14 @@ def causal_check(
     if before is None:
         before = probability(classifier, pictures.clone(), wanted)  # some change their input in place
     before = before.detach().float().cpu()
-    region = _enlarged(attended, pictures)  # (B, 1, H, W) in 0..1
+    region = _soft_mask(attended, pictures)  # (B, 1, H, W) in 0..1
     drop = before - probability(classifier, torch.lerp(pictures, infill, region), wanted)
     keep = probability(classifier, torch.lerp(infill, pictures, region), wanted)
     random = torch.zeros_like(before)
     generators = [_generator(seed, map_) for map_ in maps.cpu().numpy()]
     for _ in range(draws):
         moved = np.stack([_moved(cells, generator) for cells, generator in zip(attended, generators, strict=True)])
-        without = torch.lerp(pictures, infill, _enlarged(moved, pictures))
+        without = torch.lerp(pictures, infill, _soft_mask(moved, pictures))
         random += (before - probability(classifier, without, wanted)) / draws
     return [
         CausalEffect(*(_number(value[index]) if there[index] else None for value in (drop, random, keep)))
@@ -110,10 +111,9 @@ def probability(classifier: Explained, pictures: Tensor, targets: Tensor) -> Ten
     return logits.softmax(dim=1).gather(1, targets[:, None])[:, 0].cpu()
 
 
-def _enlarged(cells: NDArray[np.bool_], pictures: Tensor) -> Tensor:
+def _soft_mask(cells: NDArray[np.bool_], pictures: Tensor) -> Tensor:
     """Cells (B, h, w) as soft masks (B, 1, H, W); interpolating between centres keeps the area as it is."""
-    mask = torch.from_numpy(cells).to(pictures.device, pictures.dtype)[:, None]
-    return F.interpolate(mask, size=pictures.shape[-2:], mode="bilinear", align_corners=False)
+    return enlarge(torch.from_numpy(cells).to(pictures.device, pictures.dtype), pictures.shape[-2:])[:, None]
 
 
 def blurred(pictures: Tensor) -> Tensor:

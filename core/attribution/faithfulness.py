@@ -24,6 +24,7 @@ from scipy.sparse.linalg import spsolve
 from torch import Tensor, nn
 
 from core.attribution.attention import rank_correlation
+from core.attribution.cam import enlarge
 from core.attribution.causal import blurred, probability
 from core.attribution.head import Explained
 
@@ -67,7 +68,7 @@ def faithfulness(
     """
     pictures = batch.detach().to(classifier.device)
     wanted = targets.to(classifier.device, torch.long)
-    relevance = F.interpolate(maps[:, None].float(), size=pictures.shape[-2:], mode="bilinear")[:, 0]
+    relevance = enlarge(maps.float(), pictures.shape[-2:])
     generator = torch.Generator().manual_seed(seed)
     random = torch.rand(relevance.shape, generator=generator)
     mean = pictures.mean(dim=(2, 3), keepdim=True).expand_as(pictures)
@@ -94,7 +95,7 @@ def separation(classifier: Explained, batch: Tensor, maps: Tensor, targets: Tens
     """
     pictures = batch.detach().to(classifier.device)
     wanted = targets.to(classifier.device, torch.long)
-    relevance = F.interpolate(maps[:, None].float(), size=pictures.shape[-2:], mode="bilinear")[:, 0]
+    relevance = enlarge(maps.float(), pictures.shape[-2:])
     mean = pictures.mean(dim=(2, 3), keepdim=True).expand_as(pictures)
     least, most = (_area(classifier, pictures, mean, sign * relevance, wanted, SHARES[1:10:2]) for sign in (-1, 1))
     return least - most
@@ -187,8 +188,7 @@ def pointing_game(map_: ArrayLike, mask: ArrayLike) -> bool:
 
 
 def _enlarged(map_: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    cells = torch.from_numpy(np.array(map_, dtype=np.float64))[None, None]
-    return np.asarray(F.interpolate(cells, size=shape, mode="bilinear")[0, 0].numpy())
+    return np.asarray(enlarge(torch.from_numpy(np.array(map_, dtype=np.float64))[None], shape)[0].numpy())
 
 
 def edges(batch: Tensor, size: Sequence[int]) -> Tensor:

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.attribution.cam import weighted
+from core.attribution.cam import enlarge, weighted
 from core.attribution.forward_pass import ForwardPass
 from core.attribution.head import frozen_eval
 from core.errors import ModelError, translate_errors
@@ -40,7 +39,7 @@ def _score_cam(seen: ForwardPass, index: int) -> Tensor:
     alive = activations.flatten(1).abs().amax(dim=1).gt(0).nonzero()[:, 0]
     gains = []
     for chunk in torch.split(alive, seen.copies):
-        masks = F.interpolate(activations[chunk][None], size=picture.shape[-2:], mode="bilinear")[0]  # (n, H, W)
+        masks = enlarge(activations[chunk], picture.shape[-2:])  # (n, H, W)
         low, high = masks.flatten(1).amin(dim=1), masks.flatten(1).amax(dim=1)
         masks = (masks - low[:, None, None]) / (high - low).clamp(min=1e-8)[:, None, None]
         logits = seen.predict(picture * masks[:, None].to(picture.dtype))

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from core.attribution.cam import gradcam
+from core.attribution.cam import enlarge, gradcam
 from core.attribution.causal import blurred
 from core.attribution.class_target import ClassTarget
 from core.attribution.forward_pass import ForwardPass
@@ -146,8 +146,8 @@ def guided_gradcam(seen: ForwardPass) -> Tensor:
     """
     with _scored(seen, separate=True) as (model, batch, rows):
         guided = GuidedBackprop(model).attribute(batch, additional_forward_args=(rows,))
-    map_ = gradcam(seen.grid, seen.gradients)[:, None]
-    return positive(guided * F.interpolate(map_, size=guided.shape[-2:], mode="bilinear"))
+    map_ = enlarge(gradcam(seen.grid, seen.gradients), guided.shape[-2:])
+    return positive(guided * map_[:, None])
 
 
 def feature_ablation(seen: ForwardPass) -> Tensor:

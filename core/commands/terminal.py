@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from core.errors import RequestError
 from core.pipeline.request import Progress
 from core.pipeline.stages import BESIDE, shares
-from core.statistics import format_number
+from core.statistics import format_duration, format_number
 
 BAR_WIDTH = 24
 WIDEST_CELL = 60
@@ -84,23 +84,13 @@ def progress_text(news: Progress, *, bar: bool = True) -> str:
     if news.rate is not None:
         parts.append(f"{format_number(news.rate)} pictures/s")
     if news.seconds_left is not None and news.done < news.total:
-        parts.append(f"{duration(news.seconds_left)} left")
+        parts.append(f"{format_duration(news.seconds_left)} left")
     if news.limit and news.done:
         parts.append(f"slowest: {news.limit}")
     if news.message:
         parts.append(news.message)
     drawing = f"{'█' * filled}{'░' * (BAR_WIDTH - filled)}  " if bar else ""
     return f"{news.stage:<9} {drawing}{' · '.join(parts)}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 7 s, 3 min 20 s, 2 h 5 min."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def seconds_per_stage(seconds: Mapping[str, float]) -> str:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.columns import BY_NAME
 from core.findings.finding import Finding
-from core.findings.frame import Frame, Mask, literal, quoted
+from core.findings.frame import Frame, Mask, quoted
 from core.findings.significance import benjamini_hochberg, two_proportion, welch
+from core.queries import literal
 from core.statistics import format_mean, format_percent, format_pictures, format_rate, mean_interval, weighted_rate
 
 LEAST_PICTURES = 10
@@ -70,12 +72,6 @@ HABITS = (
     Habit("attention_x", "to the right", "to the left", False),
     Habit("attention_y", "towards the bottom", "towards the top", False),
 )
-MEASURES = {
-    "attention_border": "share of attention in the outer ring",
-    "attention_area": "share of the picture attended",
-    "attention_x": "centre of attention from left (0) to right (1)",
-    "attention_y": "centre of attention from top (0) to bottom (1)",
-}
 
 
 def class_habits(frame: Frame) -> list[Finding]:
@@ -107,7 +103,7 @@ def _habit(frame: Frame, habit: Habit, name: str, own: Mask, rest: Mask, effect:
     place = habit.high if effect > 0 else habit.low
     write = format_rate if habit.share else format_mean
     sentence = (
-        f"For {quoted(name)} the classifier looks {place}: {MEASURES[habit.column]} {write(value)}, "
+        f"For {quoted(name)} the classifier looks {place}: {BY_NAME[habit.column].phrase} {write(value)}, "
         f"against {write(other)} for other answers."
     )
     sql = frame.select(f"prediction = {literal(name)}", f"{habit.column} IS NOT NULL")

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from core.findings.finding import Finding
-from core.findings.frame import Frame, literal, quoted
+from core.findings.frame import Frame, quoted
 from core.findings.significance import benjamini_hochberg, two_proportion
+from core.queries import literal
 from core.statistics import format_percent, format_pictures, format_rate, wilson
 
 SURE = 0.9

@@ -1,6 +1,6 @@
 """A run's samples as columns, and conditions on them that are SQL, words and a mask at once.
 
-Knows: quoting, which columns may describe a slice. Does not know: what makes a finding.
+Knows: which columns may describe a slice. Does not know: what makes a finding.
 """
 
 from __future__ import annotations
@@ -14,19 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import queries
-from core.queries import Connection
+from core.columns import BY_NAME
+from core.queries import Connection, identifier, literal
 from core.records import HIGH_SCORE
 from core.statistics import format_number
 
 Mask = NDArray[np.bool_]
 MOST_VALUES = 24
 """A metadata column with more distinct values than this is read as numbers, or not at all."""
-ATTENTION = {
-    "attention_area": "attended share of the picture",
-    "attention_entropy": "spread of the attention (0 to 1)",
-    "attention_border": "share of attention at the edge",
-}
-"""Attention statistics that may describe a slice, in words. The causal drop is none: where the classifier is unsure it
+ATTENTION = ("attention_area", "attention_entropy", "attention_border")
+"""Attention statistics that may describe a slice. The causal drop is none: where the classifier is unsure it
 has little to lose, so a small drop says again that mistakes are unsure."""
 QUANTILES = (0.2, 0.8)
 NUMBERS = re.compile(r"^(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT|FLOAT|DOUBLE|DECIMAL.*|U[A-Z]*INT)$")
@@ -126,23 +123,6 @@ def load(con: Connection, run: str) -> Frame:
     return Frame(con, run, columns, half, high[0][0] if high and high[0][0] is not None else HIGH_SCORE)
 
 
-def literal(value: object) -> str:
-    """A value as SQL: text in quotes with its quotes doubled, numbers and booleans bare."""
-    if isinstance(value, bool | np.bool_):
-        return "true" if value else "false"
-    if isinstance(value, int | float | np.integer | np.floating):
-        return repr(value.item() if isinstance(value, np.generic) else value)
-    return "'" + str(value).replace("'", "''") + "'"
-
-
-def identifier(con: Connection, name: str) -> str:
-    """A column name as SQL, quoted where it has to be."""
-    reserved = {str(row[0]) for row in con.execute("SELECT keyword_name FROM duckdb_keywords()").fetchall()}
-    if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name not in reserved:
-        return name
-    return '"' + name.replace('"', '""') + '"'
-
-
 def quoted(value: object) -> str:
     """A value inside a sentence."""
     return f"“{value}”" if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
@@ -153,7 +133,7 @@ def metadata_conditions(frame: Frame) -> list[Condition]:
     found: list[tuple[str, str, str]] = []
     for name, kind in queries.metadata_columns(frame.con):
         values = frame.values(name)
-        column = identifier(frame.con, name)
+        column = identifier(name)
         if len(values) < 2:
             continue
         if len(values) <= MOST_VALUES:
@@ -165,7 +145,7 @@ def metadata_conditions(frame: Frame) -> list[Condition]:
 
 def attention_conditions(frame: Frame) -> list[Condition]:
     """Conditions on where and how widely the classifier looked."""
-    return _with_masks(frame, [item for name, words in ATTENTION.items() for item in _tails(frame, name, name, words)])
+    return _with_masks(frame, [item for name in ATTENTION for item in _tails(frame, name, name, BY_NAME[name].phrase)])
 
 
 def _tails(frame: Frame, name: str, column: str, words: str) -> list[tuple[str, str, str]]:

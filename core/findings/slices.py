@@ -14,8 +14,9 @@ from itertools import combinations
 import numpy as np
 
 from core.findings.finding import Finding
-from core.findings.frame import Condition, Frame, Mask, attention_conditions, literal, metadata_conditions, quoted
+from core.findings.frame import Condition, Frame, Mask, attention_conditions, metadata_conditions, quoted
 from core.findings.significance import benjamini_hochberg, two_proportion
+from core.queries import literal
 from core.statistics import Interval, format_rate, wilson
 
 LEAST_PICTURES = 8
@@ -87,20 +88,17 @@ def excess_p(item: Candidate, hits: Mask, side: Mask) -> float:
 
 
 def excess(item: Candidate, hits: Mask) -> float:
-    """How many more hits there are inside than at the rate of the harshest comparison."""
+    """How many more hits there are inside than at the rate of the harshest comparison, of a confirmed candidate."""
     k, n = int((item.inside & hits).sum()), int(item.inside.sum())
-    rates = [float(hits[outside].mean()) for outside in item.outside if outside.any()]
-    return k - n * max(rates, default=0.0)
+    return k - n * max(float(hits[outside].mean()) for outside in item.outside)
 
 
 def distinct(candidates: Sequence[Candidate], hits: Mask) -> list[Candidate]:
-    """Best first, without near copies of a better one."""
+    """Confirmed candidates, best first, without near copies of a better one."""
     kept: list[tuple[Mask, Candidate]] = []
     for item in sorted(candidates, key=lambda candidate: -excess(candidate, hits)):
         mistakes = item.inside & hits
-        overlaps = [
-            int((mistakes & other).sum()) / max(1, min(int(mistakes.sum()), int(other.sum()))) for other, _ in kept
-        ]
+        overlaps = [int((mistakes & other).sum()) / min(int(mistakes.sum()), int(other.sum())) for other, _ in kept]
         if max(overlaps, default=0.0) < SAME:
             kept.append((mistakes, item))
     return [item for _, item in kept]

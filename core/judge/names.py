@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from core.records import Fill, View
+from core.records import View
 
 ProtocolName = Literal["calibrated", "paper"]
 PROTOCOLS: tuple[ProtocolName, ...] = get_args(ProtocolName)
-FILLS: tuple[Fill, ...] = get_args(Fill)
 VIEWS: tuple[View, ...] = get_args(View)

@@ -16,7 +16,6 @@ from core.queries.reads import (
     cells,
     columns,
     confusion,
-    damaged_files,
     failures,
     histogram,
     matrix,
@@ -30,8 +29,9 @@ from core.queries.report_card import CardMeasure, JudgeCard, Threshold, card_of,
 from core.queries.rows import Connection, fetch_rows
 from core.queries.runs import run, runs, runs_on_disk
 from core.queries.search import Hit, SearchResult, search
-from core.sql.gate import SqlError, identifier
+from core.sql.gate import SqlError
 from core.sql.pool import SqlResult, run_sql
+from core.store.quoting import identifier, literal
 
 __all__ = [
     "CardMeasure",
@@ -55,12 +55,12 @@ __all__ = [
     "cells",
     "columns",
     "confusion",
-    "damaged_files",
     "failures",
     "fetch_rows",
     "histogram",
     "identifier",
     "judge_card",
+    "literal",
     "maps",
     "matrix",
     "mean_map",

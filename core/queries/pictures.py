@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from core.columns import BY_NAME
 from core.errors import QueryError
 from core.queries.reads import columns
 from core.queries.rows import Connection, fetch_rows, narrowed
 from core.records import Row, Sample
-from core.store.publish import SAMPLE_COLUMNS
+from core.store.quoting import identifier
 
 _TOP = 5
 _AT_ONCE = 200
@@ -47,12 +48,11 @@ def pictures(
         if value is not None:
             where += f" AND {name} = ?"
             parameters.append(value)
-    column = '"' + order.replace('"', '""') + '"'
     direction = "DESC" if descending else "ASC"
     return fetch_rows(
         con,
         f"""SELECT * FROM samples WHERE run = ?{where}
-        ORDER BY {column} {direction} NULLS LAST, path, image_id LIMIT ? OFFSET ?""",
+        ORDER BY {identifier(order)} {direction} NULLS LAST, path, image_id LIMIT ? OFFSET ?""",
         [run, *parameters, limit, offset],
     )
 
@@ -84,8 +84,8 @@ def sample(con: Connection, run: str, image_id: str) -> Sample:
     row, found = rows[0], beside[0]
     names, values, shares = found["class_names"] or [], found["probabilities"], found["distribution"]
     return Sample(
-        **{name: row[name] for name in SAMPLE_COLUMNS},
-        columns={name: value for name, value in row.items() if name not in SAMPLE_COLUMNS},
+        **{name: row[name] for name in BY_NAME},
+        columns={name: value for name, value in row.items() if name not in BY_NAME},
         metadata=json.loads(found["metadata"] or "{}"),
         paths=tuple(found["paths"] or [row["path"]]),
         width=found["width"],

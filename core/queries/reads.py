@@ -13,10 +13,10 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from core.cells import CELLS
+from core.columns import BY_NAME
 from core.queries.rows import Connection, fetch_as, narrowed
 from core.queries.runs import run as run_record
-from core.records import CELLS
-from core.store.publish import SAMPLE_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,6 @@ class Group:
     n: int
     labelled: int
     correct: int
-    mean_confidence: float | None
     scores: NDArray[np.float64]
     weights: NDArray[np.float64]
 
@@ -102,7 +101,7 @@ def columns(con: Connection) -> list[tuple[str, str]]:
 
 def metadata_columns(con: Connection) -> list[tuple[str, str]]:
     """The columns of `samples` that come from the user's metadata."""
-    return [column for column in columns(con) if column[0] not in SAMPLE_COLUMNS]
+    return [column for column in columns(con) if column[0] not in BY_NAME]
 
 
 def run_counts(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> RunCounts:
@@ -170,12 +169,6 @@ def missing_rows(con: Connection, run: str) -> str | None:
     )
 
 
-def damaged_files(con: Connection) -> list[str]:
-    """Files of the store that turned out damaged and were set aside: one sentence each, with what became of them."""
-    rows = con.execute("SELECT concat_ws('/', nullif(table_name, ''), name), reason FROM damaged_shards ORDER BY ALL")
-    return [f"{file}: {reason}" for file, reason in rows.fetchall()]
-
-
 def matrix(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> list[MatrixRow]:
     """Pictures per cell in the usual order, then those without a cell (`cell` None): n and the sum of weights."""
     where, parameters = narrowed(ids)
@@ -189,7 +182,8 @@ def matrix(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> li
             [run, *parameters],
         )
     }
-    return [found.get(cell, MatrixRow(cell=cell, n=0, weight=0.0)) for cell in (*CELLS, None)]
+    names = (*(cell.name for cell in CELLS), None)
+    return [found.get(name, MatrixRow(cell=name, n=0, weight=0.0)) for name in names]
 
 
 def cells(con: Connection, run: str) -> tuple[list[str], list[float]]:
@@ -244,7 +238,8 @@ def histogram(con: Connection, run: str, *, bins: int = 10, ids: Sequence[str] |
     counted = {(int(place), str(cell)): int(n) for place, cell, n in found}
     width = 5 / bins
     return [
-        {"low": index * width, "high": (index + 1) * width, **{cell: counted.get((index, cell), 0) for cell in CELLS}}
+        {"low": index * width, "high": (index + 1) * width}
+        | {cell.name: counted.get((index, cell.name), 0) for cell in CELLS}
         for index in range(bins)
     ]
 
@@ -252,22 +247,19 @@ def histogram(con: Connection, run: str, *, bins: int = 10, ids: Sequence[str] |
 def slice_stats(con: Connection, run: str, ids: Sequence[str]) -> SliceStats:
     """A slice and the rest of its run; ids of other runs count for nothing."""
     table = con.execute(
-        """SELECT image_id IN (SELECT unnest(?::VARCHAR[])) AS inside, correct, confidence, score, weight
+        """SELECT image_id IN (SELECT unnest(?::VARCHAR[])) AS inside, correct, score, weight
         FROM samples WHERE run = ?""",
         [list(ids), run],
     ).to_arrow_table()
     inside = np.asarray(table["inside"].to_pylist(), dtype=bool)
     known = np.asarray([value is not None for value in table["correct"].to_pylist()], dtype=bool)
     correct = np.asarray([value is True for value in table["correct"].to_pylist()], dtype=bool)
-    confidence, score, weight = (_floats(table[name].to_pylist()) for name in ("confidence", "score", "weight"))
+    score, weight = (_floats(table[name].to_pylist()) for name in ("score", "weight"))
 
     def group(side: NDArray[np.bool_]) -> Group:
         scored = side & ~np.isnan(score)
-        sure = confidence[side & ~np.isnan(confidence)]
-        mean = float(sure.mean()) if sure.size else None
-        return Group(
-            int(side.sum()), int((side & known).sum()), int((side & correct).sum()), mean, score[scored], weight[scored]
-        )
+        n, labelled, right = (int(flags.sum()) for flags in (side, side & known, side & correct))
+        return Group(n, labelled, right, score[scored], weight[scored])
 
     return SliceStats(group(inside), group(~inside))
 

@@ -16,16 +16,8 @@ import altair as alt
 from markupsafe import Markup
 
 from core import queries
+from core.cells import CELLS, Cell
 from core.statistics import Interval, format_count, format_percent, format_rate
-
-CELL_NAMES = {
-    "correct_high": "right for the right reason",
-    "correct_low": "right for the wrong reason",
-    "wrong_high": "looked right, answered wrong",
-    "wrong_low": "looked away",
-}
-CELL_COLOURS = {"correct_high": "#009E73", "correct_low": "#E69F00", "wrong_high": "#CC79A7", "wrong_low": "#0072B2"}
-"""Okabe-Ito, safe for colour-blind people; the same in the whole of whylook."""
 
 _INK, _SOFT, _PAPER, _LINE, _ACCENT = (f"var(--{name})" for name in ("ink", "soft", "paper", "line", "accent"))
 _NAME_WIDTH = 160
@@ -48,28 +40,26 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One of the four cells in words: pictures counted, and the share of all pictures that the counted stand for."""
+class CellCount:
+    """One of the four cells: pictures counted, and the share of all pictures that the counted stand for."""
 
-    name: str
-    colour: str
+    cell: Cell
     count: str
     share: str
 
 
-def cells(rows: Sequence[queries.MatrixRow]) -> list[Cell]:
+def cell_counts(rows: Sequence[queries.MatrixRow]) -> list[CellCount]:
     """Correctness by attention: the four cells with their counts and weighted shares."""
     counts = {row["cell"]: int(row["n"]) for row in rows}
     weights = {row["cell"]: float(row["weight"]) for row in rows}
-    total = sum(weights.get(cell, 0.0) for cell in CELL_NAMES)
+    total = sum(weights.get(cell.name, 0.0) for cell in CELLS)
     return [
-        Cell(
-            name,
-            CELL_COLOURS[cell],
-            format_count(counts.get(cell, 0)),
-            format_percent(weights.get(cell, 0.0) / total if total else 0.0),
+        CellCount(
+            cell,
+            format_count(counts.get(cell.name, 0)),
+            format_percent(weights.get(cell.name, 0.0) / total if total else 0.0),
         )
-        for cell, name in CELL_NAMES.items()
+        for cell in CELLS
     ]
 
 
@@ -96,12 +86,12 @@ def class_bars(rows: Sequence[tuple[str, Interval]]) -> Drawing:
 def histogram(rows: Sequence[Mapping[str, float]]) -> Drawing:
     """Judge scores 0 to 5: the pictures of each cell in its colour, stacked."""
     values = [
-        {"low": row["low"], "high": row["high"], "cell": cell, "place": place, "n": row[cell]}
+        {"low": row["low"], "high": row["high"], "cell": cell.name, "place": place, "n": row[cell.name]}
         for row in rows
-        for place, cell in enumerate(CELL_NAMES)
-        if row[cell]
+        for place, cell in enumerate(CELLS)
+        if row[cell.name]
     ]
-    colours = alt.Scale(domain=list(CELL_COLOURS), range=list(CELL_COLOURS.values()))
+    colours = alt.Scale(domain=[cell.name for cell in CELLS], range=[cell.colour for cell in CELLS])
     chart = (
         alt.Chart({"values": values})
         .mark_bar()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from core import queries
+from core.cells import cell
 from core.queries import Connection
 from core.statistics import format_pictures, format_rate, weighted_rate, wilson
 
@@ -45,8 +46,9 @@ def facts(con: Connection, run: str) -> Facts:
     ]
     cells, weights = queries.cells(con, run)
     if cells:
-        share = weighted_rate([cell == "correct_high" for cell in cells], weights)
-        rows.append(("Right for the right reason", format_rate(share)))
+        best = cell("correct_high")
+        share = weighted_rate([name == best.name for name in cells], weights)
+        rows.append((best.words.capitalize(), format_rate(share)))
     card = queries.judge_card(con, run)
     if card is not None:
         rows.append(("Judge card", card.sentence))

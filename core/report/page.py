@@ -57,7 +57,7 @@ def html(con: Connection, run: str, findings: Sequence[Finding]) -> str:
     return _TEMPLATES.get_template("page.html").render(
         facts=known,
         findings=[(finding, _pictures(con, run, finding)) for finding in findings],
-        cells=charts.cells(cells) if judged else [],
+        cells=charts.cell_counts(cells) if judged else [],
         drawings=_drawings(con, run, judged=judged),
     )
 

@@ -48,13 +48,6 @@ class SqlError(QueryError):
         self.column = column
 
 
-def identifier(name: str) -> str:
-    """A column name as SQL: bare where that is safe and easier to read, else quoted."""
-    if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and duckdb.tokenize(name)[0][1] == duckdb.token_type.identifier:
-        return name
-    return '"' + name.replace('"', '""') + '"'
-
-
 def check_text(sql: str) -> None:
     """The part of the gate that needs no parser, so that no text can overrun one: length, nesting, strange characters.
 

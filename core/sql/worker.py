@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from core.sql.gate import SqlError, check, translate
 from core.store.publish import load_fts
+from core.store.quoting import literal
 
 MAX_RESULT_BYTES = 64 << 20
 ORPHAN_SECONDS = 2.0
@@ -99,7 +100,7 @@ def open_locked(path: Path, *, memory: int, temporary: Path) -> duckdb.DuckDBPyC
             "allow_community_extensions": False,
         },
     )
-    con.execute("SET temp_directory = '" + str(temporary).replace("'", "''") + "'")
+    con.execute(f"SET temp_directory = {literal(temporary)}")
     con.execute("SET max_temp_directory_size = '256MB'")
     load_fts(con)
     con.execute("SET enable_external_access = false")

@@ -31,15 +31,10 @@ class Damage:
     """Whether a run has lived to say it."""
 
     @property
-    def told(self) -> str:
-        """What is wrong and what became of it, in one line."""
-        held = f"{self.rows:,} row{'' if self.rows == 1 else 's'}; " if self.rows is not None else ""
-        return f"{held}{self.reason}; {self.remedy}"
-
-    @property
     def sentence(self) -> str:
-        """The same with the file's name."""
-        return f"{self.file}: {self.told}"
+        """File, what is wrong and what became of what it held, in one line."""
+        held = f"{self.rows:,} row{'' if self.rows == 1 else 's'}; " if self.rows is not None else ""
+        return f"{self.file}: {held}{self.reason}; {self.remedy}"
 
 
 def set_aside(folder: Path, path: Path, *, copy: bytes | None = None) -> str:

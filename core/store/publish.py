@@ -15,8 +15,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from core.columns import BY_NAME
 from core.errors import StoreError
-from core.store.damage import Damage
+from core.store.quoting import literal
 from core.store.shard_set import KEYS, ShardSet
 from core.store.shards import SCHEMAS, DamagedShardError, read_shard
 
@@ -25,13 +26,6 @@ _AT_ONCE = 200
 """Shards loaded in one transaction: bounds the memory that a large store needs."""
 _BYTES_AT_ONCE = 64 << 20
 _SCHEMA = Path(__file__).parent.parent / "schema.sql"
-SAMPLE_COLUMNS = (
-    ("run", "image_id", "path", "label", "prediction", "correct", "confidence", "margin", "label_probability", "cell")
-    + ("score", "score_entropy", "judge_state", "description", "justification", "weight")
-    + ("attention_area", "attention_entropy", "attention_border", "attention_x", "attention_y")
-    + ("attention_islands", "attention_agreement")
-    + ("causal_drop", "causal_drop_random")
-)
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -71,7 +65,7 @@ def fts_extension() -> Path:
 
 def load_fts(con: duckdb.DuckDBPyConnection) -> None:
     """Loads the text index extension into a connection."""
-    con.execute(f"LOAD '{str(fts_extension()).replace(chr(39), chr(39) * 2)}'")
+    con.execute(f"LOAD {literal(fts_extension())}")
 
 
 def schema_section(name: str) -> str:
@@ -106,13 +100,13 @@ def build(target: Path, *, copied: bool, shards: ShardSet, contents: Contents, g
         for column in ("judge_limits VARCHAR", "listing_attempt INTEGER"):  # older generations lack them
             con.execute(f"ALTER TABLE runs ADD COLUMN IF NOT EXISTS {column}")
         changed = {table for table in SCHEMAS if _load_new(con, table, shards)}
-        _write_contents(con, contents, generation, damaged=shards.notes())
+        _write_contents(con, contents, generation)
         if "images" in changed:
             _make_metadata(con)
         if "judgements" in changed or not copied:
             con.execute(schema_section("documents"))
             con.execute("PRAGMA create_fts_index('documents', 'document', 'text', stemmer='porter', overwrite=1)")
-        con.execute(schema_section("samples"))
+        con.execute(schema_section("samples").replace("{columns}", ", ".join(BY_NAME)))
         con.execute("CHECKPOINT")
         return {table: int(con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]) for table in SCHEMAS}
     finally:
@@ -170,13 +164,7 @@ def _load(con: duckdb.DuckDBPyConnection, table: str, names: Sequence[str], shar
         con.unregister("arriving")
 
 
-def _write_contents(
-    con: duckdb.DuckDBPyConnection, contents: Contents, generation: int, *, damaged: Sequence[Damage]
-) -> None:
-    con.execute("DELETE FROM damaged_shards")
-    if damaged:
-        values = [[*damage.file.rpartition("/")[::2], damage.told] for damage in damaged]
-        con.executemany("INSERT INTO damaged_shards VALUES (?, ?, ?)", values)
+def _write_contents(con: duckdb.DuckDBPyConnection, contents: Contents, generation: int) -> None:
     con.execute("DELETE FROM store_info")
     con.execute("INSERT INTO store_info VALUES (?, ?)", [STORE_VERSION, generation])
     for table in ("runs", "slices", "findings", "deck"):
@@ -201,7 +189,7 @@ def _make_metadata(con: duckdb.DuckDBPyConnection) -> None:
     rows = con.execute("SELECT fingerprint, image_id, metadata FROM images ORDER BY ALL").fetchall()
     values = [json.loads(row[2] or "{}") for row in rows]
     names = list(dict.fromkeys(name for row in values for name in row))
-    reserved = {*SAMPLE_COLUMNS, "fingerprint", "high_score"}
+    reserved = {*BY_NAME, "fingerprint", "high_score"}
     columns: dict[str, pa.Array] = {
         "fingerprint": pa.array([row[0] for row in rows], pa.string()),
         "image_id": pa.array([row[1] for row in rows], pa.string()),

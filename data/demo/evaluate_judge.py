@@ -24,7 +24,6 @@ from data.demo.train_judge import SEED
 from data.demo.world import ANIMALS
 
 NAMED = "object named where a quarter or more of it is seen"
-NATURAL = ("classifier", "object", "inverted", "full")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,106 @@
+"""The columns of `samples`, written once: the view, the pages' help and the README's table are made from them.
+
+In the formulas p are the class probabilities of a picture x, q the judge's distribution over the scores 0 to 5, v the
+map of h x w cells in 0..1, and u = v / sum v.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from core.cells import CELLS
+from core.records import ATTENDED, HIGH_SCORE
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its DuckDB type, what values it takes (in `unit`), what they mean and where they come from."""
+
+    name: str
+    type: str
+    range: str
+    meaning: str
+    source: str
+    """The table it is taken from, or its formula."""
+    unit: str = ""
+    phrase: str = ""
+    """What the number is, for the middle of a sentence."""
+
+    @property
+    def values(self) -> str:
+        """Its range with the unit: `0 to 1.79 nats`."""
+        return f"{self.range} {self.unit}".rstrip()
+
+
+_CELLS = ", ".join(cell.name for cell in CELLS[:-1]) + f" or {CELLS[-1].name}"
+_MARKED = f"{ATTENDED:g} or more"
+
+# fmt: off
+SAMPLE_COLUMNS: tuple[Column, ...] = (
+    Column("run", "VARCHAR", "text", "name of the run", "runs"),
+    Column("image_id", "VARCHAR", "32 hex digits", "hash of the picture's bytes; keep it to see pictures", "SHA-256"),
+    Column("path", "VARCHAR", "text", "file, relative to the folder of the run", "images"),
+    Column("label", "VARCHAR", "text", "what the folder or list calls it", "images"),
+    Column("prediction", "VARCHAR", "text", "what the classifier calls it", "the class with the largest p"),
+    Column("correct", "BOOLEAN", "true or false", "whether label and prediction agree", "prediction = label"),
+    Column("confidence", "FLOAT", "0 to 1", "probability of the prediction", "max p"),
+    Column("margin", "FLOAT", "0 to 1", "confidence less the probability of the second class", "max p - second p"),
+    Column("label_probability", "FLOAT", "0 to 1", "probability of the label", "p(label)"),
+    Column(
+        "cell", "VARCHAR", _CELLS,
+        f"prediction correct or wrong, score high (the run's `high_score`, {HIGH_SCORE:g}, or more) or low",
+        "correct, score >= high_score",
+    ),
+    Column(
+        "score", "FLOAT", "0 to 5", "judge: how well the attended part supports the prediction",
+        "sum of s q(s), s = 0 to 5",
+    ),
+    Column("score_entropy", "FLOAT", "0 to 1.79", "how unsure the judge is of its score", "-sum q ln q", unit="nats"),
+    Column("judge_state", "VARCHAR", "ok, abstained or failed", "what came of the judgement", "judgements"),
+    Column("description", "VARCHAR", "text", "judge: what can be seen where the classifier looked", "judgements"),
+    Column("justification", "VARCHAR", "text", "judge: why that score", "judgements"),
+    Column(
+        "weight", "DOUBLE", "1 or more", "how many pictures this judgement stands for: 1 without a budget",
+        "predicted / judged, among the wrong ones or among the others", unit="pictures",
+    ),
+    Column(
+        "attention_area", "FLOAT", "0 to 1", f"share of the map at {_MARKED}", f"mean of v >= {ATTENDED:g}",
+        phrase="attended share of the picture",
+    ),
+    Column(
+        "attention_entropy", "FLOAT", "0 to 1",
+        "spread of attention: 0 all in one cell of the map, 1 the same everywhere",
+        "-sum u ln u / ln(h w)", phrase="spread of the attention (0 to 1)",
+    ),
+    Column(
+        "attention_border", "FLOAT", "0 to 1", "share of attention in the outermost cells of the map",
+        "sum of u over the outermost cells", phrase="share of attention at the edge",
+    ),
+    Column(
+        "attention_x", "FLOAT", "0 to 1", "centre of attention from left to right", "sum of u (column + 0.5) / w",
+        phrase="centre of attention from left (0) to right (1)",
+    ),
+    Column(
+        "attention_y", "FLOAT", "0 to 1", "centre of attention from top to bottom", "sum of u (row + 0.5) / h",
+        phrase="centre of attention from top (0) to bottom (1)",
+    ),
+    Column(
+        "attention_islands", "INTEGER", "1 or more", f"connected components of the map at {_MARKED}",
+        f"8-connected components of v >= {ATTENDED:g}",
+    ),
+    Column(
+        "attention_agreement", "FLOAT", "-1 to 1", "rank correlation of the Grad-CAM and the LayerCAM map",
+        "Spearman's rho of the two maps",
+    ),
+    Column(
+        "causal_drop", "FLOAT", "-1 to 1", "probability of the prediction lost when the attended region is blurred",
+        f"p(x) - p(x blurred where v >= {ATTENDED:g})",
+    ),
+    Column(
+        "causal_drop_random", "FLOAT", "-1 to 1", "the same for random regions of its size",
+        "mean over that region mirrored and moved 3 times",
+    ),
+)
+# fmt: on
+BY_NAME: Mapping[str, Column] = {column.name: column for column in SAMPLE_COLUMNS}

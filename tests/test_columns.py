@@ -1,0 +1,54 @@
+"""The table of the columns of `samples` against a real run with the demo judge: names, types, ranges."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from core import queries
+from core.columns import SAMPLE_COLUMNS, Column
+from core.pipeline.request import RunRequest
+from core.pipeline.run import run
+from core.store import Store
+from tests.support.tiny_world import make_folder, make_model
+
+JUDGE = Path(__file__).resolve().parents[1] / "data" / "demo" / "judge"
+
+
+@pytest.fixture(scope="module")
+def con(tmp_path_factory: pytest.TempPathFactory) -> queries.Connection:
+    """Nine pictures, predicted, explained and judged."""
+    folder = tmp_path_factory.mktemp("columns")
+    pictures = make_folder(folder / "pictures", per_class=3)
+    notes = "".join(f"{path.relative_to(pictures)},{path.stem}\n" for path in pictures.rglob("*.png"))
+    (folder / "notes.csv").write_text(f"path,order\n{notes}")
+    request = RunRequest(
+        pictures, f"{make_model(folder)}:tiny", metadata=folder / "notes.csv", vlm=JUDGE / "judge.gguf",
+        mmproj=JUDGE / "judge-mmproj.gguf", card_sample=0, store=folder / "store", device="cpu",
+    )  # fmt: skip
+    run(request, progress=lambda news: None, stop=lambda: False)
+    return Store(folder / "store").reader()
+
+
+def test_samples_has_the_columns_of_the_table_in_their_order_and_types_then_the_users(con: queries.Connection) -> None:
+    assert queries.columns(con)[:-1] == [(column.name, column.type) for column in SAMPLE_COLUMNS]
+    assert queries.metadata_columns(con) == queries.columns(con)[-1:] == [("order", "VARCHAR")]
+
+
+@pytest.mark.parametrize("column", SAMPLE_COLUMNS, ids=lambda column: column.name)
+def test_values_lie_in_the_range_that_their_column_states(con: queries.Connection, column: Column) -> None:
+    found = [row[0] for row in con.execute(f"SELECT {column.name} FROM samples").fetchall() if row[0] is not None]
+    assert found
+    if bounds := re.fullmatch(r"(-?[\d.]+) (?:to (-?[\d.]+)|or more)", column.range):
+        low, high = float(bounds[1]), float(bounds[2] or "inf")
+        assert all(low <= value <= high + 0.005 for value in found)  # 1.79 is ln 6 to two decimals
+    elif column.range == "32 hex digits":
+        assert all(re.fullmatch("[0-9a-f]{32}", value) for value in found)
+    elif column.range == "true or false":
+        assert {type(value) for value in found} == {bool}
+    elif column.range == "text":
+        assert all(value and isinstance(value, str) for value in found)
+    else:
+        assert set(found) <= set(re.split(r", | or ", column.range))
