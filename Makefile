@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check attack bench clean
+.PHONY: help demo quick test check attack bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -24,8 +24,11 @@ $(VENV)/.test: $(BIN)/whylook
 demo: $(BIN)/whylook  ## explain the demo world's classifier and open the app
 	$(BIN)/whylook demo
 
-test: $(VENV)/.test  ## run every test
-	$(BIN)/python -m pytest -q
+quick: $(VENV)/.test  ## run the tests that answer at once: no browser, no judge, no training (2 minutes)
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test: $(VENV)/.test  ## run every test and name the ten slowest
+	$(BIN)/python -m pytest -q --durations=10
 
 check: $(VENV)/.test  ## format, lint, types, imports, tests
 	$(BIN)/ruff format --check .

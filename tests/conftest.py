@@ -1,7 +1,4 @@
-"""What tests share: one browser and one process that starts runs, each per session.
-
-Knows: fixtures and files that cost seconds. Does not know: what is tested.
-"""
+"""What tests share: one browser and one process that starts runs, each per session, and what counts as slow."""
 
 from __future__ import annotations
 
@@ -12,6 +9,17 @@ import pytest
 
 from tests.support import browsing
 from tests.support.killed_runs import Forker
+
+SLOW_FIXTURES = frozenset({"browser", "forker", "judge", "judgements", "judged", "served", "planted", "run_words"})
+"""Whatever needs a browser, a run in another process, a judge or a run of the demo world: not for `make quick`."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` picks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow each test that uses a slow fixture, of its own or through another."""
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from core.attribution.attention import attention_statistics
 from core.attribution.causal import causal_check
 from core.errors import RequestError
 from tests.support.given import Given
+from tests.support.nets import TexturedCorner
 
 
 def pictures(count: int = 4, seed: int = 1) -> Tensor:
@@ -62,15 +63,6 @@ def test_an_empty_map_has_no_statistics() -> None:
 # --- the causal check -----------------------------------------------------------------------------------------------
 
 
-class Corner(nn.Module):
-    """Says class 1 where the top left quarter has fine texture, whatever the rest shows."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        quarter = x[:, :, : x.shape[2] // 2, : x.shape[3] // 2]
-        texture = quarter.var(dim=(1, 2, 3))
-        return torch.stack([torch.full_like(texture, 2.0), 8 * texture], dim=1)
-
-
 def corner_map(row: int, column: int) -> Tensor:
     map_ = torch.zeros(8, 8)
     map_[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 1.0
@@ -80,7 +72,7 @@ def corner_map(row: int, column: int) -> Tensor:
 def test_removing_what_the_model_uses_costs_more_than_removing_a_random_region() -> None:
     batch, targets = pictures(8), torch.ones(8, dtype=torch.long)
     maps = torch.stack([corner_map(0, 0)] * 8)
-    for effect in causal_check(Given(Corner()), batch, maps, targets, draws=8):
+    for effect in causal_check(Given(TexturedCorner()), batch, maps, targets, draws=8):
         assert effect.causal_drop is not None
         assert effect.causal_drop_random is not None
         assert effect.causal_keep is not None
@@ -90,7 +82,7 @@ def test_removing_what_the_model_uses_costs_more_than_removing_a_random_region()
 
 
 def test_a_map_elsewhere_is_shown_not_to_be_causal() -> None:
-    (effect,) = causal_check(Given(Corner()), pictures(1), corner_map(1, 1)[None], torch.tensor([1]))
+    (effect,) = causal_check(Given(TexturedCorner()), pictures(1), corner_map(1, 1)[None], torch.tensor([1]))
     assert effect.causal_drop == pytest.approx(0, abs=0.02)
     assert effect.causal_keep is not None
     assert effect.causal_keep < 0.3
@@ -98,7 +90,7 @@ def test_a_map_elsewhere_is_shown_not_to_be_causal() -> None:
 
 def test_a_picture_without_a_map_has_no_effect_to_report() -> None:
     maps = torch.stack([torch.zeros(8, 8), corner_map(0, 0)])
-    empty, full = causal_check(Given(Corner()), pictures(2), maps, torch.tensor([1, 1]))
+    empty, full = causal_check(Given(TexturedCorner()), pictures(2), maps, torch.tensor([1, 1]))
     assert (empty.causal_drop, empty.causal_drop_random, empty.causal_keep) == (None, None, None)
     assert full.causal_drop is not None
 
@@ -106,16 +98,18 @@ def test_a_picture_without_a_map_has_no_effect_to_report() -> None:
 def test_random_regions_depend_on_the_map_and_the_seed_and_not_on_the_batch() -> None:
     batch, targets = pictures(3), torch.tensor([1, 1, 1])
     maps = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
-    together = causal_check(Given(Corner()), batch, maps, targets, seed=5)
+    together = causal_check(Given(TexturedCorner()), batch, maps, targets, seed=5)
     for index in range(3):
-        (alone,) = causal_check(Given(Corner()), batch[index : index + 1], maps[index : index + 1], targets[:1], seed=5)
+        (alone,) = causal_check(
+            Given(TexturedCorner()), batch[index : index + 1], maps[index : index + 1], targets[:1], seed=5
+        )
         assert vars(alone) == pytest.approx(vars(together[index]), abs=1e-6)
-    other = causal_check(Given(Corner()), batch, maps, targets, seed=6)
+    other = causal_check(Given(TexturedCorner()), batch, maps, targets, seed=6)
     assert other[0].causal_drop_random != together[0].causal_drop_random
 
 
 def test_probabilities_that_are_known_save_a_forward() -> None:
-    class Counting(Corner):
+    class Counting(TexturedCorner):
         forwards = 0
 
         def forward(self, x: Tensor) -> Tensor:
@@ -145,9 +139,9 @@ def test_pictures_of_any_size_can_be_checked(size: tuple[int, int]) -> None:
 
 def test_the_causal_check_refuses_what_does_not_fit() -> None:
     with pytest.raises(RequestError, match="draws"):
-        causal_check(Given(Corner()), pictures(1), corner_map(0, 0)[None], torch.tensor([1]), draws=0)
+        causal_check(Given(TexturedCorner()), pictures(1), corner_map(0, 0)[None], torch.tensor([1]), draws=0)
     with pytest.raises(RequestError, match="do not fit"):
-        causal_check(Given(Corner()), pictures(2), corner_map(0, 0)[None], torch.tensor([1, 1]))
+        causal_check(Given(TexturedCorner()), pictures(2), corner_map(0, 0)[None], torch.tensor([1, 1]))
 
 
 def test_islands_are_attended_regions_that_do_not_touch() -> None:

@@ -12,27 +12,14 @@ from torch import Tensor, nn
 from core.attribution.attribute import attribute
 from core.errors import ModelError, RequestError
 from tests.support.given import Given
+from tests.support.nets import FixedFeatures, InPlaceNet
 
 BY_GRADIENT = ("gradcam", "gradcam++", "layercam")
 
 
-class Net(nn.Module):
-    """A small CNN with an in-place ReLU on both sides of the target layer and a head that is not linear."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(inplace=True))
-        self.features = nn.Conv2d(8, 12, 3, 2, 1)
-        self.head = nn.Sequential(nn.Linear(12, 16), nn.Tanh(), nn.Dropout(0.5), nn.Linear(16, 5))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.features(self.stem(x)), inplace=True)
-        return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)[:, :12])
-
-
-def network(seed: int = 0) -> Net:
+def network(seed: int = 0) -> InPlaceNet:
     torch.manual_seed(seed)
-    model = Net()
+    model = InPlaceNet()
     model(torch.randn(64, 3, 32, 32))  # so that the batch statistics are not 0 and 1
     return model.eval()
 
@@ -166,7 +153,7 @@ def test_hooks_gradients_train_mode_and_frozen_parameters_are_as_before() -> Non
 
 
 def test_everything_is_as_before_also_when_the_model_raises() -> None:
-    class Broken(Net):
+    class Broken(InPlaceNet):
         def forward(self, x: Tensor) -> Tensor:
             super().forward(x)
             raise KeyError("no\nsuch thing")
@@ -191,7 +178,7 @@ def test_it_works_under_no_grad_and_in_half_precision() -> None:
 
 
 def test_a_layer_that_runs_twice_is_read_at_its_last_run() -> None:
-    class Twice(Net):
+    class Twice(InPlaceNet):
         def forward(self, x: Tensor) -> Tensor:
             super().forward(x)
             return super().forward(x)
@@ -215,19 +202,6 @@ def test_one_picture_with_nan_spoils_only_itself(method: str) -> None:
     assert torch.allclose(answer.maps[[0, 2, 3]], expected.maps[[0, 2, 3]], atol=1e-6)
 
 
-class Fixed(nn.Module):
-    """A network whose target layer's output and head are given, to make degenerate maps."""
-
-    def __init__(self, features: Tensor, weights: Tensor) -> None:
-        super().__init__()
-        self.features = nn.Identity()
-        self.values, self.weights = features, weights
-
-    def forward(self, x: Tensor) -> Tensor:
-        shown = self.features(self.values.expand(x.shape[0], -1, -1, -1).clone())
-        return shown.mean((2, 3)) @ self.weights
-
-
 @pytest.mark.parametrize(
     ("features", "weights", "words"),
     [
@@ -241,7 +215,7 @@ class Fixed(nn.Module):
 def test_degenerate_maps_are_a_state_and_not_a_picture(
     method: str, features: Tensor, weights: Tensor, words: str
 ) -> None:
-    answer = attribute(Given(Fixed(features, weights)), pictures(2), method=method)
+    answer = attribute(Given(FixedFeatures(features, weights)), pictures(2), method=method)
     assert all(words in str(reason) for reason in answer.reasons)
     assert answer.flat == [True, True]
     assert answer.maps.abs().max() == 0
@@ -250,16 +224,16 @@ def test_degenerate_maps_are_a_state_and_not_a_picture(
 def test_maps_are_divided_by_their_largest_value_and_not_stretched() -> None:
     features = torch.full((1, 1, 4, 4), 9.0)
     features[0, 0, 1, 2] = 10.0
-    answer = attribute(Given(Fixed(features, torch.ones(1, 2))), pictures(1))
+    answer = attribute(Given(FixedFeatures(features, torch.ones(1, 2))), pictures(1))
     assert torch.allclose(answer.maps[0], features[0, 0] / 10)
 
 
 def test_what_cannot_be_explained_is_said_in_words() -> None:
-    class Cut(Net):
+    class Cut(InPlaceNet):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x).detach()
 
-    class Shape(Net):
+    class Shape(InPlaceNet):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x)[0]
 
@@ -276,7 +250,7 @@ def test_what_cannot_be_explained_is_said_in_words() -> None:
 
 
 def test_logits_may_come_in_a_dictionary_or_an_object() -> None:
-    class Wrapped(Net):
+    class Wrapped(InPlaceNet):
         def forward(self, x: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
             return {"logits": super().forward(x)}
 

@@ -20,6 +20,7 @@ from core.store import Store
 from tests.support.command_line import whylook
 from tests.support.tiny_world import make_folder, make_model
 
+pytestmark = pytest.mark.slow
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).resolve().parents[1]
 ODD_CLASSES = {

@@ -14,6 +14,7 @@ from tests.support.command_line import refusal, whylook
 from tests.support.random_judge import write_random_judge
 from tests.support.tiny_world import make_folder, make_model
 
+pytestmark = pytest.mark.slow
 Capture = pytest.CaptureFixture[str]
 DEMO = Path(__file__).resolve().parents[1] / "data" / "demo" / "judge"
 VLM, MMPROJ = DEMO / "judge.gguf", DEMO / "judge-mmproj.gguf"

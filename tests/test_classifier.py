@@ -3,106 +3,25 @@
 from __future__ import annotations
 
 import json
-import pickle
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
-from torch import nn
-from torchvision.models import resnet18
 
 from core.classifier.loading import load_classifier, resolve_device, stack_by_shape
 from core.errors import ModelError, RequestError
+from tests.support.users_model import MODEL_FILE, made, user, write_model_file
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 CIFAR = SHARED / "cifar10"
 LABELS = ["camel", "cow", "horse"]
 
-MODEL_FILE = """
-import torch
-from torch import nn
-from torchvision.transforms import v2
-from neighbour import WIDTH
-
-
-class Net(nn.Module):
-    def __init__(self, classes=3, width=WIDTH):
-        super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1), nn.ReLU(), nn.Conv2d(width, width, 3, 2, 1))
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.head = nn.Linear(width, classes)
-
-    def forward(self, x):
-        return self.head(self.pool(self.features(x)).flatten(1))
-
-
-class Flat(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(3, 3)
-
-    def forward(self, x):
-        return self.head(x.mean((2, 3)))
-
-
-class Odd(Net):
-    def __init__(self, answer):
-        super().__init__()
-        self.answer = answer
-
-    def forward(self, x):
-        return self.answer(super().forward(x))
-
-
-class Fixed(Net):
-    def forward(self, x):
-        if x.shape[-1] != 28:
-            raise ValueError(f"28 expected,\\ngot {x.shape[-1]}")
-        return super().forward(x)
-
-
-transform = v2.Compose([v2.Resize((32, 32)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
-plain = lambda: Net()
-training = lambda: Net().train()
-both = lambda: (Net(), transform)
-all_three = lambda: (Net(), transform, ["cow", "horse", "camel"])
-two_names = lambda: (Net(), transform, ["cow", "horse"])
-twice = lambda: (Net(), transform, ["cow", "cow", "camel"])
-flat = lambda: Flat()
-fixed = lambda: Fixed()
-nothing = lambda: None
-strange_transform = lambda: (Net(), "resize")
-broken_transform = lambda: (Net(), lambda image: 1 / 0)
-no_tensor = lambda: (Net(), lambda image: image)
-nan_transform = lambda: (Net(), lambda image: torch.full((3, 32, 32), float("nan")))
-tuple_logits = lambda: Odd(lambda logits: (logits,))
-image_logits = lambda: Odd(lambda logits: logits[:, :, None])
-integer_logits = lambda: Odd(lambda logits: logits.argmax(1, keepdim=True))
-numbers = 5
-
-
-def raising():
-    raise LookupError("no weights\\nanywhere")
-
-
-def leaving():
-    raise SystemExit(3)
-"""
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "user.py").write_text(MODEL_FILE)
-    (tmp_path / "neighbour.py").write_text("WIDTH = 6\n")
-    sys.modules.pop("neighbour", None)
-    return tmp_path
-
-
-def user(folder: Path, function: str) -> str:
-    return f"{folder / 'user.py'}:{function}"
+    return write_model_file(tmp_path)
 
 
 # --- a user's own file ----------------------------------------------------------------------------------------------
@@ -202,111 +121,6 @@ def test_a_file_that_cannot_be_imported_is_refused_in_one_line(folder: Path) -> 
 def test_a_spec_of_no_known_form_lists_the_forms(spec: str) -> None:
     with pytest.raises(RequestError, match="torchvision:NAME"):
         load_classifier(spec)
-
-
-# --- weights --------------------------------------------------------------------------------------------------------
-
-
-def made(folder: Path, **options: int) -> nn.Module:
-    """A network of the user's file with other random weights."""
-    space: dict[str, object] = {}
-    sys.path.insert(0, str(folder))
-    try:
-        exec((folder / "user.py").read_text(), space)  # noqa: S102
-    finally:
-        sys.path.remove(str(folder))
-    torch.manual_seed(7)
-    model: nn.Module = space["Net"](**options)  # type: ignore[operator]
-    return model
-
-
-@pytest.mark.parametrize("form", ["plain", "state_dict", "module.", "both", "compiled", "safetensors"])
-def test_weights_load_from_every_form_people_save(folder: Path, form: str) -> None:
-    state = made(folder).state_dict()
-    prefixed = {f"module.{name}": value for name, value in state.items()}
-    file = folder / ("w.safetensors" if form == "safetensors" else "w.pt")
-    if form == "safetensors":
-        save_file(state, file)
-    else:
-        forms = {
-            "plain": state,
-            "state_dict": {"state_dict": state, "epoch": 3},
-            "module.": prefixed,
-            "both": {"state_dict": prefixed, "best_prec1": 0.9},
-            "compiled": {f"_orig_mod.{name}": value for name, value in prefixed.items()},
-        }
-        torch.save(forms[form], file)
-    found = load_classifier(user(folder, "plain"), labels=LABELS, weights=file, device="cpu")
-    assert torch.equal(found.model.state_dict()["head.weight"], state["head.weight"])
-
-
-def test_class_names_beside_the_weights_are_used(folder: Path) -> None:
-    state = made(folder).state_dict()
-    torch.save({"model": state, "class_to_idx": {"horse": 0, "camel": 1, "cow": 2}}, folder / "w.pt")
-    found = load_classifier(user(folder, "plain"), labels=LABELS, weights=folder / "w.pt")
-    assert found.class_names == ("horse", "camel", "cow")
-
-
-class Bomb:
-    """A pickle that runs code when it is loaded."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return exec, (f"open({str(self.path)!r}, 'w').close()",)
-
-
-def test_a_pickle_that_carries_code_is_refused_and_not_run(folder: Path) -> None:
-    (folder / "raw.pt").write_bytes(pickle.dumps({"state_dict": Bomb(folder / "ran")}))
-    torch.save({"state_dict": Bomb(folder / "ran")}, folder / "zip.pt")
-    torch.save(nn.Sequential(nn.Linear(2, 2)), folder / "whole.pt")
-    (folder / "old.pt").write_bytes(pickle.dumps({"state_dict": Bomb(folder / "ran")}, protocol=2))
-    for name in ("raw.pt", "old.pt", "zip.pt", "whole.pt"):
-        with pytest.raises(RequestError, match="carries code or objects besides tensors and was refused") as caught:
-            load_classifier(user(folder, "plain"), labels=LABELS, weights=folder / name)
-        assert "weights_only=False" not in str(caught.value), "nobody is told how to run it"
-    assert not (folder / "ran").exists()
-
-
-def test_files_that_are_no_weights_are_refused(folder: Path) -> None:
-    torch.save(made(folder).state_dict(), folder / "whole.pt")
-    whole = (folder / "whole.pt").read_bytes()
-    (folder / "cut.pt").write_bytes(whole[: len(whole) // 2])
-    (folder / "text.pt").write_text("version https://git-lfs.github.com/spec/v1")
-    (folder / "empty.pt").write_bytes(b"")
-    (folder / "bad.safetensors").write_bytes(b"\x00" * 100)
-    for name in ("cut.pt", "text.pt", "empty.pt"):
-        with pytest.raises(RequestError, match="is damaged"):
-            load_classifier(user(folder, "plain"), labels=LABELS, weights=folder / name)
-    with pytest.raises(RequestError, match="no safetensors file"):
-        load_classifier(user(folder, "plain"), labels=LABELS, weights=folder / "bad.safetensors")
-    with pytest.raises(RequestError, match="no such weights file"):
-        load_classifier(user(folder, "plain"), labels=LABELS, weights=folder / "gone.pt")
-    torch.save({"epoch": 3}, folder / "none.pt")
-    with pytest.raises(RequestError, match="holds no tensors"):
-        load_classifier(user(folder, "plain"), labels=LABELS, weights=folder / "none.pt")
-    torch.save(torch.zeros(3), folder / "tensor.pt")
-    with pytest.raises(RequestError, match="holds a Tensor"):
-        load_classifier(user(folder, "plain"), labels=LABELS, weights=folder / "tensor.pt")
-
-
-def test_weights_that_do_not_fit_say_how(folder: Path) -> None:
-    torch.save(made(folder, width=9).state_dict(), folder / "wide.pt")
-    torch.save(resnet18().state_dict(), folder / "other.pt")
-    with pytest.raises(RequestError, match=r"another shape \(first: features.0.weight is \(9, 3, 3, 3\), not \(6,"):
-        load_classifier(user(folder, "plain"), labels=LABELS, weights=folder / "wide.pt")
-    with pytest.raises(RequestError, match=r"6 of its 6 tensors are missing .*; \d+ are unknown to it"):
-        load_classifier(user(folder, "plain"), labels=LABELS, weights=folder / "other.pt")
-
-
-def test_fine_tuned_torchvision_weights_bring_their_number_of_classes(tmp_path: Path) -> None:
-    tuned = resnet18(num_classes=3)
-    torch.save(tuned.state_dict(), tmp_path / "w.pt")
-    found = load_classifier("torchvision:resnet18", labels=LABELS, weights=tmp_path / "w.pt", device="cpu")
-    assert found.class_names == ("camel", "cow", "horse")
-    assert torch.equal(found.model.state_dict()["fc.bias"], tuned.state_dict()["fc.bias"])
-    assert not any("untrained" in note for note in found.notes)
 
 
 # --- class names ----------------------------------------------------------------------------------------------------

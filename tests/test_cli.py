@@ -30,6 +30,7 @@ from tests.support.hub_server import Hub, hub_server
 from tests.support.store_factory import make_store
 from tests.support.tiny_world import make_folder, make_model
 
+pytestmark = pytest.mark.slow
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = [sys.executable, "-m", "core"]

@@ -18,11 +18,11 @@ from core.pipeline.auto import choose_method
 from core.pipeline.reading import model_input
 from core.statistics import mean_interval
 
+pytestmark = pytest.mark.slow
 DEMO = Path(__file__).parent.parent / "data" / "demo"
 COUNT, PROBED = 60, 12
 
 
-@pytest.mark.slow
 def test_the_chosen_maps_lie_on_the_objects_more_than_noise_and_edges_do_and_order_the_pixels() -> None:
     scan = images.scan(DEMO / "evaluation")
     classifier = load_classifier(

@@ -22,6 +22,7 @@ from data.demo.classifier import demo_classifier
 from data.demo.evaluate_judge import NAMED, measure, show
 from data.demo.world import ANIMALS, USUAL_HABITAT
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "data" / "demo"
 

@@ -30,21 +30,8 @@ from core.attribution.faithfulness import (
 from core.commands.main import main
 from core.store import Store
 from tests.support.given import Given
+from tests.support.nets import BrightCorner
 from tests.support.tiny_world import make_folder, make_model
-
-
-class Corner(nn.Module):
-    """Sees nothing but the mean of the upper left quarter; class 1 when it is bright."""
-
-    def __init__(self, channels: int = 3) -> None:
-        super().__init__()
-        self.features = nn.Conv2d(channels, 1, 1, bias=False)
-        nn.init.constant_(self.features.weight, 1 / channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        seen = self.features(x)[:, 0, : height // 2, : width // 2].mean((1, 2))
-        return torch.stack([-4 * seen, 4 * seen], 1)
 
 
 def scene(side: int = 20, channels: int = 3, count: int = 2) -> tuple[Tensor, Tensor]:
@@ -63,7 +50,7 @@ def test_an_oracle_beats_a_random_map_and_that_an_inverted_one_on_every_measure(
     targets = torch.ones(2, dtype=torch.long)
     random = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(1))
     measured = {
-        name: faithfulness(Given(Corner()), batch, maps, targets)[0]
+        name: faithfulness(Given(BrightCorner()), batch, maps, targets)[0]
         for name, maps in (("oracle", oracle), ("random", random), ("inverted", 1 - oracle))
     }
     for better, worse in (("oracle", "random"), ("random", "inverted")):
@@ -72,15 +59,15 @@ def test_an_oracle_beats_a_random_map_and_that_an_inverted_one_on_every_measure(
         assert best.insertion > other.insertion and best.road > other.road
     assert measured["oracle"].ordered and not measured["inverted"].ordered
     assert measured["oracle"].morf < measured["oracle"].morf_random
-    assert separation(Given(Corner()), batch, oracle, targets).min() > 0.2
-    assert separation(Given(Corner()), batch, 1 - oracle, targets).max() < -0.2
+    assert separation(Given(BrightCorner()), batch, oracle, targets).min() > 0.2
+    assert separation(Given(BrightCorner()), batch, 1 - oracle, targets).max() < -0.2
 
 
 def test_the_morf_curve_equals_quantus() -> None:
     batch, _ = scene(channels=1)
     maps = torch.rand(2, 20, 20, generator=torch.Generator().manual_seed(2))
     targets = np.array([1, 1])
-    model = Corner(channels=1).eval()
+    model = BrightCorner(channels=1).eval()
     step = 400 // (len(SHARES) - 1)
     metric = quantus.PixelFlipping(
         features_in_step=step, perturb_baseline=0.0, abs=False, normalise=False, disable_warnings=True
@@ -142,6 +129,7 @@ def test_a_map_that_follows_the_weights_changes_when_they_are_randomised_and_edg
     assert rank_correlation(np.ones((2, 2)), np.eye(2)) is None
 
 
+@pytest.mark.slow
 def test_the_command_measures_a_run_keeps_the_figures_and_tells_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,6 +170,7 @@ def test_a_changed_classifier_is_not_measured_in_the_place_of_the_runs(
     assert "not the one of run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_best_method_is_chosen_by_the_measure_and_the_run_says_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from core.classifier.sources import LogitsOnly
 from tests.support.given import Given
 from tests.support.tiny_models import seeded
 
+pytestmark = pytest.mark.slow
 CLASSES = 8
 
 

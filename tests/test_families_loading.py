@@ -36,6 +36,7 @@ def test_an_unknown_architecture_offers_the_nearest() -> None:
         load_classifier("torchvision:fasterrcnn_resnet50_fpn")
 
 
+@pytest.mark.slow
 def test_the_published_weights_bring_their_own_preprocessing(tmp_path: Path) -> None:
     state = resnet18().state_dict()
     for name, noted in (("resnet18-f37072fd.pth", False), ("mine.pth", True)):

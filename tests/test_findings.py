@@ -19,6 +19,7 @@ from core.store import Store
 from tests.support.null_world import make_null_world
 from tests.support.store_factory import make_store
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "data" / "demo"
 CLEAN = ("--shortcut", "0.2", "--photo-credit", "none", "--night", "0", "--tiny", "0", "--wrong-labels", "0")
@@ -62,7 +63,6 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, queries.Con
     return folder / "world", *explained(folder / "world" / "evaluation", spec, folder / "store")
 
 
-@pytest.mark.slow
 def test_the_planted_habitat_shortcut_is_found_and_stands_near_the_top(planted) -> None:
     _, _, found = planted
     shortcuts = [(finding, SHORTCUT.search(finding.sentence)) for finding in found if finding.kind == "shortcut"]
@@ -73,14 +73,12 @@ def test_the_planted_habitat_shortcut_is_found_and_stands_near_the_top(planted) 
     assert shortcuts[0][0].rank <= 4
 
 
-@pytest.mark.slow
 def test_the_planted_tiny_animals_are_a_weak_slice(planted) -> None:
     _, _, found = planted
     weak = [finding.sentence for finding in found if finding.kind == "weak_slice"]
     assert any("size = “tiny”" in sentence for sentence in weak), weak
 
 
-@pytest.mark.slow
 def test_suspected_wrong_labels_hold_many_times_more_wrong_labels_than_chance(planted) -> None:
     world, con, found = planted
     truth = list(csv.DictReader((world / "truth" / "evaluation.csv").open()))
@@ -92,7 +90,6 @@ def test_suspected_wrong_labels_hold_many_times_more_wrong_labels_than_chance(pl
     assert len(picked & wrong) >= 0.4 * len(wrong)
 
 
-@pytest.mark.slow
 def test_every_finding_carries_its_number_interval_n_and_a_query_for_exactly_its_pictures(planted) -> None:
     _, con, found = planted
     assert [finding.rank for finding in found] == list(range(1, len(found) + 1))
@@ -106,13 +103,11 @@ def test_every_finding_carries_its_number_interval_n_and_a_query_for_exactly_its
         assert finding.sql.count("SELECT") == 1 and "run = 'r-" in finding.sql
 
 
-@pytest.mark.slow
 def test_the_same_run_gives_the_same_findings(planted) -> None:
     _, con, found = planted
     assert summarise(con, con.execute("SELECT run FROM runs").fetchall()[0][0]) == found
 
 
-@pytest.mark.slow
 def test_a_classifier_of_a_world_without_faults_is_accused_of_no_shortcut(tmp_path: Path) -> None:
     world = made(tmp_path / "world", "--seed", "91", "--train", "1000", "--evaluation", "300", *CLEAN)
     weights = tmp_path / "clean.safetensors"

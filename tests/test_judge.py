@@ -144,6 +144,7 @@ def test_a_class_name_cannot_break_the_prompt(name: str, judge: LlamaJudge, requ
     assert same(plain, judge.judge([first])[0])
 
 
+@pytest.mark.slow
 def test_protocol_paper_gives_one_digit(requests: list[JudgeRequest]) -> None:
     with load_judge(**FILES, protocol="paper") as paper:
         replies = paper.judge(requests[:8])
@@ -152,6 +153,7 @@ def test_protocol_paper_gives_one_digit(requests: list[JudgeRequest]) -> None:
     assert all(reply.score in range(6) and reply.score_entropy == 0 for reply in replies)
 
 
+@pytest.mark.slow
 def test_a_judge_that_has_learned_nothing_gives_no_number(tmp_path: Path, requests: list[JudgeRequest]) -> None:
     vlm, mmproj = write_random_judge(tmp_path)
     with load_judge(vlm=vlm, mmproj=mmproj) as rubbish:
@@ -160,11 +162,12 @@ def test_a_judge_that_has_learned_nothing_gives_no_number(tmp_path: Path, reques
     assert all(reply.reason for reply in replies)
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_too_slow_fails_picture_by_picture_and_works_afterwards(requests: list[JudgeRequest]) -> None:
     with load_judge(**FILES, timeout=1e-6, workers=1) as slow:
         replies = slow.judge(requests[:3])
         assert [(reply.state, reply.reason) for reply in replies] == [("failed", "the judge timed out")] * 3
-        slow._timeout = 300.0
+        slow.timeout = 300.0
         assert slow.judge(requests[:3])[0].state == "ok"
 
 

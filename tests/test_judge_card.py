@@ -274,6 +274,7 @@ def test_the_command_prints_the_card_and_moves_the_threshold(
     assert queries.run(Store(store).reader()).high_score == 2.5
 
 
+@pytest.mark.slow
 def test_a_run_without_a_judge_has_no_card(tmp_path: Path, capsys: Capture) -> None:
     pictures = make_folder(tmp_path / "pictures", per_class=2)
     words = ["run", pictures, "--classifier", f"{make_model(tmp_path)}:tiny", "--store", tmp_path / "store", "--no-vlm"]
@@ -282,6 +283,7 @@ def test_a_run_without_a_judge_has_no_card(tmp_path: Path, capsys: Capture) -> N
     assert "between 0 and 5" in whylook(capsys, "judge-card", "--store", tmp_path / "store", "--high", "9").err
 
 
+@pytest.mark.slow
 def test_asking_for_scores_alone_gives_the_scores_of_the_whole_judgement() -> None:
     rng = np.random.default_rng(5)
     asked = [JudgeRequest(str(i), rng.integers(0, 256, (96, 96, 3), dtype=np.uint8), "cow") for i in range(6)]
@@ -294,6 +296,7 @@ def test_asking_for_scores_alone_gives_the_scores_of_the_whole_judgement() -> No
         assert replace(told, state="ok").state == other.state
 
 
+@pytest.mark.slow
 def test_the_card_is_a_section_of_summary_with_its_verdict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from tests.support.store_factory import make_store
 

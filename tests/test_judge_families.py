@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from core.judge.loading import load_judge
 from core.records import JudgeRequest
 from tests.support.random_pairs import FAMILIES, write_pair
 
+pytestmark = pytest.mark.slow
 SIZES = ((64, 64), (64, 64), (48, 96), (96, 32), (112, 112))
 Pair = Callable[[str], dict[str, Path]]
 
@@ -49,14 +49,12 @@ def requests() -> list[JudgeRequest]:
 
 def replies(judge: LlamaJudge, requests: list[JudgeRequest]) -> list[tuple[list[object], list[float]]]:
     """Everything the judge wrote on each picture, whether it ended or not, and every score distribution."""
-    asked = [judge._asked(one) for one in requests]
-    judge._work(deque(asked), judge.batch_size)
     return [
         (
             [(line.texts, line.written, line.count, line.failure) for line in one.lines],
             [p for line in one.lines if line.distribution is not None for p in (*line.distribution, line.mass)],
         )
-        for one in asked
+        for one in judge.ask(requests)
     ]
 
 
@@ -93,14 +91,14 @@ def test_no_picture_reaches_the_reply_to_another(family: str, pair: Pair, reques
 
 def test_an_image_under_m_rope_takes_fewer_positions_than_tokens(pair: Pair) -> None:
     with load_judge(**pair("qwen3-vl"), workers=1, batch_size=1) as judge:
-        extent = judge._placer.extent
+        extent = judge.placer.extent
     assert extent.image == (448 // 16) ** 2 and extent.tokens - extent.positions == extent.image - 448 // 16
 
 
 def test_the_tiles_of_a_picture_are_all_counted(pair: Pair) -> None:
     with load_judge(**pair("smolvlm"), workers=1, batch_size=1) as judge:
-        tiled = judge._placer._measure(64).tokens
-        assert judge._placer.extent.image == 4 and tiled > 5 * 4
+        tiled = judge.placer.measure(64).tokens
+        assert judge.placer.extent.image == 4 and tiled > 5 * 4
 
 
 def test_a_projector_of_another_family_is_refused(pair: Pair) -> None:
@@ -133,7 +131,7 @@ def test_a_context_too_small_for_a_picture_is_refused_with_the_numbers(tmp_path:
 def test_thinking_is_switched_off(template: str | None, tmp_path: Path) -> None:
     text, projector = write_pair(tmp_path, "qwen3-vl", **({"template": template} if template else {}))
     with load_judge(vlm=text, mmproj=projector, workers=1, batch_size=1) as judge:
-        assert judge._template.split("Look.", "What?")[1].endswith("<think>\n\n</think>\n\n")
+        assert judge.template.split("Look.", "What?")[1].endswith("<think>\n\n</think>\n\n")
 
 
 @pytest.mark.parametrize("share", [0.02, 0.6, 0.98])

@@ -15,6 +15,7 @@ from core.judge import probe
 from core.judge.loading import load_judge
 from core.judge.prompts import FOLDER, MARKER, ChatTemplate, load_prompts, plain
 
+pytestmark = pytest.mark.slow
 DEMO = Path(__file__).parent.parent / "data" / "demo" / "judge"
 VLM, MMPROJ = DEMO / "judge.gguf", DEMO / "judge-mmproj.gguf"
 

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from core.judge.asking import Line
+from core.judge.asking import Line, judgement
 from core.judge.judge import LlamaJudge
 from core.judge.loading import load_judge
 from core.judge.placing import Placer
+from core.judge.prompts import load_prompts
 from core.records import Judgement, JudgeRequest
 from data.demo import judge_pictures as pictures
 
+pytestmark = pytest.mark.slow
 DEMO = Path(__file__).parent.parent / "data" / "demo" / "judge"
 FILES = {"vlm": DEMO / "judge.gguf", "mmproj": DEMO / "judge-mmproj.gguf"}
 TIE = 0.05
@@ -43,33 +45,29 @@ def one_judge(batch_size: int) -> LlamaJudge:
 def watched(judge: LlamaJudge) -> Iterator[dict[int, list[Choice]]]:
     """Every token chosen, by line: which, and by how much its logit was above the next one's."""
     chosen: dict[int, list[Choice]] = defaultdict(list)
-    step = judge._next
+    step = judge.advance
 
     def noted(line: Line, logits: NDArray[np.float32], likeliest: int) -> list[int]:
         first, second = np.partition(logits, -2)[-2:][::-1]
         chosen[id(line)].append((likeliest, float(first - second)))
         return step(line, logits, likeliest)
 
-    judge._next = noted  # type: ignore[method-assign]
-    yield chosen
-    judge._next = step  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(judge, "advance", noted)
+        yield chosen
 
 
 def told(judge: LlamaJudge, requests: list[JudgeRequest]) -> list[tuple[Judgement, list[list[Choice]]]]:
     """Judgements in the order of the requests, each with the choices of its lines."""
-    asked: list[Any] = []
-    plan = judge._asked
-
-    def kept(request: JudgeRequest, *, words: bool = True) -> Any:
-        asked.append(plan(request, words=words))
-        return asked[-1]
-
-    judge._asked = kept  # type: ignore[method-assign]
     with watched(judge) as chosen:
-        judgements = judge.judge(requests)
-    judge._asked = plan  # type: ignore[method-assign]
-    choices = [[chosen[id(line)] for line in one.lines] for one in asked]
-    return list(zip(judgements, choices, strict=True))
+        asked = judge.ask(requests)
+    return [
+        (
+            judgement(picture.request, picture.lines, load_prompts("calibrated"), seconds=0.0),
+            [chosen[id(line)] for line in picture.lines],
+        )
+        for picture in asked
+    ]
 
 
 def parted_by_a_tie(first: list[list[Choice]], other: list[list[Choice]]) -> bool:
@@ -81,7 +79,6 @@ def parted_by_a_tie(first: list[list[Choice]], other: list[list[Choice]]) -> boo
     return True
 
 
-@pytest.mark.slow
 def test_five_hundred_pictures_get_the_same_words_and_scores_in_any_company() -> None:
     requests = masked(500, seed=61)
     order = np.random.default_rng(0).permutation(len(requests))
@@ -107,7 +104,7 @@ def distributions(judgements: list[Judgement]) -> NDArray[np.float64]:
 
 def poisoned(monkeypatch: pytest.MonkeyPatch, victims: set[int]) -> None:
     """From now on the embeddings of the pictures at these places of a batch are huge noise."""
-    encode = Placer._encode
+    encode = Placer.encode
 
     def spoilt(placer: Placer, images: list[Any]) -> dict[int, NDArray[np.float32]]:
         found = encode(placer, images)
@@ -117,7 +114,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch, victims: set[int]) -> None:
                 found[image] = (1000 * rng.normal(size=found[image].shape)).astype(np.float32)
         return found
 
-    monkeypatch.setattr(Placer, "_encode", spoilt)
+    monkeypatch.setattr(Placer, "encode", spoilt)
 
 
 def test_a_poisoned_neighbour_reaches_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,14 +154,14 @@ def test_a_picture_s_embedding_is_decoded_into_its_own_sequence_only(monkeypatch
     same = [JudgeRequest("a", first.masked, "cow"), JudgeRequest("b", second.masked, "cow")]
     with one_judge(2) as judge:
         straight = judge.judge(same)
-        encode = Placer._encode
+        encode = Placer.encode
 
         def swapped(placer: Placer, images: list[Any]) -> dict[int, NDArray[np.float32]]:
             found = encode(placer, images)
             return dict(zip(images, [found[image] for image in reversed(images)], strict=True))
 
         with monkeypatch.context() as patched:
-            patched.setattr(Placer, "_encode", swapped)
+            patched.setattr(Placer, "encode", swapped)
             crossed = judge.judge(same)
     assert [reply.description for reply in crossed] == [reply.description for reply in reversed(straight)]
     assert distributions(crossed) == pytest.approx(distributions(straight)[::-1], abs=1e-4)

@@ -16,6 +16,7 @@ from tests.support.judge_server import judge_server, with_typed_template
 from tests.support.store_factory import make_store
 from tests.support.tiny_world import make_folder, make_model
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "data" / "demo" / "judge"
 LIMITS = "Each score of this judge is the digit it wrote."
@@ -65,7 +66,6 @@ def test_a_generation_from_before_the_column_is_read_and_gets_it_with_the_next_p
     assert LIMITS in report.markdown(store.reader(), run, [])
 
 
-@pytest.mark.slow
 def test_a_run_whose_server_gives_no_log_probabilities_says_that_and_nothing_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

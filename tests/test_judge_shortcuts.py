@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from core.judge.judge import LEAST_SHARED, LlamaJudge
+from core.judge.llama_context import LlamaContext
 from core.judge.loading import load_judge
 from core.records import JudgeRequest
 from data.demo import judge_pictures as pictures
 from tests.support.judge_loop import JudgeLoop
 
+pytestmark = pytest.mark.slow
 DEMO = Path(__file__).parent.parent / "data" / "demo" / "judge"
 FILES = {"vlm": DEMO / "judge.gguf", "mmproj": DEMO / "judge-mmproj.gguf"}
 COUNT = 50
@@ -41,28 +43,35 @@ def test_shared_beginnings_and_refilled_places_change_no_reply(
         assert (mine.score or 0.0) == pytest.approx(other.score or 0.0, abs=0.01)
 
 
-def test_questions_that_begin_alike_are_decoded_once(requests: list[JudgeRequest]) -> None:
+def test_questions_that_begin_alike_are_decoded_once(
+    requests: list[JudgeRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two rubric orders: what both questions begin with is prefilled once, and goes into one sequence."""
+    decoded: list[int] = []
+    decode = LlamaContext.decode
+
+    def counted(context: LlamaContext, parts: list[tuple[int, list[int], int]]) -> object:
+        decoded.extend(len(tokens) for _, tokens, _ in parts)
+        return decode(context, parts)
+
+    monkeypatch.setattr(LlamaContext, "decode", counted)
     with load_judge(**FILES, batch_size=1, workers=1) as judge:
-        whole = [len(judge._native.continuation(line.steps[0].text)) for line in judge._asked(requests[0]).lines]
-        decoded: list[int] = []
-        decode = judge._native.decode
-
-        def counted(parts: list[tuple[int, list[int], int]]) -> object:
-            decoded.extend(len(tokens) for _, tokens, _ in parts if len(tokens) > 1)
-            return decode(parts)
-
-        judge._native.decode = counted  # type: ignore[method-assign, assignment]
-        judge._admit([one := judge._asked(requests[0])], [0], [])
-        judge._step([one])
-    assert sum(decoded) <= len(judge._placer._trunk) + sum(whole) - 8
+        taken = []
+        for least in (LEAST_SHARED, 10**6):
+            monkeypatch.setattr("core.judge.judge.LEAST_SHARED", least)
+            judge.judge(requests[:1], words=False)  # the constant text is prefilled once per context
+            decoded.clear()
+            judge.judge(requests[:1], words=False)
+            taken.append(sum(decoded))
+    assert taken[0] <= taken[1] - LEAST_SHARED
 
 
 def test_the_judge_writes_what_a_loop_over_the_handler_writes(requests: list[JudgeRequest]) -> None:
     """The handler evaluates the prompt in other pieces, so a near tie between two tokens may fall the other way."""
     asked = requests[:20]
     with load_judge(**FILES, workers=1) as judge:
-        batch = [judge._asked(one) for one in asked]
-        judge._work(deque(batch), judge.batch_size)
+        assert isinstance(judge, LlamaJudge)
+        batch = judge.ask(asked)
     with JudgeLoop(*FILES.values(), threads=1) as loop:
         replies = loop.judge(asked)
     described = [

@@ -15,6 +15,7 @@ from core.store import Store
 from tests.support.killed_runs import Forker, Reader, acknowledged, stored
 from tests.support.tiny_world import make_folder, make_model
 
+pytestmark = pytest.mark.slow
 KILLS = 20
 PER_CLASS = 40
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +29,6 @@ def words_for(tmp_path: Path, store: Path) -> list[str]:
     return [*words, "--device", "cpu", "--batch-size", "4", "--store", str(store)]
 
 
-@pytest.mark.slow
 def test_twenty_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path, forker: Forker) -> None:
     chance = random.Random(11)
     whole_store = tmp_path / "whole"

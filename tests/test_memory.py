@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
 PROGRAM = """
 import resource, sys
 from core.memory import give_back, keep_freed_memory

@@ -22,39 +22,13 @@ from core.attribution.methods import METHODS
 from core.classifier.layouts import Layout
 from core.errors import ModelError, RequestError
 from tests.support.given import Given
+from tests.support.nets import PooledNet, SharedReluNet
 
 SLOW_FORMULAS = {"rollout", "attention-gradient"}
 FOR_CNN = sorted(set(METHODS) - SLOW_FORMULAS - {"cam"})
 
 
-class Net(nn.Module):
-    """A small CNN whose target layer ends in a ReLU that is called twice, and whose head is not linear."""
-
-    def __init__(self, stride: int = 2) -> None:
-        super().__init__()
-        self.relu = nn.ReLU(inplace=True)
-        self.stem = nn.Conv2d(3, 8, 3, stride, 1)
-        self.features = nn.Sequential(nn.Conv2d(8, 12, 3, 1, 1), nn.ReLU())
-        self.head = nn.Sequential(nn.Linear(12, 16), nn.Tanh(), nn.Linear(16, 5))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.features(self.relu(self.stem(x)))
-        x = self.relu(x - 0.05)
-        return self.head(x.mean((2, 3))) * 5000
-
-
-class Pooled(Net):
-    """The same with global average pooling and one linear layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head = nn.Linear(12, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(self.relu(self.stem(x))).mean((2, 3)))
-
-
-def network(make: Callable[[], nn.Module] = Net, seed: int = 1) -> nn.Module:
+def network(make: Callable[[], nn.Module] = SharedReluNet, seed: int = 1) -> nn.Module:
     torch.manual_seed(seed)
     return make().eval()
 
@@ -110,7 +84,7 @@ TORCH_CAM = {
 @pytest.mark.parametrize("method", PGC)
 def test_a_shared_method_equals_pytorch_grad_cam(method: str) -> None:
     """At the input's own resolution, where no enlarging differs."""
-    model, batch = network(lambda: Net(stride=1)), pictures()
+    model, batch = network(lambda: SharedReluNet(stride=1)), pictures()
     maps, targets = ours(model, batch, method)
     peer = pytorch_grad_cam(PGC[method], model, batch, targets)
     assert np.abs(maps - stretched(peer)).max() < 1e-4
@@ -118,13 +92,13 @@ def test_a_shared_method_equals_pytorch_grad_cam(method: str) -> None:
 
 @pytest.mark.parametrize("method", TORCH_CAM)
 def test_a_shared_method_equals_torch_cam(method: str) -> None:
-    model, batch = network(lambda: Net(stride=1)), pictures()
+    model, batch = network(lambda: SharedReluNet(stride=1)), pictures()
     maps, targets = ours(model, batch, method)
     assert np.abs(maps - stretched(torch_cam_maps(TORCH_CAM[method], model, batch, targets))).max() < 1e-4
 
 
 def test_cam_equals_torch_cam_and_grad_cam_where_it_is_defined_and_is_refused_elsewhere() -> None:
-    model, batch = network(Pooled), pictures()
+    model, batch = network(PooledNet), pictures()
     maps, targets = ours(model, batch, "cam")
     with torch_cam.CAM(model, "features", "head") as peer:
         model(batch)
@@ -151,7 +125,7 @@ def test_score_cam_stretches_after_enlarging_as_the_paper_does_and_the_peers_do_
 
 
 def test_ablation_cam_keeps_evidence_for_a_class_whose_logit_is_negative() -> None:
-    model, batch = network(lambda: Net(stride=1)), pictures(1)
+    model, batch = network(lambda: SharedReluNet(stride=1)), pictures(1)
     worst = model(batch).argmin(1)
     assert model(batch)[0, worst] < 0
     found = attribute(Given(model), batch, method="ablationcam", target=worst).maps
@@ -229,7 +203,7 @@ def captums(model: nn.Module, batch: Tensor, targets: Tensor, method: str) -> Te
 @pytest.mark.parametrize("method", ["integrated-gradients", "deeplift", "guided-gradcam"])
 def test_a_method_of_captum_equals_captum(method: str) -> None:
     """On a network that calls each ReLU once, as Captum asks."""
-    model, batch = network(Pooled), pictures()
+    model, batch = network(PooledNet), pictures()
     model.stem, model.relu = nn.Sequential(model.stem, nn.ReLU()), nn.Identity()
     maps, targets = ours(model, batch, method)
     plain = pixels.positive(captums(model, batch, targets, method))

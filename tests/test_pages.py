@@ -18,6 +18,7 @@ from pages import _confusion, _frame, _words
 from tests.support.page_runs import opened, words_on
 from tests.support.store_factory import make_store
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("summary", "slices", "search", "sample", "runs")
 ODD = ("cow", '<img src=x onerror="alert(1)">', 'o\'hara "q" 🐄 [a](http://evil.example)')

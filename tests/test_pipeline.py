@@ -195,6 +195,7 @@ def test_a_run_can_be_asked_for_again_from_its_settings(request_: RunRequest) ->
         request_from_settings({}, store=request_.store)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_folder(request_: RunRequest, tmp_path: Path) -> None:
     """What stays per picture is its entry in the listing: a few kilobytes, however large the picture is."""
     pictures = make_folder(tmp_path / "many", per_class=400)

@@ -43,6 +43,7 @@ def test_a_prompt_file_that_does_not_fit_is_refused(
     assert told in capsys.readouterr().err and not (tmp_path / "store").exists()
 
 
+@pytest.mark.slow
 def test_an_edited_prompt_is_another_run_and_is_resumed_with_its_file(request_: RunRequest, tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
     mine.write_text((FOLDER / "calibrated.toml").read_text().replace("picture", "photograph"))

@@ -16,6 +16,7 @@ from core.store import Store
 from tests.support.store_factory import make_store
 from tests.support.tiny_world import make_folder, make_model
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 Capture = pytest.CaptureFixture[str]
 

@@ -13,6 +13,7 @@ from core.columns import SAMPLE_COLUMNS
 from core.commands.parser import COMMANDS
 from tests.support.tiny_world import MODEL, make_folder
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCHEMA = (ROOT / "core" / "schema.sql").read_text(encoding="utf-8")

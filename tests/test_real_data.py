@@ -16,6 +16,7 @@ from core import queries, report
 from core.store import Store
 from tests.support.command_line import whylook
 
+pytestmark = pytest.mark.slow
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -33,7 +34,6 @@ def counts(store: Path) -> queries.RunCounts:
 
 
 @needs_cifar
-@pytest.mark.slow
 @pytest.mark.parametrize("weights", [[], ["--weights", CIFAR / "resnet20-12fca82f.th"]], ids=["inside", "weights"])
 def test_resnet20_is_right_on_exactly_1627_of_2000(tmp_path: Path, capsys: Capture, weights: list[Any]) -> None:
     spec = f"{MODEL}:resnet20_without_weights" if weights else f"{MODEL}:resnet20"
@@ -64,7 +64,6 @@ def test_the_demo_judge_runs_and_says_that_it_does_not_know_these_pictures(tmp_p
 
 
 @needs_photos
-@pytest.mark.slow
 def test_an_untrained_torchvision_network_explains_photographs(tmp_path: Path, capsys: Capture) -> None:
     words = ["run", PHOTOS, "--classifier", "torchvision:resnet50", "--no-vlm", "--device", "cpu"]
     answer = whylook(capsys, *words, "--store", tmp_path / "store")

@@ -23,6 +23,7 @@ from core.store import Store, StoreWriter, open_for_writing
 from tests.support.store_factory import make_store
 from tests.support.tiny_world import make_folder, make_model
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 
 

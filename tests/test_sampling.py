@@ -105,6 +105,7 @@ def test_estimates_lie_within_their_intervals_of_the_full_run(judged: list[dict[
     assert min(held["score"], held["cell"]) >= 0.93 * 300, held
 
 
+@pytest.mark.slow
 def test_a_run_with_a_budget_judges_that_many_and_says_what_each_stands_for(tmp_path: Path, capsys: Capture) -> None:
     words = ["run", make_folder(tmp_path / "pictures", per_class=20), "--classifier", f"{make_model(tmp_path)}:tiny",
              "--vlm", JUDGE / "judge.gguf", "--mmproj", JUDGE / "judge-mmproj.gguf", "--card-sample", "0",

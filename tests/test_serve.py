@@ -21,6 +21,7 @@ from tests.support import browsing
 from tests.support.browsing import ask, handshake
 from tests.support.store_factory import make_store
 
+pytestmark = pytest.mark.slow
 EVERY_KIND = (
     "/", "/slices", "/_stcore/health", "/_stcore/host-config", "/media/none.png", "/_stcore/upload_file/a/b",
     "/component/whylook_view/none.js", "/_stcore/bidi-components/x/y.js", "/favicon.png", "/nothing/here",

@@ -22,6 +22,7 @@ from tests.support.analysts_queries import QUERIES
 from tests.support.patience import grace
 from tests.support.store_factory import make_store
 
+pytestmark = pytest.mark.slow
 EXPENSIVE = [
     ("SELECT sum(x) FROM generate_series(1, 100000000000) t(x)", "stopped after"),
     ("SELECT generate_series(1, 1000000000)", "memory"),

@@ -13,11 +13,11 @@ from core.store import Store
 from tests.support.judge_server import judge_server, with_typed_template
 from tests.support.tiny_world import make_folder, make_model
 
+pytestmark = pytest.mark.slow
 DEMO = Path(__file__).parent.parent / "data" / "demo" / "judge"
 KEY = "sk-not-to-be-found-anywhere"
 
 
-@pytest.mark.slow
 def test_a_run_with_a_served_judge_keeps_no_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.ndimage import label
+from scipy.special import entr
 from scipy.stats import rankdata
 
 from core.records import ATTENDED
@@ -46,8 +47,7 @@ def attention_statistics(map_: ArrayLike) -> dict[str, float | None]:
         return dict.fromkeys(names)
     height, width = values.shape
     share = values / mass
-    positive = share[share > 0]
-    entropy = float(-(positive * np.log(positive)).sum()) / math.log(values.size) if values.size > 1 else 0.0
+    entropy = float(entr(share).sum()) / math.log(values.size) if values.size > 1 else 0.0
     numbers = (
         float((values >= ATTENDED).mean()),
         min(1.0, max(0.0, entropy)),

@@ -43,7 +43,7 @@ REFILL_SHARE = 4
 
 
 @dataclass
-class _Asked:
+class Asked:
     """A picture being judged: its lines, and its place among those judged side by side."""
 
     request: JudgeRequest
@@ -61,23 +61,23 @@ class LlamaJudge(Judge):
     """A judge in this process: one llama.cpp context."""
 
     def __init__(
-        self, native: LlamaContext, prompts: Prompts, *, digests: Sequence[bytes], max_side: int,
+        self, context: LlamaContext, prompts: Prompts, *, digests: Sequence[bytes], max_side: int,
         batch_size: int | None, timeout: float, memory_share: float = MEMORY_SHARE,
     ) -> None:  # fmt: skip
         """`digests` are the sha256 of both files: with the prompts they are the judge's fingerprint."""
-        self._native, self._prompts, self._timeout = native, prompts, timeout
+        self._context, self._prompts, self.timeout = context, prompts, timeout
         self.protocol = prompts.protocol
-        self.name = native.metadata("general.name") or native.text.stem
-        self.note = native.metadata("whylook.knows")
+        self.name = context.metadata("general.name") or context.text.stem
+        self.note = context.metadata("whylook.knows")
         self.limits = None
-        source = native.metadata("tokenizer.chat_template")
+        source = context.metadata("tokenizer.chat_template")
         if not source:
-            raise RequestError(f"{native.text} has no chat template; use an instruction-tuned vision-language model")
-        special = [native.metadata(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")]
-        bos, eos = (_token_text(native, index) for index in special)
-        self._template = ChatTemplate(source, bos, eos)
-        before = self._template.split(prompts.instructions, "")[0] + MARKER
-        self._placer = Placer(native, before, max_side=max_side)
+            raise RequestError(f"{context.text} has no chat template; use an instruction-tuned vision-language model")
+        special = [context.metadata(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")]
+        bos, eos = (_token_text(context, index) for index in special)
+        self.template = ChatTemplate(source, bos, eos)
+        before = self.template.split(prompts.instructions, "")[0] + MARKER
+        self.placer = Placer(context, before, max_side=max_side)
         self._digits = [self._digit(digit) for digit in range(6)]
         self.fingerprint = _fingerprint(digests, prompts)
         self.batch_size = self._open(batch_size, memory_share)
@@ -85,29 +85,31 @@ class LlamaJudge(Judge):
         """Bytes of every token written so far."""
 
     def _digit(self, digit: int) -> int:
-        tokens = self._native.continuation(str(digit))
+        tokens = self._context.continuation(str(digit))
         if len(tokens) != 1:
-            raise RequestError(f"{self._native.text} has no single token for the digit {digit}; use another judge")
+            raise RequestError(f"{self._context.text} has no single token for the digit {digit}; use another judge")
         return tokens[0]
 
     def _open(self, batch_size: int | None, memory_share: float) -> int:
         """Size the context by the largest picture, and the batch by the memory there is."""
-        native, picture = self._native, self._placer.extent
+        context, picture = self._context, self.placer.extent
         questions = [
-            sum(len(native.continuation(step.text)) if step.kind == "force" else MAX_TEXT_TOKENS for step in line.steps)
-            for line in lines(self._prompts, self._template, "a class name of some length")
+            sum(
+                MAX_TEXT_TOKENS if step.kind != "force" else len(context.continuation(step.text)) for step in line.steps
+            )
+            for line in lines(self._prompts, self.template, "a class name of some length")
         ]
         longest = picture.positions + max(questions)
-        if longest > native.trained_context:
+        if longest > context.trained_context:
             raise RequestError(
-                f"{native.text} has a context of {native.trained_context} tokens; a picture with its question takes up "
-                f"to {longest}: use a judge with a larger context or shorter prompts"
+                f"{context.text} has a context of {context.trained_context} tokens; a picture with its question takes "
+                f"up to {longest}: use a judge with a larger context or shorter prompts"
             )
         most = picture.tokens + max(questions) + SPARE
-        each = native.bytes_per_token * cells(most) * len(questions)
+        each = context.bytes_per_token * cells(most) * len(questions)
         room = int(memory_share * psutil.virtual_memory().available // max(each, 1))
         size = batch_size or max(1, min(MAX_BATCH, room))
-        native.open_context(longest=most, sequences=1 + size * len(questions), image_tokens=picture.image)
+        context.open_context(longest=most, sequences=1 + size * len(questions), image_tokens=picture.image)
         return size
 
     def judge(self, requests: Sequence[JudgeRequest], *, words: bool = True) -> list[Judgement]:
@@ -121,22 +123,28 @@ class LlamaJudge(Judge):
             One judgement per request, in the same order; a picture that goes wrong is `failed` with its reason.
         """
         start = time.perf_counter()
-        asked = {index: self._asked(one, words=words) for index, one in enumerate(requests) if not one.abstain_reason}
-        self._work(deque(asked.values()), self.batch_size)
+        asked = self.ask([request for request in requests if not request.abstain_reason], words=words)
         seconds = (time.perf_counter() - start) / max(len(asked), 1)
+        answered = iter(asked)
         return [
-            judgement(request, asked[index].lines, self._prompts, seconds=seconds)
-            if index in asked
-            else Judgement(request.image_id, "abstained", request.abstain_reason)
-            for index, request in enumerate(requests)
+            Judgement(request.image_id, "abstained", request.abstain_reason)
+            if request.abstain_reason
+            else judgement(request, next(answered).lines, self._prompts, seconds=seconds)
+            for request in requests
         ]
 
-    def _asked(self, request: JudgeRequest, *, words: bool = True) -> _Asked:
-        return _Asked(request, lines(self._prompts, self._template, request.prediction, words=words), words)
+    def ask(self, requests: Sequence[JudgeRequest], *, words: bool = True) -> list[Asked]:
+        """Put the protocol's questions to every picture; the replies as they were read, in the same order."""
+        asked = [Asked(request, self._lines(request, words=words), words) for request in requests]
+        self._work(deque(asked), self.batch_size)
+        return asked
 
-    def _work(self, waiting: deque[_Asked], size: int) -> None:
+    def _lines(self, request: JudgeRequest, *, words: bool) -> list[Line]:
+        return lines(self._prompts, self.template, request.prediction, words=words)
+
+    def _work(self, waiting: deque[Asked], size: int) -> None:
         """Ask until none waits, `size` pictures side by side; a slot is given to the next picture when it is free."""
-        slots, active = list(range(size)), list[_Asked]()
+        slots, active = list(range(size)), list[Asked]()
         while waiting or active:
             try:
                 if waiting and len(slots) >= (max(1, size // REFILL_SHARE) if active else 1):
@@ -145,68 +153,68 @@ class LlamaJudge(Judge):
             except JudgeError as error:
                 self._recover(active, str(error))
                 slots, active = list(range(size)), []
-            slots += [one.slot for one in active if one.complete]
-            active = [one for one in active if not one.complete]
+            slots += [picture.slot for picture in active if picture.complete]
+            active = [picture for picture in active if not picture.complete]
 
-    def _admit(self, new: Sequence[_Asked], slots: list[int], active: list[_Asked]) -> None:
+    def _admit(self, new: Sequence[Asked], slots: list[int], active: list[Asked]) -> None:
         """Give every line of the new pictures a sequence that holds the instructions and its own picture."""
         active += new
-        self._native.set_deadline(self._timeout * len(active))
-        for one in new:
-            one.slot = slots.pop(0)
-            for offset, line in enumerate(one.lines):
-                line.sequence = 1 + offset * self.batch_size + one.slot  # like ones beside each other: one step for all
-        ends = self._placer.place([(one.lines[0].sequence, one.request.masked) for one in new])
-        for one, end in zip(new, ends, strict=True):
-            for line in one.lines:
-                line.position, line.pending = end, self._native.continuation(line.steps.pop(0).text)
+        self._context.set_deadline(self.timeout * len(active))
+        for picture in new:
+            picture.slot = slots.pop(0)
+            for offset, line in enumerate(picture.lines):
+                line.sequence = 1 + offset * self.batch_size + picture.slot  # like ones side by side
+        ends = self.placer.place([(picture.lines[0].sequence, picture.request.masked) for picture in new])
+        for picture, end in zip(new, ends, strict=True):
+            for line in picture.lines:
+                line.position, line.pending = end, self._context.continuation(line.steps.pop(0).text)
         self._branch(new)
 
-    def _branch(self, new: Sequence[_Asked]) -> None:
+    def _branch(self, new: Sequence[Asked]) -> None:
         """Let every line branch off its picture, and off the line before it where both begin with the same words."""
         shared: list[tuple[Line, Line, int]] = []
-        for one in new:
-            for before, line in pairwise(one.lines):
+        for picture in new:
+            for before, line in pairwise(picture.lines):
                 common = len(commonprefix([before.pending[:-1], line.pending[:-1]]))
                 if common >= LEAST_SHARED and not any(before is other for _, other, _ in shared):
                     shared.append((before, line, common))
                 else:
-                    self._native.branch(one.lines[0].sequence, line.sequence)
+                    self._context.branch(picture.lines[0].sequence, line.sequence)
         if shared:
-            self._native.decode(
+            self._context.decode(
                 [(before.sequence, before.pending[:common], before.position) for before, _, common in shared]
             )
         for before, line, common in shared:
-            self._native.branch(before.sequence, line.sequence)
+            self._context.branch(before.sequence, line.sequence)
             for either in (before, line):
                 either.position, either.pending = either.position + common, either.pending[common:]
 
-    def _recover(self, active: Sequence[_Asked], reason: str) -> None:
+    def _recover(self, active: Sequence[Asked], reason: str) -> None:
         """When a batch fails as a whole, ask each of its pictures alone, so that only the guilty one is lost."""
-        late = self._native.late
-        for one in active:
-            for line in one.lines:
-                self._native.free(line.sequence)
+        late = self._context.late
+        for picture in active:
+            for line in picture.lines:
+                self._context.free(line.sequence)
         if len(active) == 1 or late:
-            for one in active:
-                one.lines[0].failure = reason
+            for picture in active:
+                picture.lines[0].failure = reason
             return
-        for one in active:
-            one.lines = self._asked(one.request, words=one.words).lines
-            self._work(deque([one]), 1)
+        for picture in active:
+            picture.lines = self._lines(picture.request, words=picture.words)
+            self._work(deque([picture]), 1)
 
-    def _step(self, active: Sequence[_Asked]) -> None:
+    def _step(self, active: Sequence[Asked]) -> None:
         """Decode all open lines together and take each one's step at its logits."""
-        open_lines = [line for one in active for line in one.lines if line.pending]
-        logits = self._native.decode([(line.sequence, line.pending, line.position) for line in open_lines])
+        open_lines = [line for picture in active for line in picture.lines if line.pending]
+        logits = self._context.decode([(line.sequence, line.pending, line.position) for line in open_lines])
         likeliest = logits.argmax(axis=1).tolist()
         for line, values, token in zip(open_lines, logits, likeliest, strict=True):
             line.position += len(line.pending)
-            line.pending = self._next(line, values, token)
+            line.pending = self.advance(line, values, token)
             if not line.pending:
-                self._native.free(line.sequence)
+                self._context.free(line.sequence)
 
-    def _next(self, line: Line, logits: NDArray[np.float32], likeliest: int) -> list[int]:
+    def advance(self, line: Line, logits: NDArray[np.float32], likeliest: int) -> list[int]:
         """Take the line's current step at these logits; the tokens to decode next, none when it is complete."""
         step = line.steps[0]
         if step.kind == "score":
@@ -215,7 +223,7 @@ class LlamaJudge(Judge):
             if not line.steps:
                 return []
             expected = int(line.distribution @ np.arange(6) + 0.5)
-            return [self._digits[expected], *self._native.continuation(line.steps.pop(0).text)]
+            return [self._digits[expected], *self._context.continuation(line.steps.pop(0).text)]
         return self._write(line, step, likeliest)
 
     def _write(self, line: Line, step: Step, token: int) -> list[int]:
@@ -223,10 +231,10 @@ class LlamaJudge(Judge):
         line.count += 1
         piece = self._written.get(token)
         if piece is None:
-            piece = self._written[token] = self._native.piece(token)
+            piece = self._written[token] = self._context.piece(token)
         line.written += piece
         if b'"' not in piece:
-            if self._native.is_end(token) or line.count > MAX_TEXT_TOKENS:
+            if self._context.is_end(token) or line.count > MAX_TEXT_TOKENS:
                 line.failure = f"the {step.name} did not end"
             return [] if line.failure else [token]
         text = line.written[: line.written.index(b'"')].decode("utf-8", "replace").strip()
@@ -236,26 +244,26 @@ class LlamaJudge(Judge):
         line.texts[step.name] = text
         line.steps.pop(0)
         line.written, line.count = b"", 0
-        return [token, *self._native.continuation(line.steps.pop(0).text)] if line.steps else []
+        return [token, *self._context.continuation(line.steps.pop(0).text)] if line.steps else []
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Free the model."""
-        self._native.close()
+        self._context.close()
 
 
-def _token_text(native: LlamaContext, index: str | None) -> str:
+def _token_text(context: LlamaContext, index: str | None) -> str:
     import llama_cpp
 
     if index is None:
         return ""
-    text = llama_cpp.llama_vocab_get_text(native.vocabulary, int(index))
+    text = llama_cpp.llama_vocab_get_text(context.vocabulary, int(index))
     return text.decode("utf-8", "replace") if text else ""
 
 
 def _fingerprint(digests: Sequence[bytes], prompts: Prompts) -> str:
     digest = hashlib.sha256(f"{VERSION} {prompts.fingerprint}".encode())
-    for one in digests:
-        digest.update(one)
+    for each in digests:
+        digest.update(each)
     return digest.hexdigest()[:16]

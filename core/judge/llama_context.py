@@ -1,4 +1,4 @@
-"""llama.cpp and its mtmd library behind a few calls: load a GGUF pair, fill sequences, read logits.
+"""llama.cpp and its mtmd library behind a few calls: load a GGUF pair, prefill sequences, read logits.
 
 Knows: llama-cpp-python's low-level calls and who must free what. Does not know: prompts, protocols, scores.
 One thread at a time may use a `LlamaContext`; llama.cpp's image helpers are not thread-safe.
@@ -18,6 +18,7 @@ from llama_cpp import mtmd_cpp as mtmd
 from numpy.typing import NDArray
 
 from core.errors import JudgeError, RequestError
+from core.judge.gguf import projector_type
 from core.judge.prompts import MARKER
 
 N_BATCH = 2048
@@ -44,48 +45,6 @@ def _silence() -> None:
             setter(_LOG_CALLBACK, ctypes.c_void_p(0))
 
 
-def check_gguf(path: Path, role: str) -> None:
-    """Refuse what cannot be a GGUF file.
-
-    Raises:
-        RequestError: it is missing or starts with other bytes; the message names the file and what `role` it had.
-    """
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise RequestError(f"{role} {path} cannot be read: it is a folder, a pipe or a device")
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise RequestError(f"{role} {path} cannot be read: {error.strerror or error}") from error
-    if magic != b"GGUF":
-        raise RequestError(f"{role} {path} is no GGUF file (it starts with {magic!r}); download it again")
-
-
-class _GgufOptions(ctypes.Structure):
-    _fields_ = [("no_alloc", ctypes.c_bool), ("context", ctypes.c_void_p)]  # noqa: RUF012
-
-
-def projector_type(path: Path) -> str:
-    """What kind of projector a GGUF file says it holds, by llama.cpp's own reader; empty when it does not say."""
-    library = llama.llama_cpp._lib
-    for name, result, arguments in (
-        ("gguf_init_from_file", ctypes.c_void_p, [ctypes.c_char_p, _GgufOptions]),
-        ("gguf_find_key", ctypes.c_int64, [ctypes.c_void_p, ctypes.c_char_p]),
-        ("gguf_get_val_str", ctypes.c_char_p, [ctypes.c_void_p, ctypes.c_int64]),
-        ("gguf_free", None, [ctypes.c_void_p]),
-    ):
-        getattr(library, name).restype, getattr(library, name).argtypes = result, arguments
-    file = library.gguf_init_from_file(str(path).encode(), _GgufOptions(True, None))
-    try:
-        for key in (b"clip.projector_type", b"clip.vision.projector_type"):
-            index = library.gguf_find_key(file, key)
-            if index >= 0:
-                return str(library.gguf_get_val_str(file, index).decode())
-        return ""
-    finally:
-        library.gguf_free(file)
-
-
 def why() -> str:
     """What llama.cpp logged last as an error, as the end of a sentence."""
     lines = [line for line in _log_lines if "error" in line.lower() or "fail" in line.lower()]
@@ -105,7 +64,7 @@ class LlamaContext:
         _log_lines.clear()
         llama.llama_backend_init()
         self.text, self.projector = text, projector
-        self.context: Any = None
+        self.pointer: Any = None  # llama.cpp's own context
         self.mtmd: Any = None
         self._threads, self._deadline = threads, float("inf")
         parameters = llama.llama_model_default_params()
@@ -182,11 +141,11 @@ class LlamaContext:
         parameters.kv_unified, parameters.no_perf = False, True
         self._abort = llama.ggml_abort_callback(lambda _: time.monotonic() > self._deadline)
         parameters.abort_callback = self._abort
-        self.context = llama.llama_init_from_model(self.model, parameters)
-        if not self.context:
+        self.pointer = llama.llama_init_from_model(self.model, parameters)
+        if not self.pointer:
             size = f"{sequences} x {cells(longest)} tokens"
             raise RequestError(f"no memory for a judge context of {size}{why()}; lower the judge's batch size")
-        self._memory = llama.llama_get_memory(self.context)
+        self._memory = llama.llama_get_memory(self.pointer)
         self._batch = _Batch(max(N_BATCH, image_tokens))
 
     def set_deadline(self, seconds: float) -> None:
@@ -255,11 +214,11 @@ class LlamaContext:
         read: list[NDArray[np.float32]] = []
         for start in range(0, len(rows), N_BATCH):
             chunk = rows[start : start + N_BATCH]
-            if llama.llama_decode(self.context, self._batch.fill(chunk)) != 0:
+            if llama.llama_decode(self.pointer, self._batch.fill(chunk)) != 0:
                 raise JudgeError("the judge timed out" if self.late else "the judge's context is full")
             ends = sum(row[3] for row in chunk)
             if ends:
-                values = np.ctypeslib.as_array(llama.llama_get_logits(self.context), shape=(ends, self.n_vocab))
+                values = np.ctypeslib.as_array(llama.llama_get_logits(self.pointer), shape=(ends, self.n_vocab))
                 read.append(values if len(rows) <= N_BATCH else values.copy())
         return read[0] if len(read) == 1 else np.concatenate(read)
 
@@ -280,15 +239,15 @@ class LlamaContext:
                 for sequence, values, position in some
                 for offset in range(len(values))
             ]
-            values = np.ascontiguousarray(np.concatenate([one for _, one, _ in some]), dtype=np.float32)
-            if llama.llama_decode(self.context, self._batch.fill(rows, embeddings=values)) != 0:
+            values = np.ascontiguousarray(np.concatenate([values for _, values, _ in some]), dtype=np.float32)
+            if llama.llama_decode(self.pointer, self._batch.fill(rows, embeddings=values)) != 0:
                 raise JudgeError("the judge timed out" if self.late else "the judge's context is full")
 
     def close(self) -> None:
         """Free everything, context first."""
-        if self.context:
-            llama.llama_free(self.context)
-            self.context = None
+        if self.pointer:
+            llama.llama_free(self.pointer)
+            self.pointer = None
         if self.mtmd:
             mtmd.mtmd_free(self.mtmd)
             self.mtmd = None
@@ -304,7 +263,7 @@ class _Batch:
         self._token, self._position, self._sequence = (np.zeros(size, np.int32) for _ in range(3))
         self._ones, self._logits = np.ones(size, np.int32), np.zeros(size, np.int8)
         self._sequences = self._sequence.ctypes.data + 4 * np.arange(size, dtype=np.uint64)  # one pointer per token
-        self._native: Any = llama.llama_batch()
+        self._struct: Any = llama.llama_batch()
         columns: dict[str, tuple[Any, Any]] = {
             "token": (self._token, ctypes.c_int32),
             "pos": (self._position, ctypes.c_int32),
@@ -313,7 +272,7 @@ class _Batch:
             "logits": (self._logits, ctypes.c_int8),
         }
         for name, (array, kind) in columns.items():
-            setattr(self._native, name, array.ctypes.data_as(ctypes.POINTER(kind)))
+            setattr(self._struct, name, array.ctypes.data_as(ctypes.POINTER(kind)))
 
     def fill(self, rows: Sequence[tuple[int, int, int, bool]], *, embeddings: NDArray[np.float32] | None = None) -> Any:
         """The batch that holds (token, sequence, position, logits wanted) rows; `embeddings` in the place of tokens.
@@ -323,9 +282,9 @@ class _Batch:
         count = len(rows)
         columns = np.array(rows, np.int32).T  # (4, count)
         self._token[:count], self._sequence[:count], self._position[:count], self._logits[:count] = columns
-        self._native.n_tokens = count
+        self._struct.n_tokens = count
         floats, whole = ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_int32)
         given = embeddings is not None
-        self._native.embd = embeddings.ctypes.data_as(floats) if embeddings is not None else floats()
-        self._native.token = whole() if given else self._token.ctypes.data_as(whole)
-        return self._native
+        self._struct.embd = embeddings.ctypes.data_as(floats) if embeddings is not None else floats()
+        self._struct.token = whole() if given else self._token.ctypes.data_as(whole)
+        return self._struct

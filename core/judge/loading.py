@@ -12,8 +12,9 @@ from pathlib import Path
 
 import llama_cpp as llama
 
+from core.judge.gguf import check_gguf
 from core.judge.judge import MEMORY_SHARE, LlamaJudge
-from core.judge.llama_context import LlamaContext, check_gguf
+from core.judge.llama_context import LlamaContext
 from core.judge.names import ProtocolName
 from core.judge.probe import Trial, try_once
 from core.judge.prompts import load_prompts
@@ -76,10 +77,10 @@ def load_judge(
     with ExitStack() as undo:
         judges = []
         for _ in range(workers):
-            native = LlamaContext(vlm, mmproj, gpu=gpu, threads=max(1, threads // workers))
-            undo.callback(native.close)
+            context = LlamaContext(vlm, mmproj, gpu=gpu, threads=max(1, threads // workers))
+            undo.callback(context.close)
             judge = LlamaJudge(
-                native, texts, digests=digests, max_side=side, timeout=timeout,
+                context, texts, digests=digests, max_side=side, timeout=timeout,
                 batch_size=batch_size and -(-batch_size // workers), memory_share=MEMORY_SHARE / workers,
             )  # fmt: skip
             judges.append(judge)

@@ -1,4 +1,4 @@
-"""Brings pictures into sequences: constant text decoded once, images encoded together, each decoded behind the text.
+"""Prefills sequences with pictures: constant text decoded once, images encoded together, each decoded behind the text.
 
 Knows: mtmd's encoding and image decoding, the marks that frame a picture. Does not know: prompts, protocols, scores.
 """
@@ -53,19 +53,20 @@ class Placer:
         RequestError: the text model does not know the marks that the projector puts around a picture.
     """
 
-    def __init__(self, native: LlamaContext, before: str, *, max_side: int) -> None:
-        self._native, self._before, self._placed_trunk = native, before, False
+    def __init__(self, context: LlamaContext, before: str, *, max_side: int) -> None:
+        self._context, self._before, self._placed_trunk = context, before, False
         text = before.removesuffix(MARKER)
-        self._constant = native.tokenize(text) if text else []
-        self._trunk = [*native.begin(self._constant), *self._constant]
-        self.extent = self._measure(max_side)
+        self._constant = context.tokenize(text) if text else []
+        self._trunk = [*context.begin(self._constant), *self._constant]
+        self.extent = self.measure(max_side)
 
-    def _measure(self, max_side: int) -> Extent:
+    def measure(self, max_side: int) -> Extent:
+        """What the largest picture takes whose longest side has `max_side` pixels, tiles and marks counted."""
         tokens = positions = image = 0
         for height, width in PROBES:
             scale = max_side / max(height, width)
             rgb = np.zeros((int(height * scale), int(width * scale), 3), np.uint8)
-            chunks = Chunks(self._native.mtmd, self._before, rgb)
+            chunks = Chunks(self._context.mtmd, self._before, rgb)
             try:
                 pieces = self._framed(chunks)
                 for piece in pieces:
@@ -88,12 +89,12 @@ class Placer:
 
     def _check_marks(self, tokens: Sequence[int]) -> None:
         """Refuse a pair whose text model lacks a token for the picture's begin, end or tile marks."""
-        native, known = self._native, [token for token in tokens if token >= 0]
-        written = b"".join(native.piece(token, special=True) for token in known).decode("utf-8", "replace").strip()
-        marks = [token for token in known if llama.llama_vocab_get_attr(native.vocabulary, token) & MARK_ATTRIBUTES]
+        context, known = self._context, [token for token in tokens if token >= 0]
+        written = b"".join(context.piece(token, special=True) for token in known).decode("utf-8", "replace").strip()
+        marks = [token for token in known if llama.llama_vocab_get_attr(context.vocabulary, token) & MARK_ATTRIBUTES]
         if len(known) < len(tokens) or (written and not marks):
             raise RequestError(
-                f"{native.text} does not know the marks that {native.projector} puts around a picture"
+                f"{context.text} does not know the marks that {context.projector} puts around a picture"
                 f"{f' ({written})' if written else ''}; both files must come from one vision-language model, and a "
                 "text-only model is no judge"
             )
@@ -110,54 +111,54 @@ class Placer:
         chunks: list[Chunks] = []
         try:
             for _, rgb in pictures:
-                chunks.append(Chunks(self._native.mtmd, self._before, rgb))
-            embedded = self._encode([image for one in chunks for image in one.images])
+                chunks.append(Chunks(self._context.mtmd, self._before, rgb))
+            embedded = self.encode([image for cut in chunks for image in cut.images])
             waiting = [
-                _Placing(sequence, len(self._trunk), deque(self._framed(one)))
-                for one, (sequence, _) in zip(chunks, pictures, strict=True)
+                _Placing(sequence, len(self._trunk), deque(self._framed(cut)))
+                for cut, (sequence, _) in zip(chunks, pictures, strict=True)
             ]
-            self._branch_off_trunk([one.sequence for one in waiting])
-            while any(one.pieces for one in waiting):
+            self._branch_off_trunk([placing.sequence for placing in waiting])
+            while any(placing.pieces for placing in waiting):
                 self._place_next(waiting, embedded)
-            return [one.position for one in waiting]
+            return [placing.position for placing in waiting]
         finally:
-            for one_chunks in chunks:
-                one_chunks.close()
+            for cut in chunks:
+                cut.close()
 
     def _branch_off_trunk(self, sequences: Sequence[int]) -> None:
         if self._trunk and not self._placed_trunk:
-            self._native.decode([(TRUNK, self._trunk, 0)])
+            self._context.decode([(TRUNK, self._trunk, 0)])
             self._placed_trunk = True
         for sequence in sequences:
-            self._native.branch(TRUNK, sequence)
+            self._context.branch(TRUNK, sequence)
 
     def _place_next(self, waiting: Sequence[_Placing], embedded: Mapping[int, NDArray[np.float32]]) -> None:
         """Decode the next piece of every picture, of all of them together where the model can."""
-        texts = [one for one in waiting if one.pieces and one.pieces[0].tokens]
-        images = [one for one in waiting if one.pieces and one.pieces[0].image]
+        texts = [placing for placing in waiting if placing.pieces and placing.pieces[0].tokens]
+        images = [placing for placing in waiting if placing.pieces and placing.pieces[0].image]
         if texts:
-            self._native.decode([(one.sequence, one.pieces[0].tokens, one.position) for one in texts])
-        plain = [(one.sequence, embedded[image], one.position) for one in images
-                 if self._reads_like_text(image := one.pieces[0].image)]  # fmt: skip
+            self._context.decode([(placing.sequence, placing.pieces[0].tokens, placing.position) for placing in texts])
+        plain = [(placing.sequence, embedded[image], placing.position) for placing in images
+                 if self._reads_like_text(image := placing.pieces[0].image)]  # fmt: skip
         if plain:
-            self._native.decode_embeddings(plain)
-        for one in images:
-            if not self._reads_like_text(one.pieces[0].image):
-                self._decode_image(one, embedded[one.pieces[0].image])
-        for one in (*texts, *images):
-            one.position += one.pieces.popleft().n_positions
+            self._context.decode_embeddings(plain)
+        for placing in images:
+            if not self._reads_like_text(placing.pieces[0].image):
+                self._decode_image(placing, embedded[placing.pieces[0].image])
+        for placing in (*texts, *images):
+            placing.position += placing.pieces.popleft().n_positions
 
     def _reads_like_text(self, image: Any) -> bool:
         """Whether a picture's embeddings take plain positions and are attended to causally, as tokens are."""
-        mtmd_context = self._native.mtmd
-        return not (mtmd.mtmd_decode_use_mrope(mtmd_context) or mtmd.mtmd_decode_use_non_causal(mtmd_context, image))
+        pointer = self._context.mtmd
+        return not (mtmd.mtmd_decode_use_mrope(pointer) or mtmd.mtmd_decode_use_non_causal(pointer, image))
 
-    def _encode(self, images: Sequence[Any]) -> dict[int, NDArray[np.float32]]:
+    def encode(self, images: Sequence[Any]) -> dict[int, NDArray[np.float32]]:
         """Image embeddings by chunk, as many encoded at once as the projector takes."""
         results: dict[int, NDArray[np.float32]] = {}
-        width = llama.llama_model_n_embd_inp(self._native.model)
+        width = llama.llama_model_n_embd_inp(self._context.model)
         while len(results) < len(images):
-            batch = mtmd.mtmd_batch_init(self._native.mtmd)
+            batch = mtmd.mtmd_batch_init(self._context.mtmd)
             try:
                 taken = []
                 for image in images[len(results) :]:
@@ -174,13 +175,13 @@ class Placer:
                 mtmd.mtmd_batch_free(batch)
         return results
 
-    def _decode_image(self, one: _Placing, values: NDArray[np.float32]) -> None:
+    def _decode_image(self, placing: _Placing, values: NDArray[np.float32]) -> None:
         """Let mtmd decode an image chunk: it knows M-RoPE's positions and which models attend without causal mask."""
-        native, end = self._native, ctypes.c_int32(0)
+        context, end = self._context, ctypes.c_int32(0)
         pointer = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
         code = mtmd.mtmd_helper_decode_image_chunk(
-            native.mtmd, native.context, one.pieces[0].image, pointer, one.position, one.sequence,
+            context.mtmd, context.pointer, placing.pieces[0].image, pointer, placing.position, placing.sequence,
             max(N_BATCH, self.extent.image), ctypes.byref(end), mtmd.mtmd_helper_post_decode_callback(0), None,
         )  # fmt: skip
         if code != 0:
-            raise JudgeError("the judge timed out" if native.late else "the picture could not be decoded" + why())
+            raise JudgeError("the judge timed out" if context.late else "the picture could not be decoded" + why())

@@ -107,15 +107,15 @@ def _passed(digests: Sequence[bytes], *, gpu: bool) -> Path:
 def _try(trial: Trial) -> None:
     """What may crash: everything a run does with the pair, once."""
     prompts = trial.prompts if trial.prompts in PROTOCOLS else Path(trial.prompts)
-    native = LlamaContext(Path(trial.vlm), Path(trial.mmproj), gpu=trial.gpu, threads=trial.threads)
+    context = LlamaContext(Path(trial.vlm), Path(trial.mmproj), gpu=trial.gpu, threads=trial.threads)
     try:
         judge = LlamaJudge(
-            native, load_prompts(prompts, fill=trial.fill, view=trial.view), digests=(), max_side=trial.max_side,
+            context, load_prompts(prompts, fill=trial.fill, view=trial.view), digests=(), max_side=trial.max_side,
             batch_size=1, timeout=float("inf"),
         )  # fmt: skip
         judge.judge([JudgeRequest("trial", np.full((56, 56, 3), 127, np.uint8), "cow")], words=False)
     finally:
-        native.close()
+        context.close()
 
 
 def main(trial: str) -> int:

@@ -98,7 +98,7 @@ def parts() -> Iterator[Clock]:
         clock.wrap(
             LlamaContext, "decode_embeddings", lambda rows: ("pictures", sum(len(values) for _, values, _ in rows))
         ),
-        clock.wrap(Placer, "_encode", lambda images: ("encoding", len(images))),
+        clock.wrap(Placer, "encode", lambda images: ("encoding", len(images))),
     ]
     try:
         yield clock

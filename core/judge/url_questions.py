@@ -1,0 +1,85 @@
+"""What a judge behind a server is asked, and the ways in which servers understand it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_type_hints
+
+from core.judge.prompts import Prompts
+
+TOP = 20
+"""Alternatives asked for at each token; the most that OpenAI's API allows."""
+TEXT_RULE = r'''text ::= "\"" [^"\\\x7F\x00-\x1F]+ "\""'''
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked after the picture and the fields of the JSON reply, in their order."""
+
+    text: str
+    fields: tuple[str, ...]
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of the reply."""
+        kinds = {"score": {"type": "integer", "enum": [0, 1, 2, 3, 4, 5]}}
+        properties = {name: kinds.get(name, {"type": "string"}) for name in self.fields}
+        return {
+            "type": "object", "properties": properties, "required": list(self.fields), "additionalProperties": False
+        }  # fmt: skip
+
+    @property
+    def grammar(self) -> str:
+        """The reply in llama.cpp's grammar, letter for letter the frame that a judge in process is given."""
+        fields = [f'"\\"{name}\\":" ' + ("[0-5]" if name == "score" else "text") for name in self.fields]
+        return 'root ::= "{" ' + ' "," '.join(fields) + ' "}"\n' + TEXT_RULE
+
+
+def questions(prompts: Prompts, prediction: str, *, words: bool = True) -> list[Question]:
+    """What a protocol asks of one picture: each question is a request of its own; see `asking.lines`."""
+
+    def ask(name: str, *fields: str, reverse: bool = False) -> Question:
+        return Question(prompts.question(name, prediction=prediction, reverse=reverse), fields)
+
+    if prompts.protocol == "paper":
+        return [ask("explain", "description", "justification", "score")]
+    if not words:
+        return [ask("score", "score"), ask("score", "score", reverse=True)]
+    return [
+        ask("describe", "description"),
+        ask("score", "score", "justification"),
+        ask("score", "score", reverse=True),
+    ]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Which of the ways to ask for JSON and log-probabilities a server understands."""
+
+    form: Literal["grammar", "json_schema", "json_object"]
+    extras: bool
+    logprobs: bool
+
+    def options(self, question: Question) -> dict[str, Any]:
+        """The request's fields: llama.cpp's grammar, OpenAI's and vLLM's schema, or llama.cpp's older form of it."""
+        schema = question.schema
+        forms: dict[str, dict[str, Any]] = {
+            "grammar": {"grammar": question.grammar},
+            "json_schema": {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "reply", "strict": True, "schema": schema},
+                }
+            },
+            "json_object": {"response_format": {"type": "json_object", "schema": schema}},
+        }
+        thinking = {"chat_template_kwargs": {"enable_thinking": False}} if self.extras else {}
+        return forms[self.form] | thinking | ({"logprobs": True, "top_logprobs": TOP} if self.logprobs else {})
+
+
+DIALECTS = tuple(
+    Dialect(form, extras, logprobs)
+    for logprobs in (True, False)
+    for form in get_args(get_type_hints(Dialect)["form"])
+    for extras in (True, False)
+)
