@@ -1,7 +1,4 @@
-"""Text -> vector, so that explanations can be looked for by meaning.
-
-Knows: the embedded all-MiniLM-L6-v2, its checksums, sentence-transformers. Does not know: where vectors are kept.
-"""
+"""Text -> vector, so that explanations can be looked for by meaning."""
 
 from __future__ import annotations
 

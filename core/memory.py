@@ -1,8 +1,4 @@
-"""Memory: what there is, how much of it pictures may take at a time, and keeping what was freed.
-
-Knows: the system's and the container's limits, glibc's allocator, huge pages of PyTorch. Does not know: models,
-pictures.
-"""
+"""Memory: what there is, how much of it pictures may take at a time, and keeping what was freed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What models return, whatever form it has: a tensor, a tuple, an object with logits.
-
-Knows: tensors. Does not know: which model it is, files, maps.
-"""
+"""What models return, whatever form it has: a tensor, a tuple, an object with logits."""
 
 from __future__ import annotations
 

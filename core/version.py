@@ -1,7 +1,4 @@
-"""The version of whylook that is installed.
-
-Knows: the package's metadata. Does not know: anything else; it is light, for the command line's first words.
-"""
+"""The version of whylook that is installed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Altair charts of the pages: score histogram, probabilities, score distribution, groups.
 
-Knows: shapes and colours. Does not know: where numbers come from. One accent colour, the four cell colours, grey.
+One accent colour, the four cell colours, grey.
 """
 
 from __future__ import annotations

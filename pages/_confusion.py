@@ -1,7 +1,4 @@
-"""The confusion matrix: which classes stand in it, in which order, and what each cell says and leads to.
-
-Knows: counts per label and prediction. Does not know: Streamlit, how it is drawn (`_view`), where counts come from.
-"""
+"""The confusion matrix: which classes stand in it, in which order, and what each cell says and leads to."""
 
 from __future__ import annotations
 

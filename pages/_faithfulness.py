@@ -1,7 +1,4 @@
-"""How far to trust the maps of a run: the part of Summary that shows their faithfulness.
-
-Knows: which measures are shown and in which words. Does not know: how they are taken.
-"""
+"""How far to trust the maps of a run: the part of Summary that shows their faithfulness."""
 
 from __future__ import annotations
 

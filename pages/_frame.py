@@ -1,7 +1,4 @@
-"""The frame of every page: run picker, status line, errors in words, empty states.
-
-Knows: the state in the address, which run is chosen. Does not know: what a page shows.
-"""
+"""The frame of every page: run picker, status line, errors in words, empty states."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Who may talk to the app: requests to its own address, from its own pages, and nobody else's page may frame it.
 
-Knows: ASGI, the headers Host, Origin and Sec-Fetch-*. Does not know: Streamlit, pages, stores. Another site that is
-open in the same browser can send requests to this machine too; they end here, whatever path they name.
+Another site that is open in the same browser can send requests to this machine too; they end here, whatever path they
+name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Can this judge be trusted? The part of Summary that shows its report card, and the word on it elsewhere.
-
-Knows: which measures are shown and in which words. Does not know: how they are taken.
-"""
+"""Can this judge be trusted? The part of Summary that shows its report card, and the word on it elsewhere."""
 
 from __future__ import annotations
 

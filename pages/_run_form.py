@@ -1,8 +1,4 @@
-"""The form that starts a run.
-
-Knows: how each kind of option is asked for, and the choice of a judge. Does not know: which options there are (the
-fields of RunRequest), how a run is started (`_launch`).
-"""
+"""The form that starts a run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The process that serves the app: Streamlit behind the gate, ended with the process that started it.
 
-Knows: st.App, signals, the pipe from its parent. Does not know: what a page shows. Started by
-`core/commands/serve.py` as `python -m pages._server PORT` in the folder of app.py, with a pipe as standard input.
+Started by `core/commands/serve.py` as `python -m pages._server PORT` in the folder of app.py, with a pipe as standard
+input.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Tools beside the SQL editor: columns, examples, saved slices.
-
-Knows: what may be asked of `samples`. Does not know: how a result is shown.
-"""
+"""Tools beside the SQL editor: columns, examples, saved slices."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Draws pictures, the matrix, the class table and search hits as one clickable component.
 
-Knows: what a card says, where a click leads. Does not know: how pictures are made (`_pictures`), how data are read
-(`_shared`). A click comes back as a page and its state, and `follow` goes there.
+A click comes back as a page and its state, and `follow` goes there.
 """
 
 from __future__ import annotations

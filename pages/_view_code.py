@@ -1,8 +1,8 @@
 """JavaScript and CSS of the one drawing component: clickable pictures, matrix, class table and search hits.
 
-Knows: the DOM. Does not know: Python data. Everything that comes from data is set as text or as an attribute, never as
-HTML, so that no class name, file name or judge's text can become markup. Links are real anchors (a middle click or
-"copy link" works); a plain click is sent to Python, which changes page without a reload.
+Everything that comes from data is set as text or as an attribute, never as HTML, so that no class name, file name or
+judge's text can become markup. Links are real anchors (a middle click or "copy link" works); a plain click is sent to
+Python, which changes page without a reload.
 """
 
 JS = """
@@ -205,7 +205,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
   const drawLegend = () => {
     const legend = make('div', 'legend');
     for (const item of data.items) {
-      const one = make('span'); one.append(dot(item.colour), make('span', '', item.words)); legend.append(one);
+      const entry = make('span'); entry.append(dot(item.colour), make('span', '', item.words)); legend.append(entry);
     }
     return legend;
   };

@@ -1,7 +1,4 @@
-"""The one language of the pages: safe text, SQL for a click, file names.
-
-Knows: escaping. Does not know: Streamlit, stores, models.
-"""
+"""The one language of the pages: safe text, SQL for a click, file names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Runs: settings, counts and failures of every run; start one, watch it, cancel it, resume it.
-
-Knows: what a run is made of. Does not know: how a run works; it is a separate process (`_launch`).
-"""
+"""Runs: settings, counts and failures of every run; start one, watch it, cancel it, resume it."""
 
 from __future__ import annotations
 

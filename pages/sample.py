@@ -1,7 +1,4 @@
-"""Sample: one picture with everything that is known about it.
-
-Knows: the layout of one picture's page. Does not know: how maps, scores or causal checks are made.
-"""
+"""Sample: one picture with everything that is known about it."""
 
 from __future__ import annotations
 

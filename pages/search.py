@@ -1,7 +1,4 @@
-"""Search: explanations by words and by meaning together, within a slice if wanted; from a picture, similar ones.
-
-Knows: the question, the address, how a hit is drawn. Does not know: BM25, embeddings.
-"""
+"""Search: explanations by words and by meaning together, within a slice if wanted; from a picture, similar ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Slices: any SELECT over `samples`, as pictures, table and charts, with its numbers against the rest.
-
-Knows: the editor, the address, the layout of a result. Does not know: how SQL is checked or run (`core.queries`).
-"""
+"""Slices: any SELECT over `samples`, as pictures, table and charts, with its numbers against the rest."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Summary: accuracy, the correct x attention matrix, confusions, findings and classes of one run.
-
-Knows: which number sits where and where a click leads. Does not know: how anything is counted.
-"""
+"""Summary: accuracy, the correct x attention matrix, confusions, findings and classes of one run."""
 
 from __future__ import annotations
 

@@ -51,10 +51,10 @@ def replies(judge: LlamaJudge, requests: list[JudgeRequest]) -> list[tuple[list[
     """Everything the judge wrote on each picture, whether it ended or not, and every score distribution."""
     return [
         (
-            [(line.texts, line.written, line.count, line.failure) for line in one.lines],
-            [p for line in one.lines if line.distribution is not None for p in (*line.distribution, line.mass)],
+            [(line.texts, line.written, line.count, line.failure) for line in asked.lines],
+            [p for line in asked.lines if line.distribution is not None for p in (*line.distribution, line.mass)],
         )
-        for one in judge.ask(requests)
+        for asked in judge.ask(requests)
     ]
 
 

@@ -75,10 +75,10 @@ def test_the_judge_writes_what_a_loop_over_the_handler_writes(requests: list[Jud
     with JudgeLoop(*FILES.values(), threads=1) as loop:
         replies = loop.judge(asked)
     described = [
-        one.lines[0].texts["description"] == reply.description for one, reply in zip(batch, replies, strict=True)
+        asked.lines[0].texts["description"] == reply.description for asked, reply in zip(batch, replies, strict=True)
     ]
     assert np.mean(described) >= 0.8
     for index in (1, 2):
-        digits = [int(np.argmax(one.lines[index].distribution)) for one in batch]  # type: ignore[arg-type]
+        digits = [int(np.argmax(asked.lines[index].distribution)) for asked in batch]  # type: ignore[arg-type]
         given = [int(reply.score if index == 1 else reply.reversed_score) for reply in replies]
         assert np.mean(np.equal(digits, given)) >= 0.9 and np.abs(np.subtract(digits, given)).max() <= 1

@@ -1,7 +1,4 @@
-"""Memory that is kept between batches: counted in page faults, in a process of its own.
-
-Knows: core/memory.py, Linux's page faults. Does not know: models.
-"""
+"""Memory that is kept between batches: counted in page faults, in a process of its own."""
 
 from __future__ import annotations
 

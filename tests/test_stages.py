@@ -1,7 +1,4 @@
-"""Which stage limits: the arithmetic of seconds per stage.
-
-Knows: core/pipeline/stages.py. Does not know: what runs measure, how the app draws it.
-"""
+"""Which stage limits: the arithmetic of seconds per stage."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a map looks like, in numbers that can be filtered in SQL.
-
-Knows: one map. Does not know: models, pictures.
-"""
+"""What a map looks like, in numbers that can be filtered in SQL."""
 
 from __future__ import annotations
 

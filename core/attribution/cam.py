@@ -1,7 +1,7 @@
 """Class activation maps as formulas: activations and gradients in, raw maps out.
 
-Knows: the papers. Does not know: models, hooks, normalisation. All sums run over positions (i, j) and channels k; A is
-the target layer's output (B, C, h, w) and G = dS/dA the gradient of the class's logit S. Each returns (B, h, w) >= 0.
+All sums run over positions (i, j) and channels k; A is the target layer's output (B, C, h, w) and G = dS/dA the
+gradient of the class's logit S. Each returns (B, h, w) >= 0.
 """
 
 from __future__ import annotations

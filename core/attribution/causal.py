@@ -1,7 +1,6 @@
 """Plausible is not causal: what the prediction loses when the attended region is taken away.
 
-Knows: a model, a batch and its maps. Does not know: methods, files. Regions are removed by blurring, not by blackening,
-because black is a picture of something too.
+Regions are removed by blurring, not by blackening, because black is a picture of something too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Which class a map explains, as a function of the logits.
-
-Knows: logits and labels. Does not know: models, maps.
-"""
+"""Which class a map explains, as a function of the logits."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Faithfulness of a method's maps: how the prediction changes as pixels are removed in the map's order.
 
-Knows: a model, a batch and its maps. Does not know: methods, files. The curves follow the softmax probability of the
-explained class, at `SHARES` of the pixels. Removed pixels take the picture's mean colour; insertion starts at the
-blurred picture, as in RISE (with one in-fill for both, it would be LeRF read backwards); ROAD imputes from neighbours.
+The curves follow the softmax probability of the explained class, at `SHARES` of the pixels. Removed pixels take the
+picture's mean colour; insertion starts at the blurred picture, as in RISE (with one in-fill for both, it would be LeRF
+read backwards); ROAD imputes from neighbours.
 
 Curves: Samek et al. 2017 (arXiv 1509.06321) and Petsiuk et al. 2018 (arXiv 1806.07421); ROAD: Rong et al. 2022 (arXiv
 2202.00449); energy inside and pointing game: Wang et al. 2020 (arXiv 1910.01279), Zhang et al. 2016 (arXiv 1608.00507);

@@ -1,7 +1,4 @@
-"""One forward pass of a batch and what a method may ask of it.
-
-Knows: the model, the batch, the class target, the target layer. Does not know: methods, maps.
-"""
+"""One forward pass of a batch and what a method may ask of it."""
 
 from __future__ import annotations
 

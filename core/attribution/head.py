@@ -1,7 +1,6 @@
 """One forward pass whose graph begins at the target layer.
 
-Knows: hooks, autograd. Does not know: methods, maps, pictures as files. What it changes in a model (hooks, train mode,
-`requires_grad`) it puts back, also when the model raises.
+What it changes in a model (hooks, train mode, `requires_grad`) it puts back, also when the model raises.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""CAM, the first of its kind: the weights of the last linear layer.
-
-Knows: a pass and its model's layers. Does not know: gradients, files.
-"""
+"""CAM, the first of its kind: the weights of the last linear layer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Methods that need no gradient: the model is asked again about masked pictures or ablated channels.
-
-Knows: a pass, how many copies of a picture fit its memory budget. Does not know: files.
-"""
+"""Methods that need no gradient: the model is asked again about masked pictures or ablated channels."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Every attribution method's function, by the name that `--method` takes.
-
-Knows: which function is which name's. Does not know: how they work, what they need and cost (`names`).
-"""
+"""Every attribution method's function, by the name that `--method` takes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Attribution methods and questions by name, for the command line and the run form: importing this loads no torch.
-
-Knows: what each method needs, costs and where it comes from. Does not know: how any of them works (`methods` has the
-functions, one for every name here).
-"""
+"""Attribution methods and questions by name, for the command line and the run form: importing this loads no torch."""
 
 from __future__ import annotations
 

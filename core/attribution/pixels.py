@@ -1,8 +1,8 @@
 """Attributions per input pixel, computed by Captum.
 
-Knows: a pass, Captum's classes. Does not know: maps, files. Most need the graph of the whole network and several passes
-through it: slow, and open to any model that is differentiable, also one without a spatial layer. Each returns the
-positive part of the sum over colour channels, (B, H, W).
+Most need the graph of the whole network and several passes through it: slow, and open to any model that is
+differentiable, also one without a spatial layer. Each returns the positive part of the sum over colour channels, (B, H,
+W).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Smooth Grad-CAM++: gradients averaged over noisy copies of the picture.
 
-Knows: a pass, its model. Does not know: files. The noise of a picture depends on its own pixels, never on the batch.
+The noise of a picture depends on its own pixels, never on the batch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Attention maps of vision transformers: rollout and gradient-weighted attention.
 
-Knows: that attention goes through PyTorch's function for it. Does not know: any model by name. The function is written
-out while the model runs, so torchvision's, timm's and Hugging Face's transformers need no code of their own.
+The function is written out while the model runs, so torchvision's, timm's and Hugging Face's transformers need no code
+of their own.
 """
 
 from __future__ import annotations

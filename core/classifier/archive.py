@@ -1,8 +1,5 @@
 """A TorchScript archive, checked before anything in it runs.
 
-Knows: how TorchScript spells operators in an archive's code and in its graphs, and which of them reach beyond tensors.
-Does not know: layers, pictures, weights.
-
 An archive is a program. Its `forward` runs with every batch and its `__setstate__` while it loads, and two operators of
 PyTorch's own write any file (`torch.save`, `torch.from_file` with `shared`). So the code is read as text before PyTorch
 loads it, and what PyTorch made of it is checked again before the first batch. What is left are operators on tensors,

@@ -1,7 +1,6 @@
 """Which logit is which class, and how folder names fit to that.
 
-Knows: names. Does not know: models, files other than a list of names. A guess that could be wrong is never silent:
-it is either a note that is shown with the run, or a refusal.
+A guess that could be wrong is never silent: it is either a note that is shown with the run, or a refusal.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Where to read the map: the layers of a model that keep the picture's layout, and the one to take.
-
-Knows: what a model's layers return on one picture and whether the logits depend on it. Does not know: attribution
-methods, files.
-"""
+"""Where to read the map: the layers of a model that keep the picture's layout, and the one to take."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How a layer's output lies on the picture: as channels first, channels last, or a row of tokens.
-
-Knows: shapes. Does not know: models, hooks, attribution methods.
-"""
+"""How a layer's output lies on the picture: as channels first, channels last, or a row of tokens."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The forms of a classifier SPEC and the precisions by name, for the command line: importing this loads no torch.
-
-Knows: what can be written and what it means. Does not know: how a classifier is opened (`sources`) or computes
-(`precision`).
-"""
+"""The forms of a classifier SPEC and the precisions by name, for the command line: importing this loads no torch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """How a network computes: in fp32, with its channels last in memory, or so and in bf16 where that loses nothing.
 
-Knows: PyTorch's autocast and memory formats. Does not know: pictures, attribution. The network stays what it is,
-with the same layers; two hooks on it switch what happens while it runs.
+The network stays what it is, with the same layers; two hooks on it switch what happens while it runs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""From logits to predictions: probabilities, and what is said of one picture.
-
-Knows: logits, class names, labels. Does not know: models, maps, shards.
-"""
+"""From logits to predictions: probabilities, and what is said of one picture."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A transform that is checked each time it runs, and whether it shrinks large pictures.
-
-Knows: what a transform must return. Does not know: models, files.
-"""
+"""A transform that is checked each time it runs, and whether it shrinks large pictures."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What a SPEC names: a model with its preprocessing and, where it has them, its class names.
-
-Knows: torchvision, timm, Hugging Face, TorchScript and a user's own file.
-Does not know: weights files, labels, devices.
-"""
+"""What a SPEC names: a model with its preprocessing and, where it has them, its class names."""
 
 from __future__ import annotations
 

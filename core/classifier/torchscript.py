@@ -1,7 +1,5 @@
 """A TorchScript archive as a network whose layers can be seen.
 
-Knows: TorchScript's graph, enough to run its outer levels node by node. Does not know: layers' meaning, weights files.
-
 PyTorch refuses hooks on a ScriptModule (`register_forward_hook` raises), so without this file every method that reads a
 layer, `--layer` and `--method auto` would be lost to TorchScript users. `unroll` rebuilds the module tree and runs the
 straight-line graphs of containers in Python, so that hooks on their children work; what it cannot run that way (loops,

@@ -1,7 +1,4 @@
-"""Weights from a file into a model, without running any code from that file.
-
-Knows: state dicts, safetensors, what people wrap them in. Does not know: where models come from.
-"""
+"""Weights from a file into a model, without running any code from that file."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What `whylook models` prints above the judges: everything that can be given as classifier, method or question.
-
-Knows: how the names of core.attribution, core.classifier and core.judge are laid out for people. Does not know: any of
-those names itself.
-"""
+"""What `whylook models` prints above the judges: everything that can be given as classifier, method or question."""
 
 from __future__ import annotations
 

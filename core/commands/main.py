@@ -1,8 +1,4 @@
-"""The command line: `whylook COMMAND` or `python -m core COMMAND`.
-
-Knows: exit codes (0 done, 1 finished with failures recorded, 2 wrong request, 130 stopped). Does not know: commands,
-options (`parser`) or how anything is computed.
-"""
+"""The command line: `whylook COMMAND` or `python -m core COMMAND`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Commands that measure how far to trust a run: judge-card and faithfulness.
-
-Knows: which table each prints and what is said below it. Does not know: how anything is measured.
-"""
+"""Commands that measure how far to trust a run: judge-card and faithfulness."""
 
 from __future__ import annotations
 

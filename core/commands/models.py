@@ -1,7 +1,6 @@
 """What `whylook models` prints and fetches, for the command line.
 
-Knows: the catalogues and sentences. Does not know: how layers are found, how the hub is spoken to. Two imports stand in
-functions: torch and huggingface_hub take seconds, which the lists need not wait for.
+Two imports stand in functions: torch and huggingface_hub take seconds, which the lists need not wait for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Commands that read a store: sql, search, summary, runs.
-
-Knows: which rows and columns each prints. Does not know: how they are stored or queried.
-"""
+"""Commands that read a store: sql, search, summary, runs."""
 
 from __future__ import annotations
 

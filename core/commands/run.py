@@ -1,7 +1,4 @@
-"""Commands that run the pipeline, run and demo: the progress line, Ctrl+C, and what is said at the end.
-
-Knows: signals and sentences. Does not know: stages.
-"""
+"""Commands that run the pipeline, run and demo: the progress line, Ctrl+C, and what is said at the end."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Starts the app as a child process, says where it is, and ends it however this process ends.
-
-Knows: ports, signals, the environment the app reads. Does not know: what the pages show, who may talk to them
-(`pages/_gate.py`).
-"""
+"""Starts the app as a child process, says where it is, and ends it however this process ends."""
 
 from __future__ import annotations
 

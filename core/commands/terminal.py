@@ -1,8 +1,8 @@
 """What the command line prints: the progress line, tables, and rows as CSV, JSON or Parquet.
 
-Knows: terminals and text formats. Does not know: where rows come from. By hand, since rate and time left are the
-pipeline's own, a log gets whole lines instead of a bar that redraws, and a table must not be folded to a width: rows
-stay lines that grep can read. tqdm and rich would draw the bar alone, three lines here.
+By hand, since rate and time left are the pipeline's own, a log gets whole lines instead of a bar that redraws, and a
+table must not be folded to a width: rows stay lines that grep can read. tqdm and rich would draw the bar alone, three
+lines here.
 """
 
 from __future__ import annotations

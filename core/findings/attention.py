@@ -1,7 +1,4 @@
-"""Findings about where the classifier looks: right for the wrong reason, habits of classes, maps that explain nothing.
-
-Knows: judge scores with their sampling weights, attention statistics, the causal check. Does not know: metadata.
-"""
+"""Where the classifier looks: right for the wrong reason, habits of classes, maps that explain nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Findings that need no search: confident mistakes, confusions, weak classes, suspected wrong labels.
-
-Knows: labels, predictions, confidences. Does not know: metadata, judges.
-"""
+"""Findings that need no search: confident mistakes, confusions, weak classes, suspected wrong labels."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A finding: a sentence with its number, its interval, its n and its own SQL.
-
-Knows: what every finding must carry. Does not know: how findings are found.
-"""
+"""A finding: a sentence with its number, its interval, its n and its own SQL."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A run's samples as columns, and conditions on them that are SQL, words and a mask at once.
-
-Knows: which columns may describe a slice. Does not know: what makes a finding.
-"""
+"""A run's samples as columns, and conditions on them that are SQL, words and a mask at once."""
 
 from __future__ import annotations
 

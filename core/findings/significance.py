@@ -1,7 +1,6 @@
 """Whether a difference is more than chance: p-values, and which of them stand when many were looked at.
 
-Knows: counts and arrays. Does not know: frames, sentences. It stands apart from `core.statistics` because scipy's tests
-take half a second to import and only findings need them.
+It stands apart from `core.statistics` because scipy's tests take half a second to import and only findings need them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Weak slices and context shortcuts: proposed on one half of the pictures, confirmed on the other.
-
-Knows: counts inside and outside conditions, and how to keep chance out (Benjamini-Hochberg over the confirming half).
-Does not know: how sentences are ranked against other kinds.
-"""
+"""Weak slices and context shortcuts: proposed on one half of the pictures, confirmed on the other."""
 
 from __future__ import annotations
 

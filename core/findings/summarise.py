@@ -1,7 +1,6 @@
 """Findings of a run, ranked: each a sentence with its number, interval, n and its own SQL.
 
-Knows: which kinds there are and their order. Does not know: Streamlit, files. The sentences come from the numbers;
-no language model writes them, and none is written without a query behind it.
+The sentences come from the numbers; no language model writes them, and none is written without a query behind it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pictures: from folders and lists to entries with content hashes, labels and metadata, and from files to RGB.
 
-Knows: folders, CSV and Parquet lists, file formats. Does not know: models, attributions, DuckDB. `scan` reads every
-file once for its hash and decodes none; `opened` and `decode` read one picture; nothing here holds more than one.
+`scan` reads every file once for its hash and decodes none; `opened` and `decode` read one picture; nothing here holds
+more than one.
 """
 
 from core.images.decoding import LARGE_PIXELS, MAX_PIXELS, Hold, Opened, Reader, decode, opened, thumbnail

@@ -1,7 +1,4 @@
-"""Any of Pillow's modes to RGB, of a large picture piece by piece.
-
-Knows: modes, transparency, deep grey values. Does not know: files, formats.
-"""
+"""Any of Pillow's modes to RGB, of a large picture piece by piece."""
 
 from __future__ import annotations
 

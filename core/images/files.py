@@ -1,7 +1,4 @@
-"""Files that may be anything: opened without waiting, and only read when they are regular files.
-
-Knows: pipes, sockets, devices, links that go round. Does not know: formats.
-"""
+"""Files that may be anything: opened without waiting, and only read when they are regular files."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Folders and lists to distinct pictures with labels and metadata.
-
-Knows: class folders, lists, content hashes. Does not know: what is in a picture (it decodes none), models, DuckDB.
-"""
+"""Folders and lists to distinct pictures with labels and metadata."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Tables that a user writes: picture lists and metadata, from CSV or Parquet, with typed columns.
-
-Knows: CSV, Parquet, how text becomes numbers. Does not know: folders, pictures, labels' meaning.
-"""
+"""Tables that a user writes: picture lists and metadata, from CSV or Parquet, with typed columns."""
 
 from __future__ import annotations
 

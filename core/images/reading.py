@@ -1,7 +1,4 @@
-"""Pictures of the listing to try a model on.
-
-Knows: entries of a listing. Does not know: models.
-"""
+"""Pictures of the listing to try a model on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """What a picture's own structure costs beside its pixels, read from its header before anything is decompressed.
 
-Knows: tiles of TIFF and JPEG 2000, scans of JPEG, plain-text PNM. Does not know: budgets, colours, what is made of it.
-
 Bounded are: the memory of a TIFF's tile, which libtiff takes whole however small the picture is, and of JPEG 2000's
 records per tile; the scans of a JPEG, each of which goes through the whole picture; and the size of a plain-text PNM,
 which is read letter by letter. What no picture from a real program has is refused; the rest is priced.

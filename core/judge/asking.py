@@ -1,7 +1,4 @@
-"""How one picture is asked: questions as steps that are decoded side by side until every reply is complete.
-
-Knows: reply forms, protocols, what makes a reply valid. Does not know: llama.cpp's calls, files.
-"""
+"""How one picture is asked: questions as steps that are decoded side by side until every reply is complete."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """The judges that `whylook models` lists: their files on the Hugging Face hub, what they need, which are here.
 
-Knows: names of repositories and files, published sizes, how memory and speed are estimated. Does not know: the network,
-llama.cpp.
-
 Names and sizes are those that public projects record of the hub, which could not be reached when this was written; what
 a repository really holds is asked when a judge is fetched. Up to 2 billion parameters the Q8_0 file is listed, above
 that Q4_K_M. None of the hub's trained weights has been run: the tests run small random-weight pairs of each family

@@ -1,6 +1,5 @@
 """A prompt's beginning as mtmd cuts it: tokens before the picture, image chunks, and the tokens that frame them.
 
-Knows: mtmd's tokenizer and who must free what. Does not know: contexts, sequences, what is asked.
 Most models see one chunk per picture; some (idefics3, InternVL) see several tiles with marks between them.
 """
 

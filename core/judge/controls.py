@@ -1,7 +1,6 @@
 """Controls for a judge: maps that are known to be wrong, made from a picture's own map, and a wrong class name.
 
-Knows: maps as arrays. Does not know: pictures, masks, llama.cpp. A judge that scores these like true maps cannot be
-trusted; no human label is needed to find out.
+A judge that scores these like true maps cannot be trusted; no human label is needed to find out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """Files of the Hugging Face hub: fetched so that a broken download goes on where it was, and verified by their hash.
 
-Knows: huggingface_hub, partial files, hashes, disks. Does not know: which judges there are, who reads what is said.
-
 huggingface_hub's own hf_hub_download starts anew when its process was stopped (2.4 keeps no partial file), so the
 partial file is kept here and its http_get asked for the rest. HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE count as usual.
 """

@@ -1,7 +1,5 @@
 """The batched judge: many masked pictures through one GGUF vision-language model, side by side.
 
-Knows: batches, sequences, deadlines, what a reply becomes. Does not know: DuckDB, where pictures come from.
-
 Pictures are encoded together, each is decoded once behind the shared instructions, every question branches off from
 there, all branches advance by one llama.cpp call per token, and a finished picture's place is given to the next one.
 """

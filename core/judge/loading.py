@@ -1,7 +1,4 @@
-"""Loads a judge: one for a model of real size, several side by side for a small one.
-
-Knows: files, threads, how big is small. Does not know: batches, replies.
-"""
+"""Loads a judge: one for a model of real size, several side by side for a small one."""
 
 from __future__ import annotations
 

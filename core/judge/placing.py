@@ -1,7 +1,4 @@
-"""Prefills sequences with pictures: constant text decoded once, images encoded together, each decoded behind the text.
-
-Knows: mtmd's encoding and image decoding, the marks that frame a picture. Does not know: prompts, protocols, scores.
-"""
+"""Brings pictures into sequences: constant text decoded once, images encoded together and decoded behind it."""
 
 from __future__ import annotations
 

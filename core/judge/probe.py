@@ -1,7 +1,5 @@
 """Tries a GGUF pair in a process of its own before it is loaded in this one.
 
-Knows: how such a process ends, which files were tried before. Does not know: the pictures to come, DuckDB.
-
 llama.cpp ends its whole process, without a word, over some damaged files: of 480 pairs with one bit flipped 3 died
 loading and 5 at the first picture. So a pair that is new here loads once in another process and scores one small
 picture there. What passed is remembered by the files' own sha256, which a run needs anyway.

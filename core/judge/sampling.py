@@ -1,8 +1,7 @@
 """Which pictures a judge with a budget looks at: wrong predictions before all, and a uniform sample of the others.
 
-Knows: image ids and which predictions are wrong. Does not know: pictures, stores. The order within a group is that of
-a seeded hash, so a larger budget asks again about all of a smaller one's pictures; the groups come mixed, so a run that
-is stopped has judged a uniform sample of each.
+The order within a group is that of a seeded hash, so a larger budget asks again about all of a smaller one's pictures;
+the groups come mixed, so a run that is stopped has judged a uniform sample of each.
 """
 
 from __future__ import annotations

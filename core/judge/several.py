@@ -1,8 +1,7 @@
 """Several copies of one small judge, each on a core of its own, that share the pictures between them.
 
-Knows: how pictures are dealt out. Does not know: llama.cpp, prompts. Threads of one llama.cpp context meet after every
-operation. Where a model is so small that an operation takes microseconds they mostly wait, and when another program
-takes a core for a moment, all of them do. Copies meet nowhere.
+Threads of one llama.cpp context meet after every operation. Where a model is so small that an operation takes
+microseconds they mostly wait, and when another program takes a core for a moment, all of them do. Copies meet nowhere.
 """
 
 from __future__ import annotations

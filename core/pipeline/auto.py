@@ -1,7 +1,4 @@
-"""What `auto` means: the method whose maps order pixels best on a probe, the precision that is fast and agrees.
-
-Knows: candidates, and how they are compared on a probe sample. Does not know: formulas.
-"""
+"""What `auto` means: the method whose maps order pixels best on a probe, the precision that is fast and agrees."""
 
 from __future__ import annotations
 

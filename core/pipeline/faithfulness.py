@@ -1,7 +1,4 @@
-"""Faithfulness of a run's maps, measured on a sample of its pictures.
-
-Knows: a run's settings, its classifier, what the store keeps. Does not know: formulas (core.attribution.faithfulness).
-"""
+"""Faithfulness of a run's maps, measured on a sample of its pictures."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How much memory a classifier takes for a batch, measured on small pictures, and how many fit at a time.
-
-Knows: tensors that are alive while the model works. Does not know: files, shards.
-"""
+"""How much memory a classifier takes for a batch, measured on small pictures, and how many fit at a time."""
 
 from __future__ import annotations
 

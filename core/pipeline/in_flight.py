@@ -1,7 +1,7 @@
 """Which large pictures a run is working on, noted in the store's folder so that one that kills the process is known.
 
-Knows: a small file. Does not know: pictures, memory. The file is replaced as a whole but not forced to the disk: it
-tells the next attempt of a process that was killed, and need not survive a power cut.
+The file is replaced as a whole but not forced to the disk: it tells the next attempt of a process that was killed, and
+need not survive a power cut.
 """
 
 from __future__ import annotations

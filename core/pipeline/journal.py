@@ -1,7 +1,4 @@
-"""The run's book-keeping: progress, seconds per stage, failures, and when to publish.
-
-Knows: the store's write side and the clock. Does not know: what a stage computes.
-"""
+"""The run's book-keeping: progress, seconds per stage, failures, and when to publish."""
 
 from __future__ import annotations
 

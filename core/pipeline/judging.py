@@ -1,7 +1,4 @@
-"""Second pass: the judge looks at the masked pictures, and its words become vectors.
-
-Knows: which pictures still lack a judgement, what the judge is shown, its budget. Does not know: prompts, llama.cpp.
-"""
+"""Second pass: the judge looks at the masked pictures, and its words become vectors."""
 
 from __future__ import annotations
 

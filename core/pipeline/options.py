@@ -1,6 +1,5 @@
 """What there is to say of one option of a run, beside its field: help, choices, whether it names the run, its widget.
 
-Knows: dataclass fields and their metadata. Does not know: which options there are (`request`), argparse, Streamlit.
 The command line, the words that repeat a run, its settings and the app's form are all made from these.
 """
 

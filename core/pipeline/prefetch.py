@@ -1,7 +1,4 @@
-"""Work a little ahead in threads, in order, with a bound on what is in flight.
-
-Knows: threads. Does not know: pictures, models, stores.
-"""
+"""Work a little ahead in threads, in order, with a bound on what is in flight."""
 
 from __future__ import annotations
 

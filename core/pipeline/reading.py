@@ -1,7 +1,4 @@
-"""From an entry of the listing to what the stages need: its row and the classifier's input.
-
-Knows: what a picture that cannot be read means for a run, what its memory is held for. Does not know: formats, batches.
-"""
+"""From an entry of the listing to what the stages need: its row and the classifier's input."""
 
 from __future__ import annotations
 

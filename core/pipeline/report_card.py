@@ -1,7 +1,6 @@
 """The judge's report card: a sample of the run's own pictures under true and wrong maps, and under a wrong name.
 
-Knows: which pictures are asked about, how their controls are shown. Does not know: what the scores add up to
-(core.queries.report_card). Only scores are asked for, no words: that is the cheaper part of a judgement.
+Only scores are asked for, no words: that is the cheaper part of a judgement.
 """
 
 from __future__ import annotations

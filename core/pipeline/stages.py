@@ -1,7 +1,4 @@
-"""Seconds per stage of a run: which stage everything else waits for.
-
-Knows: that some work is done in threads beside a stage. Does not know: what a stage does, who shows it.
-"""
+"""Seconds per stage of a run: which stage everything else waits for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How far to trust a run's maps: table `faithfulness` as measures with intervals.
-
-Knows: the table, which direction is better. Does not know: how figures are measured.
-"""
+"""How far to trust a run's maps: table `faithfulness` as measures with intervals."""
 
 from __future__ import annotations
 

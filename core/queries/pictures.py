@@ -1,7 +1,4 @@
-"""Reads that end at pictures: rows of samples, one picture with everything, thumbnails, maps, neighbours.
-
-Knows: the published tables. Does not know: files, models, how a page draws.
-"""
+"""Reads that end at pictures: rows of samples, one picture with everything, thumbnails, maps, neighbours."""
 
 from __future__ import annotations
 

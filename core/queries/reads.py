@@ -1,6 +1,5 @@
 """Named reads of one run: counts, matrix, confusion, classes, histogram, slices against the rest.
 
-Knows: the published tables. Does not know: files, models, intervals (core.statistics makes those from n and k), pages.
 Every function takes a connection from Store.reader(); `ids` narrows to those image_ids, None means the whole run.
 """
 

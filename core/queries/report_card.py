@@ -1,7 +1,4 @@
-"""The judge's report card: table `judge_card` as measures with intervals, bars and a verdict.
-
-Knows: the table, which bars a judge should pass. Does not know: how controls are made, who judges.
-"""
+"""The judge's report card: table `judge_card` as measures with intervals, bars and a verdict."""
 
 from __future__ import annotations
 

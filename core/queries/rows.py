@@ -1,7 +1,4 @@
-"""Rows of a query as dicts: what the named reads are made of.
-
-Knows: DuckDB's connection. Does not know: which tables there are.
-"""
+"""Rows of a query as dicts: what the named reads are made of."""
 
 from __future__ import annotations
 

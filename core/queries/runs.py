@@ -1,7 +1,4 @@
-"""The runs of a store, each as one record: those that are published, and those that are on disk now.
-
-Knows: table `runs`, the store's run records. Does not know: pictures, how a run works.
-"""
+"""The runs of a store, each as one record: those that are published, and those that are on disk now."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Search over explanations: by words (BM25) and by meaning (cosine), fused by rank.
-
-Knows: the text index and the embeddings of a generation. Does not know: the embedder (the caller brings the vector).
-"""
+"""Search over explanations: by words (BM25) and by meaning (cosine), fused by rank."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Charts of a report as SVG, drawn by Altair and vl-convert: offline, without scripts.
 
-Knows: numbers and labels. Does not know: stores, where a chart stands. Colours are the page's CSS variables, so that
-charts follow its light and dark colours.
+Colours are the page's CSS variables, so that charts follow its light and dark colours.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The headline numbers of a run, once for every form of report.
-
-Knows: counts and intervals. Does not know: Markdown, HTML.
-"""
+"""The headline numbers of a run, once for every form of report."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A run's findings as Markdown.
-
-Knows: what must be escaped in Markdown. Does not know: HTML pages, pictures.
-"""
+"""A run's findings as Markdown."""
 
 from __future__ import annotations
 

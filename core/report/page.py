@@ -1,7 +1,4 @@
-"""A run's report as one HTML file: pictures and charts inside it, no script, no address outside it.
-
-Knows: thumbnails, overlays, what `page.html` shows. Does not know: escaping (Jinja does it), Streamlit.
-"""
+"""A run's report as one HTML file: pictures and charts inside it, no script, no address outside it."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Which tables and functions of DuckDB a user's SQL may name; what stands in neither list does not exist for it.
-
-Knows: the names of DuckDB 1.5.5, sorted by hand: what computes from its arguments is allowed; what runs, parses or
-plans other SQL, reads settings, files, logs, sessions or catalogs, waits, or is an inner part of DuckDB is refused.
-Does not know: SQL.
-"""
+"""Which tables and functions of DuckDB a user's SQL may name; what stands in neither list does not exist for it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""User SQL from the parent's side: a few worker processes, each killed when it overstays.
-
-Knows: processes, deadlines, the reply as Arrow. Does not know: what SQL is let through (core/sql/gate), how it runs.
-"""
+"""User SQL from the parent's side: a few worker processes, each killed when it overstays."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Damaged files of a store: moved to its folder `damaged`, never deleted, with a note of what was found.
-
-Knows: moving, notes. Does not know: how damage is found, how rows come back.
-"""
+"""Damaged files of a store: moved to its folder `damaged`, never deleted, with a note of what was found."""
 
 from __future__ import annotations
 

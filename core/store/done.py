@@ -1,7 +1,4 @@
-"""Which pictures have rows on disk: read from verified shards once, and afterwards only from those that are new.
-
-Knows: keys and states in the shards of one table. Does not know: what becomes of a damaged shard (core/store/damage).
-"""
+"""Which pictures have rows on disk: read from verified shards once, and afterwards only from those that are new."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Generations: which published file is current, and replacing it by the next one.
-
-Knows: names, CURRENT, checksums, what to keep. Does not know: what is in a file (core/store/publish), locks.
-"""
+"""Generations: which published file is current, and replacing it by the next one."""
 
 from __future__ import annotations
 

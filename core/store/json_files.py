@@ -1,7 +1,6 @@
 """The store's small JSON files: each carries a checksum of itself, and what cannot be made again has a twin.
 
-Knows: checksums, `NAME.bak` beside `NAME`. Does not know: what a file means. Older files, without a
-checksum, are read as they are.
+Older files, without a checksum, are read as they are.
 """
 
 from __future__ import annotations

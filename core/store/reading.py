@@ -1,7 +1,4 @@
-"""Reading a generation: a cursor whose errors say in one line that the file is damaged, and what to do.
-
-Knows: what DuckDB says when a block does not fit its checksum. Does not know: queries.
-"""
+"""Reading a generation: a cursor whose errors say in one line that the file is damaged, and what to do."""
 
 from __future__ import annotations
 

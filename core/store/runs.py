@@ -1,7 +1,4 @@
-"""Run records: one small JSON file per run with a copy beside it, replaced atomically.
-
-Knows: a run's name, settings, fingerprints, state, attempts. Does not know: rows, DuckDB, locks.
-"""
+"""Run records: one small JSON file per run with a copy beside it, replaced atomically."""
 
 from __future__ import annotations
 

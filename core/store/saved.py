@@ -1,8 +1,4 @@
-"""What people keep: slices, findings and the deck, each change of which can be undone.
-
-Knows: one small JSON file with the current entries and the states before, and its copy. Does not know: DuckDB, what an
-entry means.
-"""
+"""What people keep: slices, findings and the deck, each change of which can be undone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The shards of a store as one writer sees them: what is done, what is damaged, where the next one goes.
-
-Knows: the shard folders, setting aside, restoring rows from the newest generation. Does not know: how one is made.
-"""
+"""The shards of a store as one writer sees them: what is done, what is damaged, where the next one goes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A store opened to write: what a run adds to it while it holds the store's lock.
-
-Knows: how the parts of core/store go together for a writer. Does not know: models, what a row means.
-"""
+"""A store opened to write: what a run adds to it while it holds the store's lock."""
 
 from __future__ import annotations
 

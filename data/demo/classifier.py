@@ -1,8 +1,4 @@
-"""The demo world's classifier, as a user hands in their own: a function giving model, transform, class names.
-
-Knows: the network, its preprocessing, where its trained weights lie. Does not know: how it was trained
-(train_classifier.py).
-"""
+"""The demo world's classifier, as a user hands in their own: a function giving model, transform, class names."""
 
 from __future__ import annotations
 

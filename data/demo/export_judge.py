@@ -1,6 +1,6 @@
 """Writes the demo judge as two GGUF files: the text model (arch `llama`) and the projector (arch `clip`).
 
-Knows: the names and layouts llama.cpp expects. Does not know: training. Weights are F16, norms and biases F32.
+Weights are F16, norms and biases F32.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 """The demo judge's network and how its training text is laid out.
 
-Knows: a small LLaVA (CLIP tower, gelu projector, Llama), its tokenizer, prompts rendered as core.judge renders them.
-Does not know: where pictures come from, how training runs, GGUF.
-
 One training sequence is a tree: the trunk (instructions and picture) once, then every question with its reply as a
 branch that sees the trunk and itself. That is how core.judge asks, too: the picture is decoded once.
 """

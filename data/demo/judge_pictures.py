@@ -1,7 +1,6 @@
 """Masked pictures for training and testing the demo judge, and what a truthful judge would say of each.
 
-Knows: scenes of the demo world, maps like those of real classifiers, the overlap of mask and object. Does not know: any
-language model. Maps come at 7 x 7 or 14 x 14 and are enlarged, as class activation maps are.
+Maps come at 7 x 7 or 14 x 14 and are enlarged, as class activation maps are.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Attacks on user SQL, in families: each is a query, or what looks like one, that must do no harm.
 
-Knows: SQL. Does not know: what becomes of it; `refused` families must not run at all, the others may, harmlessly. `{canary}`
-stands for a folder of files that must stay unread and unchanged, `{store}` for the store's.
+`{canary}` stands for a folder of files that must stay unread and unchanged, `{store}` for the store's.
 """
 # ruff: noqa: E501
 

@@ -1,7 +1,4 @@
-"""A soak: 10,000 pictures are explained while the app is open and clicked through; the memory of both stays flat.
-
-Knows: `whylook run`, `whylook app`, a real browser, RSS. Does not know: how either keeps its memory.
-"""
+"""A soak: 10,000 pictures are explained while the app is open and clicked through; the memory of both stays flat."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Grad-CAM with prediction against the libraries people use, side by side in one process, then a process each.
 
-    python -m tests.bench.attribution [--models resnet50,vit_b_16,...] [--batch 32] [--rounds 5]
+python -m tests.bench.attribution [--models resnet50,vit_b_16,...] [--batch 32] [--rounds 5]
 
-Knows: torchvision's models, the peers. Does not know: stores. Each round runs every contestant once, in a new order;
-figures are medians of the rounds as ratios to a base of the same round, with the smallest and the largest ratio. The
-base is plain inference in fp32; for the methods that only need forwards it is the peer.
+Each round runs every contestant once, in a new order; figures are medians of the rounds as ratios to a base of the same
+round, with the smallest and the largest ratio. The base is plain inference in fp32; for the methods that only need
+forwards it is the peer.
 """
 
 from __future__ import annotations

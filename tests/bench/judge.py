@@ -1,11 +1,10 @@
 """Pictures a minute of the judge: batched in process, behind a server, and in a loop over llama-cpp-python's handler.
 
-    python -m tests.bench.judge [--pairs demo,large-F16,large-Q8_0] [--rounds 5] [--pictures 24]
+python -m tests.bench.judge [--pairs demo,large-F16,large-Q8_0] [--rounds 5] [--pictures 24]
 
-Knows: the pairs, what each contestant must give (description, both scores, justification). Does not know: stores. Each
-round asks every contestant about the same pictures, in a new order; figures are medians of the rounds, as ratios to the
-loop of the same round. Beside them stands what the machine could do at most: its own speed in multiplying matrices of
-the model's kind, and in reading memory, measured here.
+Each round asks every contestant about the same pictures, in a new order; figures are medians of the rounds, as ratios
+to the loop of the same round. Beside them stands what the machine could do at most: its own speed in multiplying
+matrices of the model's kind, and in reading memory, measured here.
 """
 
 from __future__ import annotations

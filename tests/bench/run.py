@@ -1,6 +1,5 @@
 """`make bench`: seconds per stage of the demo's pipeline, and how soon the app shows its first picture.
 
-Knows: the pipeline's own clock, a headless Chromium. Does not know: how a stage works inside.
 Every number is measured in this run on this machine; nothing is compared with a number of another day.
 """
 

@@ -1,7 +1,4 @@
-"""What analysts ask of a store, in DuckDB's SQL: every query here has to run.
-
-Knows: the tables of a store and the metadata of tests/store_factory (habitat, night, size). Does not know: the answers.
-"""
+"""What analysts ask of a store, in DuckDB's SQL: every query here has to run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A real browser and a served app, for tests: Chromium, the app on a free port, the state in its address.
-
-Knows: Playwright, `whylook app`. Does not know: what a page shows.
-"""
+"""A real browser and a served app, for tests: Chromium, the app on a free port, the state in its address."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The command line as a user types it, inside the test's own process: exit code, stdout, stderr.
 
-Knows: `core.commands.main.main`. Does not know: what a command does. An exception that escapes `main` fails the test,
-so a traceback can never pass for an answer.
+An exception that escapes `main` fails the test, so a traceback can never pass for an answer.
 """
 
 from __future__ import annotations

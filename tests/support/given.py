@@ -1,7 +1,4 @@
-"""A record with what attribution, the causal check and faithfulness ask of a classifier, and nothing else.
-
-Knows: a model, its target layer, its layout, its device. Does not know: how a classifier is loaded.
-"""
+"""A record with what attribution, the causal check and faithfulness ask of a classifier, and nothing else."""
 
 from __future__ import annotations
 

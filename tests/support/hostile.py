@@ -1,7 +1,4 @@
-"""A store in which every word that comes from data is hostile: markup, formulas, links, 300 characters without a space.
-
-Knows: Store, what a browser, Markdown, LaTeX or SQL might take for its own. Does not know: pages.
-"""
+"""A store whose names and words are hostile to browsers, Markdown, LaTeX and SQL."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The few addresses of the Hugging Face hub that fetching a model needs, on this machine: listing, redirect, ranges.
-
-Knows: the hub's API as huggingface_hub reads it. Does not know: whylook.
-"""
+"""The few addresses of the Hugging Face hub that fetching a model needs, on this machine: listing, redirect, ranges."""
 
 from __future__ import annotations
 

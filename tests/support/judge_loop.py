@@ -1,6 +1,5 @@
 """The plain way to judge: a loop over llama-cpp-python's MTMDChatHandler, one call for every piece of a judgement.
 
-Knows: the handler and the demo judge's exact prompts. Does not know: whylook's batches.
 What `Judge` is measured against, in time and in words: greedy decoding must write the same.
 """
 

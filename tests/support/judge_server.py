@@ -1,7 +1,4 @@
-"""llama-cpp-python's own OpenAI-compatible server as a child process, with the demo judge behind it.
-
-Knows: how that server is started and stopped. Does not know: whylook's judge code.
-"""
+"""llama-cpp-python's own OpenAI-compatible server as a child process, with the demo judge behind it."""
 
 from __future__ import annotations
 

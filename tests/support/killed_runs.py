@@ -1,7 +1,4 @@
-"""Runs that may be killed: a process that starts them, a reader beside them, and what has to hold afterwards.
-
-Knows: run_forker.py, raw shards, a run's progress file. Does not know: when a run is killed.
-"""
+"""Runs that may be killed: a process that starts them, a reader beside them, and what has to hold afterwards."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Stores whose mistakes depend on nothing at all: whatever a finding says of them beyond their rate is false.
-
-Knows: Store, through store_factory. Does not know: findings.
-"""
+"""Stores whose mistakes depend on nothing at all: whatever a finding says of them beyond their rate is false."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Pages drawn without a browser, by Streamlit's own test runner.
-
-Knows: where the pages lie, the variable that names the store. Does not know: what a page shows.
-"""
+"""Pages drawn without a browser, by Streamlit's own test runner."""
 
 from __future__ import annotations
 

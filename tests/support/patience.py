@@ -1,7 +1,4 @@
-"""How late an answer may be in a test: the stated grace, or more where other work has the machine busy.
-
-Knows: the stated grace, the machine's load. Does not know: what is timed.
-"""
+"""How late an answer may be in a test: the stated grace, or more where other work has the machine busy."""
 
 from __future__ import annotations
 

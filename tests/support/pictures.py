@@ -1,7 +1,4 @@
-"""Small pictures of seeded noise, in memory and in files.
-
-Knows: Pillow. Does not know: whylook.
-"""
+"""Small pictures of seeded noise, in memory and in files."""
 
 from __future__ import annotations
 

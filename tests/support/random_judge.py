@@ -1,7 +1,4 @@
-"""A GGUF pair with the demo judge's shapes and random weights: a real model that has learned nothing.
-
-Knows: the demo judge's export. Does not know: whylook's own judge code.
-"""
+"""A GGUF pair with the demo judge's shapes and random weights: a real model that has learned nothing."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
 """Random-weight GGUF pairs of the families people use, as real to llama.cpp as the published ones; tiny or larger.
 
-Knows: the keys and tensors llama.cpp asks of each architecture. Does not know: whylook's judge code.
-
-The weights are random except for one direction of the residual stream that says which tokens are likely, so that a
-pair writes short words and puts its score on a digit: what it writes depends on the picture, and means nothing.
+The weights are random except for one direction of the residual stream that says which tokens are likely, so that a pair
+writes short words and puts its score on a digit: what it writes depends on the picture, and means nothing.
 """
 
 from __future__ import annotations

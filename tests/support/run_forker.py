@@ -1,7 +1,7 @@
 """Forks one `whylook run` after another, so that a test can kill many of them without paying for the imports each time.
 
 Each line on stdin is a JSON list: the words for the command line, then the file for its output. The answer is the
-child's process id, and later, when asked with an empty line, its exit status. Knows: processes. Does not know: stores.
+child's process id, and later, when asked with an empty line, its exit status.
 """
 
 from __future__ import annotations

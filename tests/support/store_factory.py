@@ -1,7 +1,4 @@
-"""Makes a real store with synthetic rows through the same API as the pipeline, for tests.
-
-Knows: Store. Does not know: models; every number is drawn from a seed, so tests can rely on it.
-"""
+"""Makes a real store with synthetic rows through the same API as the pipeline, for tests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A small folder of pictures and a tiny seeded CNN in a file, as a user would have them: for tests of runs.
-
-Knows: files. Does not know: whylook.
-"""
+"""A small folder of pictures and a tiny seeded CNN in a file, as a user would have them: for tests of runs."""
 
 from __future__ import annotations
 
