@@ -185,6 +185,7 @@ def test_the_form_starts_a_run_whose_judge_is_a_server(
     request.check()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_resumed_in_the_app_or_edited_in_its_form_keeps_every_option(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, started: list[RunRequest], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,8 @@ from core.pipeline.run import run
 from core.store import Store, open_for_writing
 from tests.support.tiny_world import make_folder, make_model
 
+pytestmark = pytest.mark.slow
+
 
 def quiet(news: Progress) -> None:
     """Progress that nobody watches."""
@@ -195,7 +197,6 @@ def test_a_run_can_be_asked_for_again_from_its_settings(request_: RunRequest) ->
         request_from_settings({}, store=request_.store)
 
 
-@pytest.mark.slow
 def test_memory_does_not_grow_with_the_folder(request_: RunRequest, tmp_path: Path) -> None:
     """What stays per picture is its entry in the listing: a few kilobytes, however large the picture is."""
     pictures = make_folder(tmp_path / "many", per_class=400)

@@ -84,6 +84,7 @@ def test_a_likeness_is_nothing_where_a_prediction_differs() -> None:
     assert likeness(first, second) == 0.0
 
 
+@pytest.mark.slow
 def test_each_precision_is_a_run_of_its_own_and_auto_says_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

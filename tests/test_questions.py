@@ -15,6 +15,8 @@ from core.pipeline.run import run
 from core.store import Store
 from tests.support.tiny_world import make_folder, make_model
 
+pytestmark = pytest.mark.slow
+
 
 def maps_of(request: RunRequest) -> tuple[str, dict[str, np.ndarray]]:
     outcome = run(request, progress=lambda news: None, stop=lambda: False)

@@ -140,6 +140,7 @@ def test_old_generations_go_and_a_reader_keeps_the_one_it_opened(tmp_path: Path)
     assert store.reader().execute("SELECT generation FROM store_info").fetchone() == (5,)
 
 
+@pytest.mark.slow
 def test_readers_never_fail_while_generations_are_replaced(tmp_path: Path) -> None:
     store, _ = make_store(tmp_path, rows=12)
     errors: list[str] = []

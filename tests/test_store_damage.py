@@ -86,6 +86,7 @@ def test_a_damaged_generation_is_made_again_from_the_shards(tmp_path: Path) -> N
     assert fresh.reader().execute("SELECT count(*) FROM samples").fetchone() == (12,)
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_moment_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
     script = (
         "import sys, itertools; sys.path[:0] = [sys.argv[1]]\n"
