@@ -49,7 +49,7 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     Column("label_probability", "FLOAT", "0 to 1", "probability of the label", "p(label)"),
     Column(
         "cell", "VARCHAR", _CELLS,
-        f"prediction correct or wrong, score high (the run's `high_score`, {HIGH_SCORE:g}, or more) or low",
+        f"prediction correct or wrong, score high (the run's high_score, {HIGH_SCORE:g}, or more) or low",
         "correct, score >= high_score",
     ),
     Column(

@@ -39,9 +39,7 @@ def toolbar(run: str, sql: str, use: Callable[[str], None]) -> None:
     """Columns, examples and saved slices, the link; `use` puts a query into the editor."""
     upper, lower = st.columns(2), st.columns(2)
     with upper[0].popover("Columns", width="stretch"):
-        rows = [(name, kind, *_meaning(name)) for name, kind in read(queries.columns)]
-        table = pd.DataFrame(rows, columns=["column", "type", "meaning", "values", "source"])
-        st.dataframe(table, hide_index=True, height=420, width=900)
+        columns_help()
     with upper[1].popover("Examples", width="stretch"):
         for index, (words, query) in enumerate(examples(run)):
             st.button(plain(short(words)), key=f"example-{index}", on_click=use, args=(query,), width="stretch")
@@ -51,10 +49,16 @@ def toolbar(run: str, sql: str, use: Callable[[str], None]) -> None:
         copy_button("Copy link", key="copy-link")
 
 
-def _meaning(name: str) -> tuple[str, str, str]:
-    """What a column means, its values, where they come from."""
-    column = BY_NAME.get(name)
-    return (column.meaning, column.values, column.source) if column else ("your metadata", "", "metadata")
+def columns_help() -> None:
+    """What every column holds; type and source stand to the right of what fits."""
+    rows = []
+    for name, kind in read(queries.columns):
+        known = BY_NAME.get(name)
+        said = (known.values, known.meaning) if known else ("", "your metadata")
+        rows.append((name, *said, kind, known.source if known else "metadata"))
+    table = pd.DataFrame(rows, columns=["column", "values", "meaning", "type", "from"])
+    narrow = {"values": st.column_config.Column(width=115)}
+    st.dataframe(table, hide_index=True, height=420, width=640, column_config=narrow)
 
 
 def saved_slices(sql: str, use: Callable[[str], None]) -> None:
