@@ -41,7 +41,7 @@ BESIDE = {
     "faithfulness": [{"image_id": image, "morf": 0.5} for image in "xyz"],
 }
 """Tables of no stage; one picture has several rows of the judge's card."""
-VOLATILE = "started, finished, attempt"
+VOLATILE = "started, finished, attempt, listing_attempt"
 TABLES = (
     "images",
     "predictions",
