@@ -1,4 +1,4 @@
-"""The tests' own house: what they share lies in tests/support, and each test file stands alone."""
+"""House rules that no linter checks: what tests share lies in tests/support, and nothing is called one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import pytest
 
 TESTS = Path(__file__).resolve().parent
 FILES = sorted(TESTS.rglob("*.py"))
+ROOT = TESTS.parent
+CODE = [
+    *ROOT.glob("*.py"),
+    *(path for name in ("core", "pages", "data", "tests") for path in (ROOT / name).rglob("*.py")),
+]
 
 
 def imported(source: str) -> set[str]:
@@ -42,3 +47,20 @@ def test_no_file_imports_a_test() -> None:
 )
 def test_every_way_to_import_a_test_is_seen(line: str) -> None:
     assert imported(line) & {"test_pages", "test_kills", "test_kill"}
+
+
+def called_one(source: str) -> set[int]:
+    """The lines on which a variable or an argument is called `one`, which says nothing of what it is."""
+    nodes = list(ast.walk(ast.parse(source)))
+    names = {node.lineno for node in nodes if isinstance(node, ast.Name) and node.id == "one"}
+    return names | {node.lineno for node in nodes if isinstance(node, ast.arg) and node.arg == "one"}
+
+
+def test_nothing_is_called_one() -> None:
+    found = {str(path.relative_to(ROOT)): called_one(path.read_text()) for path in CODE}
+    assert len(found) > 100 and not {path: lines for path, lines in found.items() if lines}
+
+
+@pytest.mark.parametrize("line", ["one = 1", "[one for one in rows]", "key = lambda one: one", "def f(*, one): ..."])
+def test_every_way_to_call_something_one_is_seen(line: str) -> None:
+    assert called_one(line) == {1}
