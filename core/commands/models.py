@@ -65,14 +65,10 @@ def pull_judge(arguments: argparse.Namespace) -> int:
     folder = ((arguments.to or judges.models_folder()) / judge.name).expanduser().absolute()
     pair = judges.pair_in(folder)
     if pair is None:
-        from huggingface_hub.utils.tqdm import disable_progress_bars
-
         from core.judge.hub import pull
 
-        if arguments.quiet:
-            disable_progress_bars()
         say = _say_nothing if arguments.quiet else _say
-        vlm, mmproj = pull(judge.repository, (judge.text, judge.projector), folder, say=say)
+        vlm, mmproj = pull(judge.repository, (judge.text, judge.projector), folder, say=say, bars=not arguments.quiet)
     else:
         vlm, mmproj = pair
     print(f"{judge.name} is in {folder}; use it with")

@@ -21,6 +21,7 @@ import httpx2
 from huggingface_hub import HfApi, constants, get_token, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.file_download import http_get
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from core.errors import RequestError
 
@@ -38,7 +39,9 @@ class RemoteFile:
     address: str
 
 
-def pull(repository: str, wanted: Sequence[str], folder: Path, *, say: Callable[[str], None]) -> list[Path]:
+def pull(
+    repository: str, wanted: Sequence[str], folder: Path, *, say: Callable[[str], None], bars: bool = True
+) -> list[Path]:
     """Fetch files into a folder; what lies there already is not fetched again.
 
     Args:
@@ -46,6 +49,7 @@ def pull(repository: str, wanted: Sequence[str], folder: Path, *, say: Callable[
         wanted: file names; one that the repository does not hold is replaced by one of the same quantisation.
         folder: made where it is missing.
         say: is told, a line each, what is being done.
+        bars: whether a bar shows how far each file is.
 
     Returns:
         The files' paths, in the order of `wanted`.
@@ -53,6 +57,8 @@ def pull(repository: str, wanted: Sequence[str], folder: Path, *, say: Callable[
     Raises:
         RequestError: the hub cannot be reached or refuses, the disk is full, or a file is not what the hub lists.
     """
+    if not bars:
+        disable_progress_bars()
     constants.HF_HUB_DISABLE_TELEMETRY = True  # nothing about this machine is sent along
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what it retries needs no words
     with _in_words(repository, wanted):

@@ -15,6 +15,7 @@ from itertools import pairwise
 from os.path import commonprefix
 from types import TracebackType
 
+import llama_cpp as llama
 import numpy as np
 import psutil
 from numpy.typing import NDArray
@@ -252,11 +253,9 @@ class LlamaJudge(Judge):
 
 
 def _token_text(context: LlamaContext, index: str | None) -> str:
-    import llama_cpp
-
     if index is None:
         return ""
-    text = llama_cpp.llama_vocab_get_text(context.vocabulary, int(index))
+    text = llama.llama_vocab_get_text(context.vocabulary, int(index))
     return text.decode("utf-8", "replace") if text else ""
 
 

@@ -212,15 +212,14 @@ def _work(request: RunRequest, loaded: _Loaded, *, journal: Journal, stop: Calla
         return False
     if loaded.judging is None:
         return True
-    from core.pipeline.judging import judge_pictures
-    from core.pipeline.report_card import make_card
+    from core.pipeline import judging, report_card  # here for the reason that _load_judging gives
 
     journal.publish()  # the judge's pass reads maps and predictions from the published store
     give_back()
     sample = request.card_sample
-    if sample and not make_card(entries, loaded.judging, sample=sample, journal=journal, stop=stop):
+    if sample and not report_card.make_card(entries, loaded.judging, sample=sample, journal=journal, stop=stop):
         return False
-    return judge_pictures(entries, loaded.judging, journal=journal, stop=stop)
+    return judging.judge_pictures(entries, loaded.judging, journal=journal, stop=stop)
 
 
 def _finish(loaded: _Loaded, journal: Journal, *, state: RunState, note: str | None) -> dict[str, int]:
