@@ -97,8 +97,8 @@ def test_a_server_that_hangs_or_goes_away_fails_pictures_quickly(quick: None, re
             judge = stack.enter_context(load_url_judge(url, timeout=0.3, concurrency=2))
             hung = judge.judge(requests[:3])
         gone = judge.judge(requests)
-    assert any("no answer within 0.3 s" in (one.reason or "") for one in hung)
-    assert {one.state for one in gone} == {"failed"} and "cannot be reached" in (gone[0].reason or "")
+    assert any("no answer within 0.3 s" in (reply.reason or "") for reply in hung)
+    assert {reply.state for reply in gone} == {"failed"} and "cannot be reached" in (gone[0].reason or "")
 
 
 def test_contradicting_orders_and_pictures_without_a_map_abstain(quick: None, requests: list[JudgeRequest]) -> None:
