@@ -20,7 +20,7 @@ class Cell:
 CELLS: tuple[Cell, ...] = (
     Cell("correct_high", "right for the right reason", "#009E73"),
     Cell("correct_low", "right for the wrong reason", "#E69F00"),
-    Cell("wrong_high", "looked right, answered wrong", "#CC79A7"),
+    Cell("wrong_high", "looked right, classified wrong", "#CC79A7"),
     Cell("wrong_low", "looked away", "#0072B2"),
 )
 """In their usual order. Colours are Okabe and Ito's, which colour-blind people can tell apart."""

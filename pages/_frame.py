@@ -151,7 +151,7 @@ def _status(run: Run) -> None:
     st.sidebar.caption(plain(started))
     warn(run.name)
     if card := read(queries.judge_card, run.name):
-        st.sidebar.caption(f"Judge card: {CARD[card.verdict]}, n {card.n:,}")
+        st.sidebar.caption(f"Report card: {CARD[card.verdict]}, n {card.n:,}")
     _judge_note(run)
     if missing := read(queries.missing_rows, run.name):
         st.sidebar.warning(plain(missing), icon=":material/warning:")

@@ -67,8 +67,8 @@ def judge_card(run: Run) -> None:
     with left:
         st.altair_chart(scores(card), width="stretch", key="card")
         st.caption(
-            f"Every mark is the score of one of {card.n:,} pictures of this run, the dot their mean. Pictures answered "
-            "right, by a map that matters, are taken first: on those a low score is the judge's doing."
+            f"Every mark is the score of one of {card.n:,} pictures of this run, the dot their mean. Correctly classified "
+            "pictures whose map matters come first: a low score there is the judge's fault."
         )
     with right:
         others = [measure for measure in card.measures if measure.name not in TITLES]
@@ -111,7 +111,7 @@ def word(run: str) -> str | None:
     if card is None:
         return None
     measure = next(measure for measure in card.measures if measure.name == "auroc")
-    return f"Judge card: {SHORT[card.verdict]} · AUROC {format_mean(measure.value, n=False)}"
+    return f"Report card: {SHORT[card.verdict]} · AUROC {format_mean(measure.value, n=False)}"
 
 
 def warn(run: str) -> None:

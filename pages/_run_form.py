@@ -67,7 +67,7 @@ def _judge(known: Mapping[str, object]) -> dict[str, object]:
         st.caption("Maps and accuracy only: no words, no scores, no matrix.")
         return {"no_vlm": True}
     if judge == DEMO_JUDGE:
-        st.caption("Knows the demo world only; on other pictures its words mean little.")
+        st.caption("Knows the demo world only; on other pictures its words mean nothing.")
         return dict(DEMO_JUDGE_FILES)
     return _in_columns(JUDGE_FIELDS[str(judge)], known)
 

@@ -21,7 +21,7 @@ MOST_REASONS = 3
 
 
 def wrong_reasons(frame: Frame) -> list[Finding]:
-    """Classes that are answered right while the judge finds the attention misplaced: a shortcut is suspected."""
+    """Classes that are classified correctly while the judge finds the attention misplaced: a shortcut is suspected."""
     cells = frame.columns["cell"]
     right = np.isin(cells.astype(str), ["correct_high", "correct_low"])
     low = np.asarray(cells == "correct_low", dtype=bool)

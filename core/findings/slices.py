@@ -114,7 +114,7 @@ def _weak_slice(frame: Frame, item: Candidate) -> Finding:
     place = " and ".join(condition.words for condition in item.conditions)
     who = f"Pictures labelled {quoted(item.label)} with {place}" if item.label is not None else f"Pictures with {place}"
     whom = f"the other {quoted(item.label)} pictures" if item.label is not None else "the other pictures"
-    sentence = f"{who} are answered right in only {format_rate(value)}, against {format_rate(rest)} of {whom}."
+    sentence = f"{who} are classified correctly in only {format_rate(value)}, against {format_rate(rest)} of {whom}."
     label = [f"label = {literal(item.label)}"] if item.label is not None else []
     sql = frame.select(*label, *(condition.sql for condition in item.conditions), "correct IS NOT NULL")
     return Finding("weak_slice", 0, sentence, value, rest, sql, value.n, excess(item, frame.wrong))
@@ -147,7 +147,7 @@ def context_shortcuts(frame: Frame) -> list[Finding]:
 
 
 def _recognised_there(frame: Frame, name: str, item: Condition) -> bool:
-    """Whether pictures of the class itself are answered right at least as often inside the context as outside."""
+    """Whether pictures of the class itself are classified correctly at least as often inside the context as outside."""
     own = frame.judgeable & frame.is_value("label", name)
     inside, outside = own & item.mask, own & ~item.mask
     if not inside.any() or not outside.any():

@@ -38,7 +38,7 @@ def make_card(
 ) -> bool:
     """Ask the judge about `sample` pictures and their controls, and keep its scores; none is asked about twice.
 
-    The first pass must be published. Taken are pictures with a map that were answered right, as far as one knows, and
+    The first pass must be published. Taken are pictures with a map that were classified correctly, as far as one knows, and
     whose attended region matters more than a random one and is no more than half of the picture: where the classifier
     itself looks at nothing in particular, a low score says nothing of the judge. Others follow where these are too few.
 
@@ -61,7 +61,7 @@ def make_card(
     if not missing:
         return True
     done = len(rows) - len(missing)
-    journal.begin("judge card", done=done, total=len(rows))
+    journal.begin("report card", done=done, total=len(rows))
     names = queries.run(journal.store.reader(), journal.run).class_names
     for some in chunks(missing, PICTURES_AT_ONCE):
         if stop():
@@ -71,7 +71,7 @@ def make_card(
         ready = ahead(lambda task: _asked(*task, todo, names), tasks, threads=todo.threads, limit=len(tasks))
         with closing(ready):
             asked = [question for group in ready for question in group]
-        with journal.timed("judge card"):
+        with journal.timed("report card"):
             replies = _replies(asked, todo)
         journal.write(
             "judge_card",

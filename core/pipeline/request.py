@@ -108,7 +108,7 @@ class RunRequest:
     layer: str | None = option(
         None, group="map", metavar="NAME",
         help="dotted name of the target layer (default: the last with a spatial map)",
-        widget=Widget("Target layer", "the last convolution"),
+        widget=Widget("Target layer", "the last with a spatial map"),
     )
     precision: str = option(
         "fp32", group="map", choices=(*PRECISIONS, "auto"), help="auto: the fastest that agrees with fp32",

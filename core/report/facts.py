@@ -48,7 +48,7 @@ def facts(con: Connection, run: str) -> Facts:
         rows.append((best.words.capitalize(), format_rate(share)))
     card = queries.judge_card(con, run)
     if card is not None:
-        rows.append(("Judge card", card.sentence))
+        rows.append(("Report card", card.sentence))
     rows.append(("Judge", _judge(counts) if "judge" in record.fingerprints else "none in this run"))
     notes = [said for said in (record.judge_note, record.judge_limits) if said]
     if record.state != "done":

@@ -109,7 +109,7 @@ def test_kills_while_the_judge_works(tmp_path: Path, forker: Forker, judged_word
         before = len(stored(folder, "judgements"))
         pid = forker.start([*judged_words, "--store", str(folder)], output)
         if kills < JUDGING:
-            wait_for_stage(folder, pid, ("judge", "judge card"), 60)
+            wait_for_stage(folder, pid, ("judge", "report card"), 60)
             time.sleep(chance.uniform(0, 0.4))
             kill(pid)
         code = forker.wait()
