@@ -67,8 +67,8 @@ def judge_card(run: Run) -> None:
     with left:
         st.altair_chart(scores(card), width="stretch", key="card")
         st.caption(
-            f"Every mark is the score of one of {card.n:,} pictures of this run, the dot their mean. Correctly classified "
-            "pictures whose map matters come first: a low score there is the judge's fault."
+            f"Every mark is the score of one of {card.n:,} pictures of this run, the dot their mean. Correctly "
+            "classified pictures whose map matters come first: a low score there is the judge's fault."
         )
     with right:
         others = [measure for measure in card.measures if measure.name not in TITLES]

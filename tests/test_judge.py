@@ -200,6 +200,11 @@ def test_rubric_orders_that_agree_are_averaged() -> None:
     assert reading.distribution == (0, 0, 0, 0.5, 0.5, 0)
 
 
+def test_numbers_that_are_not_finite_are_no_score() -> None:
+    reading = read(asked(3, 3, mass=float("nan")), load_prompts("calibrated"))
+    assert (reading.state, reading.distribution) == ("failed", None) and "not finite" in (reading.reason or "")
+
+
 def test_no_probability_on_the_digits_abstains() -> None:
     reading = read(asked(3, 3, mass=0.01), load_prompts("calibrated"))
     assert (reading.state, reading.reason) == ("abstained", "the digits 0-5 have only 1.0% of the probability")

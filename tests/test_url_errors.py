@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from core.errors import RequestError
-from core.judge.client import KEY_VARIABLE
+from core.judge.client import KEY_VARIABLE, Client, UnreachableError
 from core.judge.url import load_url_judge
 from core.records import Judgement, JudgeRequest
 from tests.support.misbehaving_server import Answer, completion, misbehaving
@@ -212,3 +212,90 @@ def test_an_error_whose_words_never_come_keeps_its_status(quick: None) -> None:
         pool.submit(answer)
         with pytest.raises(RequestError, match=f"answers 401: Unauthorized; put a valid key into {KEY_VARIABLE}"):
             load_url_judge(f"http://127.0.0.1:{server.getsockname()[1]}", timeout=0.3)
+
+
+SHAPES: list[Any] = [
+    {"choices": {"a": 1}},
+    {"choices": 5},
+    {"choices": [{"message": "words"}]},
+    {"choices": [{"message": {"content": "{}"}, "logprobs": [1]}]},
+    {"choices": [{"message": {"content": "{}"}, "logprobs": {"content": [None, "a"]}}]},
+    b"[" * 200_000,
+    ["nothing"],
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=range(len(SHAPES)))
+def test_a_reply_of_another_shape_is_refused_at_first_and_a_failed_picture_later(
+    shape: Any, requests: list[JudgeRequest], quick: None
+) -> None:
+    with misbehaving(lambda body, number: (200, {}, shape)) as url, pytest.raises(RequestError):
+        load_url_judge(url, timeout=5)
+
+    def answer(body: dict[str, Any], number: int) -> Answer:
+        return well_behaved(body, number) if number == 0 else (200, {}, shape)
+
+    with misbehaving(answer) as url, load_url_judge(url, timeout=5) as judge:
+        replies = judge.judge(requests[:2])
+    assert [(reply.state, reply.score) for reply in replies] == [("failed", None)] * 2
+    assert all(reply.reason for reply in replies)
+
+
+def test_json_nested_without_end_is_no_reply(requests: list[JudgeRequest], quick: None) -> None:
+    def answer(body: dict[str, Any], number: int) -> Answer:
+        return well_behaved(body, number) if number == 0 else completion('{"a":' * 20_000 + "}" * 20_000)
+
+    with misbehaving(answer) as url, load_url_judge(url, timeout=5) as judge:
+        reply = judge.judge(requests[:1])[0]
+    assert reply.state == "failed" and "no JSON" in (reply.reason or "")
+
+
+@pytest.mark.parametrize("logprob", [float("nan"), float("inf"), 1000.0])
+def test_a_log_probability_that_is_none_is_never_a_score(
+    logprob: float, requests: list[JudgeRequest], quick: None
+) -> None:
+    def answer(body: dict[str, Any], number: int) -> Answer:
+        status, headers, reply = well_behaved(body, number)
+        words = reply["choices"][0]["message"]["content"]
+        places = [{"token": token, "top_logprobs": [{"token": token, "logprob": logprob}]} for token in words]
+        reply["choices"][0]["logprobs"] = {"content": places} if number > 0 else None
+        return status, headers, reply
+
+    with misbehaving(answer) as url, load_url_judge(url, timeout=5) as judge:
+        reply = judge.judge(requests[:1])[0]
+    assert reply.state == "failed" and reply.score is None
+
+
+@pytest.mark.parametrize(
+    "listed", [{"data": None}, {"data": 5}, {"data": [5, None, "idx"]}, {"data": {"id": 1}}, "none"]
+)
+def test_a_list_of_models_of_another_shape_names_no_model(listed: Any) -> None:
+    with misbehaving(well_behaved, listed=listed) as url, pytest.raises(RequestError, match="no model"):
+        load_url_judge(url, timeout=5)
+
+
+def test_a_reply_that_drips_is_cut_at_the_time_limit(requests: list[JudgeRequest], quick: None) -> None:
+    def drip(server: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = server.accept()
+            except OSError:
+                return
+            with client:
+                client.recv(65536)
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                for _ in range(100):
+                    time.sleep(0.05)
+                    try:
+                        client.sendall(b" ")
+                    except OSError:
+                        break
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        pool.submit(drip, server)
+        client = Client(f"http://127.0.0.1:{server.getsockname()[1]}", timeout=0.5, retries=0, pause=0.01)
+        started = time.monotonic()
+        with pytest.raises(UnreachableError, match=r"within 0\.5 s"):
+            client.get("models")
+        assert time.monotonic() - started < 3
+        server.shutdown(socket.SHUT_RDWR)

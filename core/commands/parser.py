@@ -92,7 +92,7 @@ def _device(parser: argparse.ArgumentParser) -> None:
 
 
 def _port(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=int, help="port of the app (default: the first free one from 8501 on)")
+    parser.add_argument("--port", type=_port_number, help="port of the app (default: the first free one from 8501 on)")
 
 
 # ---- the options of each command ----
@@ -140,7 +140,7 @@ def _add_option(group: Any, item: Option) -> None:
 
 def _sql(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", help="one SELECT statement")
-    parser.add_argument("--max-rows", type=int, metavar="N", default=5000, help="rows shown at most (default 5000)")
+    parser.add_argument("--max-rows", type=_count, metavar="N", default=5000, help="rows shown at most (default 5000)")
     _format(parser)
     parser.add_argument(
         "--safe-csv", action="store_true",
@@ -151,7 +151,7 @@ def _sql(parser: argparse.ArgumentParser) -> None:
 def _search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", help="what to look for")
     _run_name(parser)
-    parser.add_argument("--limit", type=int, metavar="N", default=20, help="rows shown at most (default 20)")
+    parser.add_argument("--limit", type=_count, metavar="N", default=20, help="rows shown at most (default 20)")
     _format(parser)
 
 
@@ -162,7 +162,7 @@ def _summary(parser: argparse.ArgumentParser) -> None:
 
 def _faithfulness(parser: argparse.ArgumentParser) -> None:
     _run_name(parser)
-    parser.add_argument("--sample", type=int, metavar="N", default=64, help="images measured (default 64)")
+    parser.add_argument("--sample", type=_count, metavar="N", default=64, help="images measured (default 64)")
     _path(parser, "--masks", "FILE", "CSV with columns path and mask: object masks, for energy inside")
     _device(parser)
     _format(parser)
@@ -179,6 +179,20 @@ def _judge_card(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     _format(parser)
     _quiet(parser)
+
+
+def _count(text: str) -> int:
+    """A number of rows or pictures: 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return int(text)
+
+
+def _port_number(text: str) -> int:
+    """A TCP port."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text!r}")
+    return int(text)
 
 
 def _high(text: str) -> float | str:

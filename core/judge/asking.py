@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -116,6 +117,8 @@ def read(asked: Sequence[Line], prompts: Prompts) -> Reading:
         return without_score("failed", failures[0])
     scored = [line for line in asked if line.distribution is not None]
     mass = min(line.mass for line in scored)
+    if not math.isfinite(mass):
+        return without_score("failed", "the judge's numbers are not finite: its weights may be damaged")
     if mass < MIN_MASS:
         return without_score("abstained", f"the digits 0-5 have only {mass:.1%} of the probability")
     each = [line.distribution for line in scored if line.distribution is not None]

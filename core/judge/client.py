@@ -23,6 +23,7 @@ KEY_VARIABLE = "WHYLOOK_VLM_API_KEY"
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """Statuses of a server that is busy or starting: worth another try."""
 LONGEST_PAUSE = 30.0
+LONGEST_REPLY = 2**24
 REFUSAL_LENGTH = 300
 
 
@@ -114,7 +115,7 @@ class Client:
         request = urllib.request.Request(f"{self.url}/{path}", data=data, headers=headers)
         try:
             with self._opener.open(request, timeout=self._timeout) as answer:
-                return json.loads(answer.read())
+                return json.loads(_body(answer, time.monotonic() + self._timeout))
         except urllib.error.HTTPError as error:
             raise _refused(error) from None
         except TimeoutError as error:
@@ -123,8 +124,20 @@ class Client:
             raise UnreachableError(f"the judge's server {self.url} cannot be reached: {error.reason}") from error
         except (OSError, http.client.HTTPException) as error:
             raise UnreachableError(f"the connection to the judge's server broke: {error!r}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RefusedError(200, "no JSON; is this an OpenAI-compatible server?") from error
+
+
+def _body(answer: http.client.HTTPResponse, deadline: float) -> bytes:
+    """The whole reply; a TimeoutError where it drips on past the deadline, a RefusedError where it is far too long."""
+    data = bytearray()
+    while chunk := answer.read1(2**16):
+        data += chunk
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        if len(data) > LONGEST_REPLY:
+            raise RefusedError(200, f"more than {LONGEST_REPLY // 2**20} MB")
+    return bytes(data)
 
 
 def _key() -> str:

@@ -30,7 +30,7 @@ from core.judge.names import ProtocolName
 from core.judge.prompts import Prompts, load_prompts
 from core.judge.protocol import Judge
 from core.judge.url_questions import DIALECTS, Dialect, Question, questions
-from core.judge.url_replies import read, tokens
+from core.judge.url_replies import MALFORMED, read, tokens
 from core.records import Fill, Judgement, JudgeRequest, View
 
 VERSION = 1
@@ -83,7 +83,8 @@ def load_url_judge(
 def _served(client: Client, model: str | None) -> Mapping[str, Any]:
     """The server's own entry for the model."""
     listed = client.get("models")
-    entries = [entry for entry in listed.get("data", []) if "id" in entry] if isinstance(listed, dict) else []
+    given = listed.get("data") if isinstance(listed, dict) else None
+    entries = [entry for entry in given if isinstance(entry, dict) and "id" in entry] if isinstance(given, list) else []
     names = [str(entry["id"]) for entry in entries]
     if model is None and len(entries) == 1:
         return dict(entries[0])
@@ -128,8 +129,12 @@ class UrlJudge(Judge):
                     raise
                 refusal = refusal or error
                 continue
-            given = replace(dialect, logprobs=bool(tokens(choice)))
-            if not read(choice, question).failure:
+            try:
+                given = replace(dialect, logprobs=bool(tokens(choice)))
+                failure = read(choice, question).failure
+            except MALFORMED as error:
+                raise JudgeError(_malformed(error)) from error
+            if not failure:
                 return given
             accepted = accepted or given
         if accepted is None:
@@ -164,6 +169,8 @@ class UrlJudge(Judge):
             return read(self._choice(picture, question, self._dialect), question)
         except JudgeError as error:
             return Line([], failure=str(error))
+        except MALFORMED as error:
+            return Line([], failure=_malformed(error))
 
     def _choice(
         self, picture: str, question: Question, dialect: Dialect, *, passing: frozenset[int] = PASSING
@@ -180,7 +187,7 @@ class UrlJudge(Judge):
         }  # fmt: skip
         reply = self._client.post("chat/completions", body, passing=passing)
         choices = reply.get("choices") if isinstance(reply, dict) else None
-        if not choices or not isinstance(choices[0], dict):
+        if not choices or not isinstance(choices, list) or not isinstance(choices[0], dict):
             raise JudgeError("the judge's server answers without a reply")
         return dict(choices[0])
 
@@ -189,6 +196,10 @@ class UrlJudge(Judge):
     ) -> None:
         """Drop what was not begun yet; replies under way are waited for."""
         self._pool.shutdown(cancel_futures=True)
+
+
+def _malformed(error: BaseException) -> str:
+    return f"the judge's server replies in another shape than OpenAI's: {type(error).__name__}: {str(error)[:80]}"
 
 
 def _data_url(rgb: NDArray[np.uint8]) -> str:

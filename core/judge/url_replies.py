@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from core.judge.asking import Line
 from core.judge.url_questions import Question
 
+ROUNDING = 1e-3
+"""By how much a log-probability may exceed 0."""
+MALFORMED = (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
+"""What reading a reply of another shape than OpenAI's raises; a RecursionError where JSON is nested without end."""
 SCORE_AT = re.compile(r'"score"\s*:\s*')
 
 
@@ -23,7 +27,7 @@ def read(choice: Mapping[str, Any], question: Question) -> Line:
         return Line([], failure="the reply did not end")
     try:
         values = json.loads(content[content.find("{") : content.rfind("}") + 1])
-    except ValueError:
+    except (ValueError, RecursionError):
         return Line([], failure=f"the reply is no JSON: {content[:80]!r}")
     line = Line([])
     for name in question.fields:
@@ -68,6 +72,9 @@ def _digits(alternatives: Sequence[Mapping[str, Any]], before: str) -> tuple[NDA
         text = str(alternative["token"])
         rest = text.removeprefix(before).strip() if text.startswith(before) else text.strip()
         if rest in tuple("012345"):
-            share[int(rest)] += np.exp(float(alternative["logprob"]))
+            logprob = float(alternative["logprob"])
+            if not logprob <= ROUNDING:  # NaN too
+                raise ValueError(f"a log-probability of {logprob}")
+            share[int(rest)] += np.exp(logprob)
     mass = float(share.sum())
     return share / max(mass, 1e-300), mass

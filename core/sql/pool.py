@@ -206,6 +206,8 @@ def run_sql(
         QueryError: refused, failed, too slow or too large; in words, with line and column where they are known.
         StoreError: nothing has been published yet, or the generation is damaged.
     """
+    if max_rows < 1:
+        raise QueryError(f"max_rows must be 1 or more, got {max_rows}")
     check_text(sql)
     store.current_path()
     started = time.monotonic()

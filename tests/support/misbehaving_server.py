@@ -19,13 +19,15 @@ def completion(content: str, **more: Any) -> Answer:
 
 
 @contextmanager
-def misbehaving(answer: Callable[[dict[str, Any], int], Answer], models: tuple[str, ...] = ("tiny",)) -> Iterator[str]:
-    """A server whose n-th reply to a question is `answer(body, n)`."""
+def misbehaving(
+    answer: Callable[[dict[str, Any], int], Answer], models: tuple[str, ...] = ("tiny",), *, listed: Any = None
+) -> Iterator[str]:
+    """A server whose n-th reply to a question is `answer(body, n)`, and its list of models `listed`, if given."""
     count, lock = iter(range(10**6)), threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.reply(200, {}, {"data": [{"id": name} for name in models]})
+            self.reply(200, {}, listed or {"data": [{"id": name} for name in models]})
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
