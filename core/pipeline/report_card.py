@@ -38,12 +38,10 @@ def make_card(
 ) -> bool:
     """Ask the judge about `sample` pictures and their controls, and keep its scores; none is asked about twice.
 
-    The first pass must be published. Taken are pictures with a map that were classified correctly, as far as one knows, and
-    whose attended region matters more than a random one and is no more than half of the picture: where the classifier
-    itself looks at nothing in particular, a low score says nothing of the judge. Others follow where these are too few.
-
-    Returns:
-        False when `stop` ended it early.
+    The first pass must be published. Taken are pictures with a map that were classified correctly, as far as one knows,
+    and whose attended region matters more than a random one and is no more than half of the picture: where the
+    classifier itself looks at nothing in particular, a low score says nothing of the judge. Others follow where these
+    are too few. Returns: False when `stop` ended it early.
     """
     journal.publish()  # what an attempt that was stopped has asked already
     rows = _sample(journal, sample)
