@@ -16,7 +16,7 @@ CREATE TABLE runs (
 );
 CREATE TABLE images (
     fingerprint VARCHAR, image_id VARCHAR, path VARCHAR, paths VARCHAR[], label VARCHAR,
-    width INTEGER, height INTEGER, thumbnail BLOB, metadata VARCHAR
+    width INTEGER, height INTEGER, thumbnail BLOB, near_hash BLOB, metadata VARCHAR
 );
 CREATE TABLE metadata (fingerprint VARCHAR, image_id VARCHAR);
 CREATE TABLE predictions (

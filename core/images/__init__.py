@@ -7,6 +7,7 @@ more than one.
 from core.images.decoding import LARGE_PIXELS, MAX_PIXELS, Hold, Opened, Reader, decode, opened, thumbnail
 from core.images.folders import IMAGE_SUFFIXES, Scan, scan
 from core.images.lists import read_table
+from core.images.near_duplicates import difference_hash
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -17,6 +18,7 @@ __all__ = [
     "Reader",
     "Scan",
     "decode",
+    "difference_hash",
     "opened",
     "read_table",
     "scan",

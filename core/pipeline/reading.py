@@ -75,6 +75,7 @@ def _prepare(entry: ImageEntry, classifier: Classifier, *, model: bool, notes: I
             "width": found.size[0],
             "height": found.size[1],
             "thumbnail": images.thumbnail(found.picture, side=_THUMBNAIL),
+            "near_hash": images.difference_hash(found.picture),
             "metadata": dict(entry.metadata),
         }
         if not model:

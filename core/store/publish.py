@@ -99,6 +99,7 @@ def build(target: Path, *, copied: bool, shards: ShardSet, contents: Contents, g
             raise duckdb.InvalidInputException("an earlier generation of another version")
         for column in ("judge_limits VARCHAR", "listing_attempt INTEGER"):  # older generations lack them
             con.execute(f"ALTER TABLE runs ADD COLUMN IF NOT EXISTS {column}")
+        con.execute("ALTER TABLE images ADD COLUMN IF NOT EXISTS near_hash BLOB")
         changed = {table for table in SCHEMAS if _load_new(con, table, shards)}
         _write_contents(con, contents, generation)
         if "images" in changed:

@@ -39,7 +39,7 @@ FAITHFULNESS = (
 SCHEMAS: dict[str, pa.Schema] = {
     "images": pa.schema(
         [*_KEY, ("path", _TEXT), ("paths", pa.list_(_TEXT)), ("label", _TEXT), ("width", _WHOLE), ("height", _WHOLE)]
-        + [("thumbnail", pa.binary()), ("metadata", _TEXT)]
+        + [("thumbnail", pa.binary()), ("near_hash", pa.binary()), ("metadata", _TEXT)]
     ),
     "predictions": pa.schema(
         [*_KEY, ("prediction", _TEXT), ("confidence", _REAL), ("margin", _REAL), ("label_probability", _REAL)]
