@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo quick test check attack bench clean
+.PHONY: help demo quick test check attack bench bench-findings clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(BIN)/whylook: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -44,6 +44,9 @@ bench: $(VENV)/.test  ## seconds per stage, the first picture, attribution and t
 	$(BIN)/python -m tests.bench.run
 	$(BIN)/python -m tests.bench.attribution
 	$(BIN)/python -m tests.bench.judge
+
+bench-findings: $(VENV)/.test  ## how often a report is wrong, and what it finds, on runs whose truth is drawn
+	$(BIN)/python -m tests.bench.findings
 
 clean:  ## remove the virtual environment and the demo store
 	rm -rf $(VENV) whylook-store

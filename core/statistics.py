@@ -58,6 +58,11 @@ def wilson(k: float, n: int, *, z: float = Z95) -> Interval:
     return Interval(rate, low, high, n)
 
 
+def complement(rate: Interval) -> Interval:
+    """The rate of what does not happen from that of what does."""
+    return Interval(1 - rate.value, 1 - rate.high, 1 - rate.low, rate.n)
+
+
 def mean_interval(values: ArrayLike, weights: ArrayLike | None = None, *, draws: int = 1000, seed: int = 0) -> Interval:
     """(Weighted) mean with the 95% percentile interval of a seeded bootstrap, expanded for few values.
 
@@ -179,6 +184,18 @@ def format_duration(seconds: float | None) -> str:
 def format_percent(rate: float, *, unit: bool = True) -> str:
     """A share at three significant figures: 81.3%, 6.25%, 100%. A dash where unknown."""
     return "–" if not math.isfinite(rate) else format_number(rate * 100) + ("%" if unit else "")
+
+
+def format_spoken(rate: float) -> str:
+    """A share as one says it aloud, at two significant figures: 18%, 0.52%, 97%. A dash where unknown."""
+    if not math.isfinite(rate):
+        return "–"
+    if rate in (0, 1):
+        return f"{rate:.0%}"
+    percent = rate * 100
+    decimals = max(0, 1 - math.floor(math.log10(percent)))
+    shown = f"{percent:.{decimals}f}"
+    return "nearly 100%" if float(shown) >= 100 else f"{shown}%"
 
 
 def format_number(value: float) -> str:

@@ -25,7 +25,7 @@ DEMO = ROOT / "data" / "demo"
 CLEAN = ("--shortcut", "0.2", "--photo-credit", "none", "--night", "0", "--tiny", "0", "--wrong-labels", "0")
 USUAL = {"desert": {"camel", "lizard"}, "meadow": {"cow", "horse"}, "snow": {"deer", "penguin"}}
 USUAL |= {"street": {"cat", "dog"}, "water": {"duck", "turtle"}}
-SHORTCUT = re.compile(r"With habitat = “(\w+)”, pictures of other classes are called “(\w+)”")
+SHORTCUT = re.compile(r"With habitat = “(\w+)”, other classes are called “(\w+)”")
 ALONE = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}  # one thread, so that training gives the same weights
 CLEAN_MODEL = """
 from safetensors.torch import load_file
@@ -97,7 +97,8 @@ def test_every_finding_carries_its_number_interval_n_and_a_query_for_exactly_its
     assert len({finding.sql for finding in found}) == len(found)
     for finding in found:
         assert finding.value.low <= finding.value.value <= finding.value.high
-        assert f"n {finding.value.n:,}" in finding.sentence and "[" in finding.sentence
+        assert f"n {finding.value.n:,}" in finding.evidence and "[" in finding.evidence
+        assert len(re.findall(r"[\d.]+%", finding.sentence)) <= 2 and "[" not in finding.sentence
         rows = con.execute(finding.sql).fetchall()
         assert len(rows) == finding.n > 0
         assert finding.sql.count("SELECT") == 1 and "run = 'r-" in finding.sql
@@ -135,7 +136,7 @@ def test_where_mistakes_depend_on_nothing_hardly_anything_is_accused(tmp_path: P
     assert max(accused[kind] for kind in ("shortcut", "confusion", "weak_class", "weak_slice")) <= 2, accused
 
 
-def test_right_for_the_wrong_reason_is_said_where_the_judge_finds_it(tmp_path: Path) -> None:
+def test_a_low_score_accuses_no_class(tmp_path: Path) -> None:
     def mislead(tables: dict[str, list]) -> None:
         answers = {row.image_id: row.prediction for row in tables["predictions"]}
         for place, row in enumerate(tables["judgements"]):
@@ -145,10 +146,9 @@ def test_right_for_the_wrong_reason_is_said_where_the_judge_finds_it(tmp_path: P
 
     store, name = make_store(tmp_path, rows=240, change=mislead, pictures=False)
     con = store.reader()
-    found = [finding for finding in summarise(con, name) if "wrong reason" in finding.sentence]
-    assert len(found) == 1 and "“cow”" in found[0].sentence
-    cells = con.execute(f"SELECT DISTINCT cell, prediction FROM ({found[0].sql})").fetchall()
-    assert cells == [("correct_low", "cow")] and len(con.execute(found[0].sql).fetchall()) == found[0].n
+    low = con.execute("SELECT count(*) FILTER (cell = 'correct_low') FROM samples WHERE prediction = 'cow'").fetchall()
+    assert low[0][0] > 10
+    assert not [finding.sentence for finding in summarise(con, name) if finding.kind == "shortcut"]
 
 
 def test_a_run_that_is_always_right_or_has_no_pictures_gives_no_accusation(tmp_path: Path) -> None:

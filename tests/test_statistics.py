@@ -2,8 +2,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
+from scipy.stats import fisher_exact
 
-from core.findings.significance import benjamini_hochberg, two_proportion, welch
+from core.findings.significance import RATE, Table, _exact_tail, adjusted, clustered_p, excess_p, selected_z
 from core.statistics import (
     Interval,
     auroc,
@@ -12,6 +14,7 @@ from core.statistics import (
     format_number,
     format_percent,
     format_rate,
+    format_spoken,
     mean_interval,
     weighted_rate,
     wilson,
@@ -60,44 +63,62 @@ def test_equal_weights_give_wilson_and_unequal_ones_the_bootstrap() -> None:
     assert weighted_rate([True, False, False], [4.0, 1.0, 1.0]).value == pytest.approx(4 / 6)
 
 
-def test_two_proportions_give_the_textbook_p_value() -> None:
-    # z = (0.5 - 0.4) / sqrt(0.45 * 0.55 * 2 / 200) = 2.0101, two-sided p = 0.0444.
-    assert two_proportion(100, 200, 80, 200) == pytest.approx(0.0444, abs=2e-4)
-    assert two_proportion(0, 0, 1, 2) == 1.0
-    assert two_proportion(5, 5, 7, 7) == 1.0
+def counts(*columns: list[int]) -> Table:
+    return Table(*(np.asarray(column) for column in columns))
 
 
-def test_welch_tells_different_means_apart() -> None:
-    generator = np.random.default_rng(0)
-    assert welch(generator.normal(0, 1, 200), generator.normal(1, 1, 200)) < 1e-6
-    assert welch([1.0], [2.0, 3.0]) == 1.0
+def test_one_stratum_gives_the_p_value_of_fishers_exact_test() -> None:
+    for hits, n1, rest, n0 in ((7, 12, 5, 40), (3, 9, 30, 200), (10, 10, 1, 30)):
+        expected = fisher_exact([[hits, n1 - hits], [rest, n0 - rest]], alternative="greater").pvalue
+        assert excess_p(counts([hits], [n1], [rest], [n0])) == pytest.approx(expected, rel=1e-9)
+    assert excess_p(counts([0], [0], [1], [2])) == 1.0
+    assert excess_p(counts([5], [5], [7], [7])) == 1.0
 
 
-def test_benjamini_hochberg_equals_the_1995_example() -> None:
+def test_strata_keep_a_hard_class_from_accusing_its_context() -> None:
+    # In either class the context changes nothing (90% and 10% wrong); together it seems to: 82% against 18%.
+    table = counts([90, 1], [100, 10], [9, 10], [10, 100])
+    assert excess_p(table) > 0.5
+    assert table.rate == pytest.approx(91 / 110) and table.rest_rate == pytest.approx((90 + 1) / 110)
+    assert excess_p(counts([91], [110], [19], [110])) < 1e-20
+
+
+def test_exact_and_normal_agree_where_one_follows_the_other() -> None:
+    large = counts([60, 55], [100, 100], [45, 40], [100, 100])
+    z = (115 - 100 - 0.5) / math.sqrt(sum(100 * 100 * k * (200 - k) / 200**2 / 199 for k in (105, 95)))
+    exact = _exact_tail(large.inside, large.hits + large.rest_hits, large.inside + large.outside, 115)
+    assert exact == pytest.approx(float(ndtr(-z)), rel=0.05)
+
+
+def test_groups_count_once() -> None:
+    rng = np.random.default_rng(0)
+    small = []
+    for _ in range(200):
+        inside, hits = rng.random(300) < 0.3, rng.random(300) < 0.3
+        every = np.repeat(np.arange(300), 5)
+        known, strata = np.ones(1500, dtype=bool), np.zeros(1500, dtype=np.int64)
+        small.append(clustered_p(inside[every], hits[every], known, strata, every) < 0.05)
+    assert sum(small) <= 20  # of 200 at 5%: more than 20 would be a chance of 0.1%
+
+
+def test_adjusted_p_values_equal_the_1995_example() -> None:
     p_values = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344]
     p_values += [0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0]
-    assert benjamini_hochberg(p_values) == [True] * 4 + [False] * 11
-    assert benjamini_hochberg([]) == []
-
-
-def test_hypotheses_that_are_not_listed_still_count_in_the_family() -> None:
-    assert benjamini_hochberg([0.01, 0.02]) == [True, True]
-    assert benjamini_hochberg([0.01, 0.02], tests=4) == [True, True]
-    assert benjamini_hochberg([0.01, 0.02], tests=5) == [True, True]
-    assert benjamini_hochberg([0.01, 0.021], tests=5) == [True, False]
-    assert benjamini_hochberg([0.01, 0.02], tests=6) == [False, False]
-
-
-def test_a_p_value_that_is_none_is_an_error() -> None:
+    assert [bool(p <= RATE) for p in adjusted(p_values)] == [True] * 4 + [False] * 11
+    assert adjusted([]).size == 0
     for odd in (math.nan, -0.1, 1.1):
         with pytest.raises(ValueError):
-            benjamini_hochberg([0.5, odd])
+            adjusted([0.5, odd])
 
 
-def test_pure_chance_is_seldom_called_a_discovery() -> None:
-    generator = np.random.default_rng(4)
-    found = sum(any(benjamini_hochberg(list(generator.random(50)))) for _ in range(200))
-    assert found / 200 < 0.1
+def test_intervals_of_what_was_selected_are_wider_the_rarer_the_selection() -> None:
+    assert selected_z(10, 10) == pytest.approx(1.96, abs=0.01)
+    assert selected_z(1, 100) == pytest.approx(3.48, abs=0.01)
+
+
+def test_a_spoken_rate_has_two_figures() -> None:
+    spoken = {0.1834: "18%", 0.00524: "0.52%", 1.0: "100%", 0.0: "0%", 0.9996: "nearly 100%", 0.096: "9.6%"}
+    assert {rate: format_spoken(rate) for rate in spoken} == spoken
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,26 @@
-"""Findings that need no search: confident mistakes, confusions, weak classes, suspected wrong labels."""
+"""Findings that need no search: confident mistakes, confusions, weak classes, suspected wrong labels.
+
+Knows: labels, predictions, confidences. Does not know: metadata, judges.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from core.findings.asking import MOST_FIXED, Comparison, Question, worth_asking
 from core.findings.finding import Finding
 from core.findings.frame import Frame, quoted
-from core.findings.significance import benjamini_hochberg, two_proportion
+from core.findings.significance import Table
 from core.queries import literal
-from core.statistics import format_percent, format_pictures, format_rate, wilson
+from core.statistics import complement, format_percent, format_pictures, format_rate, format_spoken, wilson
 
 SURE = 0.9
 LEAST_CONFUSED = 3
 DOUBTED = 0.01
-MOST_PER_KIND = 5
 
 
 def failures(frame: Frame) -> list[Finding]:
@@ -29,12 +34,13 @@ def failures(frame: Frame) -> list[Finding]:
         Finding(
             "failures",
             0,
-            f"The classifier is wrong on {format_pictures(mistakes)}: {format_rate(value)}.",
+            f"The classifier is wrong on {format_pictures(mistakes)}, {format_spoken(value.value)} of all.",
             value,
             None,
             frame.select("NOT correct"),
             mistakes,
             float(mistakes),
+            format_rate(value),
         )
     ]
     # DuckDB decides which pictures are sure, so that FLOAT against 0.9 cannot give two answers.
@@ -42,68 +48,89 @@ def failures(frame: Frame) -> list[Finding]:
     count = int((wrong & sure).sum())
     if count:
         share = wilson(count, mistakes)
-        sentence = (
-            f"{format_rate(share)} of the mistakes are made with a confidence of 90% or more: {format_pictures(count)}."
-        )
+        sentence = f"{format_spoken(share.value)} of the mistakes are made with a confidence of 90% or more."
         sql = frame.select("NOT correct", f"confidence >= {SURE}")
-        found.append(Finding("failures", 0, sentence, share, None, sql, count, float(count)))
+        found.append(Finding("failures", 0, sentence, share, None, sql, count, float(count), format_rate(share)))
     return found
 
 
-def confusions(frame: Frame) -> list[Finding]:
-    """Pairs of classes: one is called the other more often than the remaining classes are."""
+def confusions(frame: Frame) -> list[Question]:
+    """Pairs of classes: one is called the other more often than the remaining classes are, also among the mistakes.
+
+    Else a class that is merely hard would be confused with every other.
+    """
+    names, labels, answers = frame.classes
+    known, size = frame.judgeable, len(frame.classes[0])
+    pairs = np.bincount(labels[known] * size + answers[known], minlength=size * size).reshape(size, size)
+    np.fill_diagonal(pairs, 0)
+    able = np.flatnonzero(pairs.sum(0) >= LEAST_CONFUSED)
+    asked = [(int(label), int(answer)) for label in np.unique(labels[known]) for answer in able if label != answer]
+    if len(asked) > MOST_FIXED:
+        asked = _striking(frame)
+    flat = np.zeros_like(labels)
+    comparisons = [
+        Comparison(known & (labels == label), known & (labels != label) & (labels != answer), answers == answer, flat)
+        for label, answer in asked
+    ]
+    questions: list[Question] = []
+    chosen, part = worth_asking(frame, comparisons)
+    for place in chosen:
+        label, answer = (names[index] for index in asked[place])
+        item = comparisons[place]
+        write = partial(_confusion, frame, label, answer, int(pairs[asked[place]]))
+        mistaken = replace(item, inside=item.inside & frame.wrong, outside=item.outside & frame.wrong)
+        questions.append(Question("confusion", (item, mistaken), item, part, write))
+    return questions
+
+
+def _striking(frame: Frame) -> list[tuple[int, int]]:
+    """The pairs of label and answer that stand out most among the proposing pictures, more than are asked about."""
+    part = frame.proposing[frame.judgeable[frame.proposing]]
+    names, labels, answers = frame.classes
+    size = len(names)
+    pairs = np.bincount(labels[part] * size + answers[part], minlength=size * size).reshape(size, size).astype(float)
+    right, given, of_label = pairs.diagonal().copy(), pairs.sum(0), np.maximum(pairs.sum(1), 1)
+    np.fill_diagonal(pairs, 0)
+    elsewhere = np.maximum(given - right - pairs, 0) / np.maximum(part.size - of_label[:, None] - of_label, 1)
+    error = np.sqrt(np.maximum(elsewhere, 1 / max(1, part.size)) / of_label[:, None])
+    strength = np.where(pairs >= LEAST_CONFUSED, (pairs / of_label[:, None] - elsewhere) / error, 0)
+    best = np.argsort(-strength, axis=None, kind="stable")[: 2 * MOST_FIXED]
+    return [divmod(int(place), size) for place in best if strength.flat[place] > 0]
+
+
+def _confusion(frame: Frame, label: str, answer: str, count: int, table: Table, z: float) -> Finding:
+    value, rest = table.intervals(z=z)
+    sentence = (
+        f"Pictures labelled {quoted(label)} are called {quoted(answer)} {format_spoken(value.value)} of the time, "
+        f"other classes {format_spoken(rest.value)}."
+    )
+    sql = frame.select(f"label = {literal(label)}", f"prediction = {literal(answer)}")
+    return Finding("confusion", 0, sentence, value, rest, sql, count, float(count))
+
+
+def weak_classes(frame: Frame) -> list[Question]:
+    """Classes that are recognised less often than the rest: asked of all pictures, of every class."""
+    names, labels, _ = frame.classes
     known = frame.judgeable
-    labels, answers = frame.columns["label"][known], frame.columns["prediction"][known]
-    pairs: dict[tuple[str, str], int] = {}
-    for pair in zip(labels, answers, strict=True):
-        if pair[0] != pair[1]:
-            pairs[pair] = pairs.get(pair, 0) + 1
-    of_label = {name: int((labels == name).sum()) for name in frame.names("label")}
-    tested: list[tuple[str, str, int, int, int]] = []
-    for (label, answer), count in pairs.items():
-        if count >= LEAST_CONFUSED:
-            others = [n for (other, given), n in pairs.items() if given == answer and other != label]
-            rest_n = int(known.sum()) - of_label[label] - of_label.get(answer, 0)
-            tested.append((label, answer, count, sum(others), rest_n))
-    p_values = [two_proportion(count, of_label[label], rest, rest_n) for label, _, count, rest, rest_n in tested]
-    # Pairs were picked for their counts, so all that could have been picked are hypotheses.
-    family = len(of_label) * len(frame.names("prediction"))
-    found: list[Finding] = []
-    stand = benjamini_hochberg(p_values, tests=family)
-    for (label, answer, count, rest_k, rest_n), stands in zip(tested, stand, strict=True):
-        value, rest = wilson(count, of_label[label]), wilson(rest_k, rest_n)
-        if not stands or (rest.known and value.value <= rest.value):
-            continue
-        sentence = (
-            f"Pictures labelled {quoted(label)} are called {quoted(answer)} in {format_rate(value)}, against "
-            f"{format_rate(rest)} of the remaining classes."
-        )
-        sql = frame.select(f"label = {literal(label)}", f"prediction = {literal(answer)}")
-        found.append(Finding("confusion", 0, sentence, value, rest, sql, count, float(count)))
-    return sorted(found, key=lambda item: -item.impact)[:MOST_PER_KIND]
+    flat = np.zeros_like(labels)
+    questions: list[Question] = []
+    for place in np.unique(labels[known]):
+        own = known & (labels == place)
+        item = Comparison(own, known & ~own, frame.wrong, flat)
+        write = partial(_weak_class, frame, names[int(place)], int(own.sum()))
+        questions.append(Question("weak_class", (item,), item, frame.everything, write))
+    return questions
 
 
-def weak_classes(frame: Frame) -> list[Finding]:
-    """Classes that are recognised less often than the rest."""
-    known, correct = frame.judgeable, frame.correct
-    total, right = int(known.sum()), int(correct.sum())
-    tested = []
-    for label in frame.names("label"):
-        own = known & frame.is_value("label", label)
-        tested.append((label, int((own & correct).sum()), int(own.sum())))
-    p_values = [two_proportion(k, n, right - k, total - n) for _, k, n in tested]
-    found: list[Finding] = []
-    for (label, k, n), stands in zip(tested, benjamini_hochberg(p_values), strict=True):
-        value, rest = wilson(k, n), wilson(right - k, total - n)
-        if not stands or not value.known or not rest.known or value.value >= rest.value:
-            continue
-        sentence = (
-            f"{quoted(label)} is recognised in only {format_rate(value)} of its pictures, against "
-            f"{format_rate(rest)} of the other classes."
-        )
-        sql = frame.select(f"label = {literal(label)}", "correct IS NOT NULL")
-        found.append(Finding("weak_class", 0, sentence, value, rest, sql, n, n * (rest.value - value.value)))
-    return sorted(found, key=lambda item: -item.impact)[:MOST_PER_KIND]
+def _weak_class(frame: Frame, label: str, n: int, table: Table, z: float) -> Finding:
+    wrong, rest = table.intervals(z=z)
+    sentence = (
+        f"{quoted(label)} is recognised {format_spoken(1 - wrong.value)} of the time, other classes "
+        f"{format_spoken(1 - rest.value)}."
+    )
+    sql = frame.select(f"label = {literal(label)}", "correct IS NOT NULL")
+    impact = n * (wrong.value - rest.value)
+    return Finding("weak_class", 0, sentence, complement(wrong), complement(rest), sql, n, impact)
 
 
 def _doubt(thresholds: Mapping[str, float]) -> str:
@@ -121,29 +148,29 @@ def wrong_labels(frame: Frame) -> list[Finding]:
     """
     wrong = frame.wrong
     own = frame.numbers("label_probability")
-    thresholds: dict[str, float] = {}
-    for label in frame.names("label"):
-        of_label = own[frame.is_value("label", label)]
-        of_label = of_label[np.isfinite(of_label)]
-        if of_label.size:
-            thresholds[str(label)] = float(f"{of_label.mean():.4g}")
+    names, labels, answers = frame.classes
+    known = np.isfinite(own) & (labels >= 0)
+    counts = np.bincount(labels[known], minlength=len(names))
+    sums = np.bincount(labels[known], weights=own[known], minlength=len(names))
+    thresholds = {
+        name: float(f"{total / count:.4g}") for name, total, count in zip(names, sums, counts, strict=True) if count
+    }
     if not wrong.any() or not thresholds:
         return []
-    suspects = frame.masks([f"NOT correct AND {_doubt(thresholds)}"])[0]
     # Only the classes that matter stay in the query: with a thousand of them it would be too long to run.
-    condition = _doubt({name: thresholds[name] for name in frame.columns["prediction"][suspects]} or thresholds)
-    count, mistakes = int(suspects.sum()), int(wrong.sum())
+    doubted = wrong & (own < 2 * DOUBTED)
+    condition = _doubt(
+        {names[place]: thresholds[names[place]] for place in np.unique(answers[doubted]) if names[place] in thresholds}
+        or thresholds
+    )
+    count, mistakes = int((wrong & frame.masks([condition])[0]).sum()), int(wrong.sum())
     if not count:
         return []
     value = wilson(count, int(frame.judgeable.sum()))
     sentence = (
-        f"Worth checking for a wrong label: {format_pictures(count)}, {format_rate(value)}. The classifier is as sure "
-        f"of another class as it usually is of that class, and gives the label less than {format_percent(DOUBTED)}. "
-        f"Checking every mistake instead would mean {format_pictures(mistakes)}."
+        f"Worth checking for a wrong label: {format_pictures(count)}, where the classifier is as sure of another class "
+        f"as it usually is of that class, and gives the label less than {format_percent(DOUBTED)}."
     )
-    seen = frame.masks(["NOT correct AND cell = 'wrong_high' AND " + condition])[0]
-    if seen.any():
-        sentence += f" In {int(seen.sum()):,} of the {count:,} the judge says that it looked at the right thing."
-    return [
-        Finding("wrong_label", 0, sentence, value, None, frame.select("NOT correct", condition), count, 0.25 * count)
-    ]
+    evidence = f"{format_rate(value)}. Checking every mistake instead would mean {format_pictures(mistakes)}."
+    sql = frame.select("NOT correct", condition)
+    return [Finding("wrong_label", 0, sentence, value, None, sql, count, 0.25 * count, evidence)]

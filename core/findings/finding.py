@@ -24,6 +24,7 @@ class Finding:
 
     `sql` is a complete SELECT that gives exactly the `n` pictures the finding is about; `value` is its number with
     interval, `rest` what it is compared with; `impact` is how many pictures it costs, by which findings are ranked.
+    `sentence` is what people repeat, with two numbers at most; `evidence` has the intervals, n and the test behind it.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Finding:
     sql: str
     n: int
     impact: float = 0.0
+    evidence: str = ""
 
     @property
     def heading(self) -> str:

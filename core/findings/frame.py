@@ -1,94 +1,154 @@
-"""A run's samples as columns, and conditions on them that are SQL, words and a mask at once."""
+"""A run's samples as columns, and conditions on them that are SQL, words and a mask at once.
+
+Columns are dictionary-encoded, so that counting is arithmetic on whole numbers whatever people store in them.
+"""
 
 from __future__ import annotations
 
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from core import queries
 from core.columns import BY_NAME
+from core.images.near_duplicates import near_groups
 from core.queries import Connection, identifier, literal
 from core.records import HIGH_SCORE
 from core.statistics import format_number
 
 Mask = NDArray[np.bool_]
+Codes = NDArray[np.int64]
+Places = NDArray[np.intp]
+ENOUGH = 20_000
+"""Pictures that propose at most: what no one sees among these is too small to matter."""
 MOST_VALUES = 24
 """A metadata column with more distinct values than this is read as numbers, or not at all."""
-ATTENTION = ("attention_area", "attention_entropy", "attention_border")
+LEAST_VALUE = 10
+"""Pictures that a value needs to become a condition."""
+ATTENTION = ("attention_area", "attention_entropy", "attention_border", "attention_x", "attention_y")
 """Attention statistics that may describe a slice. The causal drop is none: where the classifier is unsure it
 has little to lose, so a small drop says again that mistakes are unsure."""
-QUANTILES = (0.2, 0.8)
+DECILES = tuple(place / 10 for place in range(1, 10))
 NUMBERS = re.compile(r"^(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT|FLOAT|DOUBLE|DECIMAL.*|U[A-Z]*INT)$")
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Where it holds (n,), its SQL, and how a sentence says it. `column` keeps it from meeting itself."""
+    """Where it holds (n,), its SQL, and how a sentence says it. `column` keeps it from meeting itself.
+
+    `ordered` conditions are ranges of numbers, of which the best is searched for; the others were there beforehand.
+    """
 
     column: str
     sql: str
     words: str
     mask: Mask
+    ordered: bool = False
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Columns of one run's samples, all of length n and in one order."""
+    """Columns of one run's samples, all of length n and in the order of `image_id`."""
 
     con: Connection
     run: str
-    columns: dict[str, NDArray[np.object_]]
+    table: pa.Table
     half: Mask
-    """True for the pictures that propose, False for those that confirm; by picture, so the same in every run."""
+    """True for the pictures that propose, False for those that confirm; by group, so the same in every run."""
+    groups: Codes
+    """Which pictures are copies of each other or belong together: tests count groups, not pictures."""
     high_score: float = HIGH_SCORE
     """From which score on attention is high in this run."""
+    _encoded: dict[str, tuple[Codes, list[Any]]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def n(self) -> int:
         """Pictures in the run."""
         return int(self.half.size)
 
-    @property
+    @cached_property
     def judgeable(self) -> Mask:
         """Pictures with a label and a prediction."""
-        return np.asarray([value is not None for value in self.columns["correct"]], dtype=bool)
+        return np.asarray(pc.is_valid(self.table["correct"]).to_numpy(), dtype=bool)
 
-    @property
+    @cached_property
     def correct(self) -> Mask:
-        """Answered right."""
-        return np.asarray([value is True for value in self.columns["correct"]], dtype=bool)
+        """Classified correctly."""
+        return np.asarray(pc.fill_null(self.table["correct"], False).to_numpy(), dtype=bool)
 
-    @property
+    @cached_property
     def wrong(self) -> Mask:
-        """Answered wrong."""
+        """Classified wrongly."""
         return self.judgeable & ~self.correct
+
+    @cached_property
+    def everything(self) -> Places:
+        """Places of all pictures, (n,)."""
+        return np.arange(self.n)
+
+    @cached_property
+    def proposing(self) -> Places:
+        """Places of the pictures that suggest what to ask; the image ids' order is a random one."""
+        return np.flatnonzero(self.half)[:ENOUGH]
+
+    @cached_property
+    def confirming(self) -> Places:
+        """Places of the pictures that are asked what the others suggested."""
+        return np.flatnonzero(~self.half)
+
+    @cached_property
+    def grouped(self) -> bool:
+        """Whether any two pictures belong together."""
+        return int(self.groups.max(initial=-1)) + 1 < self.n
+
+    def codes(self, column: str) -> Codes:
+        """Which of `values` each picture has, shape (n,); -1 for NULL."""
+        return self._encode(column)[0]
+
+    def values(self, column: str) -> list[Any]:
+        """Distinct values, commonest first, without NULL."""
+        return self._encode(column)[1]
+
+    def _encode(self, column: str) -> tuple[Codes, list[Any]]:
+        if column not in self._encoded:
+            encoded = self.table[column].combine_chunks().dictionary_encode()
+            codes = np.asarray(pc.fill_null(encoded.indices, -1).to_numpy(), dtype=np.int64)
+            words = encoded.dictionary.to_pylist()
+            counts = np.bincount(codes[codes >= 0], minlength=len(words))
+            order = sorted(range(len(words)), key=lambda place: (-counts[place], str(words[place])))
+            place_of = np.full(len(words) + 1, -1, dtype=np.int64)  # the last one stands for NULL
+            place_of[order] = np.arange(len(words))
+            self._encoded[column] = place_of[codes], [words[place] for place in order]
+        return self._encoded[column]
+
+    @cached_property
+    def classes(self) -> tuple[list[str], Codes, Codes]:
+        """Names of all classes, and label and prediction of each picture as places in them (-1 for NULL)."""
+        names = self.values("label")
+        names = names + [name for name in self.values("prediction") if name not in set(names)]
+        place = {name: index for index, name in enumerate(names)}
+        coded = [
+            np.asarray([*(place[name] for name in self.values(column)), -1])[self.codes(column)]
+            for column in ("label", "prediction")
+        ]
+        return names, coded[0], coded[1]
 
     def numbers(self, column: str) -> NDArray[np.float64]:
         """A column as float64 with NaN for NULL, shape (n,)."""
-        return np.asarray(
-            [np.nan if value is None else float(value) for value in self.columns[column]], dtype=np.float64
-        )
+        return np.asarray(pc.cast(self.table[column], pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
     def is_value(self, column: str, value: object) -> Mask:
         """Where a column has a value."""
-        return np.asarray(self.columns[column] == value, dtype=bool)
-
-    def values(self, column: str) -> list[object]:
-        """Distinct values, commonest first, without NULL."""
-        found: dict[object, int] = {}
-        for value in self.columns[column]:
-            if value is not None:
-                found[value] = found.get(value, 0) + 1
-        return sorted(found, key=lambda value: (-found[value], str(value)))
-
-    def names(self, column: str) -> list[str]:
-        """Distinct values of a column of texts, commonest first, without NULL."""
-        return [str(value) for value in self.values(column)]
+        codes, values = self._encode(column)
+        return np.asarray(codes == values.index(value) if value in values else np.zeros(self.n), dtype=bool)
 
     def select(self, *conditions: str) -> str:
         """The SELECT that gives exactly the pictures of the run where all conditions hold."""
@@ -98,26 +158,36 @@ class Frame:
         """Where each SQL condition holds, as DuckDB sees it: sentence and query can never disagree."""
         if not conditions:
             return []
-        wanted = ", ".join(f"coalesce(({sql}), false)" for sql in conditions)
-        rows = self.con.execute(f"SELECT {wanted} FROM samples WHERE run = ? ORDER BY image_id", [self.run]).fetchall()
-        return list(np.asarray(rows, dtype=bool).reshape(self.n, len(conditions)).T)
+        wanted = ", ".join(f"coalesce(({sql}), false) AS m{place}" for place, sql in enumerate(conditions))
+        found = self.con.execute(
+            f"SELECT {wanted} FROM samples WHERE run = ? ORDER BY image_id", [self.run]
+        ).fetchnumpy()
+        return [np.asarray(found[f"m{place}"], dtype=bool) for place in range(len(conditions))]
 
 
 def load(con: Connection, run: str) -> Frame:
     """Everything but the texts of one run."""
-    result = con.execute(
+    table = con.execute(
         "SELECT * EXCLUDE (run, path, description, justification) FROM samples WHERE run = ? ORDER BY image_id", [run]
-    )
-    names = [str(column[0]) for column in result.description or []]
-    rows = result.fetchall()
-    columns: dict[str, NDArray[np.object_]] = {}
-    for place, name in enumerate(names):
-        column = np.empty(len(rows), dtype=object)
-        column[:] = [row[place] for row in rows]
-        columns[name] = column
-    half = np.asarray([zlib.crc32(str(image_id).encode()) % 2 == 0 for image_id in columns["image_id"]], dtype=bool)
+    ).to_arrow_table()
+    groups = _groups(con, run, table.num_rows)
+    first = np.unique(groups, return_index=True)[1]
+    images = table["image_id"].to_pylist()
+    side = np.asarray([zlib.crc32(str(images[place]).encode()) % 2 == 0 for place in first], dtype=bool)
     high = con.execute("SELECT high_score FROM runs WHERE run = ?", [run]).fetchall()
-    return Frame(con, run, columns, half, high[0][0] if high and high[0][0] is not None else HIGH_SCORE)
+    high_score = float(high[0][0]) if high and high[0][0] is not None else HIGH_SCORE
+    return Frame(con, run, table, side[groups] if table.num_rows else side, groups, high_score)
+
+
+def _groups(con: Connection, run: str, n: int) -> Codes:
+    """Near-duplicates by picture (n,); every picture by itself where an older store has no hashes."""
+    rows = con.execute(
+        """SELECT i.near_hash FROM samples s JOIN runs r USING (run)
+        JOIN images i ON i.fingerprint = r.images_fingerprint AND i.image_id = s.image_id
+        WHERE s.run = ? ORDER BY s.image_id""",
+        [run],
+    ).fetchall()
+    return near_groups([row[0] for row in rows]) if len(rows) == n else np.arange(n)
 
 
 def quoted(value: object) -> str:
@@ -126,39 +196,63 @@ def quoted(value: object) -> str:
 
 
 def metadata_conditions(frame: Frame) -> list[Condition]:
-    """Conditions on the user's metadata: each common value, and the low and high fifth of numbers."""
-    found: list[tuple[str, str, str]] = []
+    """Conditions on the user's metadata: each common value, and ranges of numbers between deciles."""
+    found: list[Condition] = []
     for name, kind in queries.metadata_columns(frame.con):
-        values = frame.values(name)
         column = identifier(name)
-        if len(values) < 2:
+        distinct = pc.count_distinct(frame.table[name], mode="only_valid").as_py()
+        if distinct < 2:
             continue
-        if len(values) <= MOST_VALUES:
-            found += [(name, f"{column} = {literal(value)}", f"{name} = {quoted(value)}") for value in values]
+        if distinct <= MOST_VALUES:
+            codes = frame.codes(name)
+            found += [
+                Condition(name, f"{column} = {literal(value)}", f"{name} = {quoted(value)}", codes == place)
+                for place, value in enumerate(frame.values(name))
+            ]
         elif NUMBERS.match(kind):
-            found += _tails(frame, name, column, name)
-    return _with_masks(frame, found)
+            found += _ranges(frame, name, column, name)
+    return _useful(found)
 
 
 def attention_conditions(frame: Frame) -> list[Condition]:
     """Conditions on where and how widely the classifier looked."""
-    return _with_masks(frame, [item for name in ATTENTION for item in _tails(frame, name, name, BY_NAME[name].phrase)])
+    return _useful([item for name in ATTENTION for item in _ranges(frame, name, name, BY_NAME[name].phrase)])
 
 
-def _tails(frame: Frame, name: str, column: str, words: str) -> list[tuple[str, str, str]]:
-    """The lowest and the highest fifth of a numeric column, at thresholds people can read."""
+def _ranges(frame: Frame, name: str, column: str, words: str) -> list[Condition]:
+    """Every range between two deciles (45 with the open ones), at thresholds people can read."""
     numbers = frame.numbers(name)
     numbers = numbers[np.isfinite(numbers)]
     if numbers.size < 20 or float(np.ptp(numbers)) == 0:
         return []
-    low, high = (float(f"{value:.3g}") for value in np.quantile(numbers, QUANTILES))
+    borders = sorted({float(f"{value:.3g}") for value in np.quantile(numbers, DECILES)})
+    at_most = [f"{column} <= {border!r}" for border in borders]
+    masks = frame.masks([*at_most, f"{column} IS NOT NULL"])
+    known, below = masks[-1], masks[:-1]
+    found: list[Condition] = []
+    for low in range(-1, len(borders)):
+        for high in range(low + 1, len(borders) + 1):
+            if low == -1 and high == len(borders):
+                continue
+            inside = (below[high] if high < len(borders) else known) & ~(below[low] if low >= 0 else ~known)
+            over = [] if low < 0 else [f"{column} > {borders[low]!r}"]
+            under = [] if high == len(borders) else [at_most[high]]
+            says = (
+                f"{words} > {format_number(borders[low])}"
+                if not under
+                else f"{words} ≤ {format_number(borders[high])}"
+                if not over
+                else f"{words} between {format_number(borders[low])} and {format_number(borders[high])}"
+            )
+            found.append(Condition(name, " AND ".join([*over, *under]), says, inside, ordered=True))
+    return found
+
+
+def _useful(conditions: Sequence[Condition]) -> list[Condition]:
+    """Those that divide the pictures into two parts of which one may say something."""
+    sizes = [int(item.mask.sum()) for item in conditions]
     return [
-        (name, f"{column} <= {low!r}", f"{words} ≤ {format_number(low)}"),
-        (name, f"{column} >= {high!r}", f"{words} ≥ {format_number(high)}"),
+        item
+        for item, size in zip(conditions, sizes, strict=True)
+        if LEAST_VALUE <= size <= item.mask.size - LEAST_VALUE
     ]
-
-
-def _with_masks(frame: Frame, found: Sequence[tuple[str, str, str]]) -> list[Condition]:
-    masks = frame.masks([sql for _, sql, _ in found])
-    conditions = [Condition(*item, mask) for item, mask in zip(found, masks, strict=True)]
-    return [item for item in conditions if item.mask.any() and not item.mask.all()]

@@ -1,178 +1,159 @@
-"""Weak slices and context shortcuts: proposed on one half of the pictures, confirmed on the other."""
+"""Groups of pictures where the classifier is wrong more often than it is on the same classes elsewhere.
+
+Conditions on metadata and attention, alone, within one class, and up to three of them together.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 from itertools import combinations
+from operator import and_
 
 import numpy as np
 
+from core.findings.asking import LEAST_INSIDE, PROPOSE_P, Comparison, Question, promising
 from core.findings.finding import Finding
-from core.findings.frame import Condition, Frame, Mask, attention_conditions, metadata_conditions, quoted
-from core.findings.significance import benjamini_hochberg, two_proportion
+from core.findings.frame import (
+    Condition,
+    Frame,
+    Mask,
+    Places,
+    attention_conditions,
+    metadata_conditions,
+    quoted,
+)
+from core.findings.significance import Table, cross
 from core.queries import literal
-from core.statistics import Interval, format_rate, wilson
+from core.statistics import complement, format_spoken
 
-LEAST_PICTURES = 8
-"""Pictures that a slice needs in each half."""
-PROPOSE_P = 0.05
-MOST_PROPOSALS = 200
-SAME = 0.5
-"""Two slices that share this part of their mistakes are one; the better one stays."""
-MOST_SLICES = 6
-MOST_SHORTCUTS = 5
+MOST_EXTENDED = 30
+"""Pairs that are tried with a third condition."""
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """Pictures `inside` against `outside`; `hits` are what is counted in both (mistakes, or answers of one class)."""
+class Slice:
+    """Pictures where all conditions hold, of one label or of any."""
 
     conditions: tuple[Condition, ...]
-    inside: Mask
-    outside: tuple[Mask, ...]
     label: str | None = None
 
+    def mask(self, frame: Frame) -> Mask:
+        """Where it holds among pictures with a label and a prediction. Shape (n,)."""
+        own = frame.judgeable if self.label is None else frame.judgeable & frame.is_value("label", self.label)
+        return reduce(and_, [own, *(item.mask for item in self.conditions)])
 
-def weak_slices(frame: Frame) -> list[Finding]:
-    """Combinations of label, metadata and attention where mistakes are commoner than where either part holds alone."""
+    def comparisons(self, frame: Frame) -> tuple[Comparison, ...]:
+        """Against the same classes elsewhere; a conjunction against what each of its conditions leaves out."""
+        inside = self.mask(frame)
+        labels = frame.classes[1]
+        if len(self.conditions) == 1:
+            around = [frame.judgeable if self.label is None else frame.is_value("label", self.label) & frame.judgeable]
+        else:
+            around = [
+                Slice(rest, self.label).mask(frame) for rest in combinations(self.conditions, len(self.conditions) - 1)
+            ]
+        return tuple(Comparison(inside, wide & ~inside, frame.wrong, labels) for wide in around)
+
+
+def weak_slices(frame: Frame) -> list[Question]:
+    """Questions about single conditions (asked of all pictures) and about what the proposing half suggests."""
     metadata, attention = metadata_conditions(frame), attention_conditions(frame)
-    candidates = list(_candidates(frame, metadata, attention))
-    kept = confirmed(candidates, frame.wrong, frame.half)
-    return [_weak_slice(frame, item) for item in distinct(kept, frame.wrong)[:MOST_SLICES]]
+    every = [*metadata, *attention]
+    fixed = [Slice((item,)) for item in metadata if not item.ordered]
+    questions = [_question(frame, item, frame.everything) for item in fixed]
+    ranges = _proposed(frame, [Slice((item,)) for item in every if item.ordered])
+    questions += [_question(frame, item, frame.confirming) for item in _best_ranges(frame, ranges)]
+    usable = [item for item in every if not item.ordered] + [item.conditions[0] for item in _best_ranges(frame, ranges)]
+    within = list(_within_classes(frame, [item for item in every if not item.ordered or _tail(item)]))
+    questions += [_question(frame, item, frame.confirming) for item in _best_ranges(frame, _proposed(frame, within))]
+    pairs = _proposed(frame, list(_conjunctions(usable)))
+    triples = _proposed(frame, list(_extended(pairs[:MOST_EXTENDED], usable)))
+    return questions + [_question(frame, item, frame.confirming) for item in (*pairs, *triples)]
 
 
-def _candidates(frame: Frame, metadata: Sequence[Condition], attention: Sequence[Condition]) -> Iterator[Candidate]:
-    """Single conditions, a label with one condition, and pairs of metadata conditions."""
-    known = frame.judgeable
-    for item in (*metadata, *attention):
-        yield Candidate((item,), known & item.mask, (known & ~item.mask,))
-    for label in frame.names("label"):
-        own = known & frame.is_value("label", label)
-        for item in (*metadata, *attention):
-            yield Candidate((item,), own & item.mask, (own & ~item.mask,), label)
-    for first, second in combinations(metadata, 2):
+def _within_classes(frame: Frame, conditions: Sequence[Condition]) -> Iterator[Slice]:
+    """A class with one condition, where the proposing pictures show more mistakes than a glance can explain.
+
+    The glance (difference of two rates above one and a half standard errors) spares a test for every class and value.
+    """
+    part = frame.proposing
+    names, labels, _ = frame.classes
+    known, wrong = frame.judgeable[part], frame.wrong[part]
+    for item in conditions:
+        table = cross(item.mask[part], wrong, known, labels[part])
+        n1, n0 = np.maximum(table.inside, 1), np.maximum(table.outside, 1)
+        both = (table.hits + table.rest_hits) / (n1 + n0)
+        error = np.sqrt(np.maximum(both * (1 - both), 1e-12) * (1 / n1 + 1 / n0))
+        glance = (table.hits / n1 - table.rest_hits / n0) / error
+        for place in np.flatnonzero((glance > 1.5) & (table.inside >= LEAST_INSIDE) & (table.outside >= LEAST_INSIDE)):
+            yield Slice((item,), names[int(place)])
+
+
+def _tail(item: Condition) -> bool:
+    return item.sql.count(" AND ") == 0
+
+
+def _conjunctions(conditions: Sequence[Condition]) -> Iterator[Slice]:
+    for first, second in combinations(conditions, 2):
         if first.column != second.column:
-            inside = known & first.mask & second.mask
-            yield Candidate((first, second), inside, (known & first.mask & ~inside, known & second.mask & ~inside))
+            yield Slice((first, second))
 
 
-def confirmed(candidates: Sequence[Candidate], hits: Mask, half: Mask) -> list[Candidate]:
-    """Those that stand in the half that did not propose them, at a false discovery rate of 5%."""
-    proposed: list[tuple[float, Candidate]] = []
-    for item in candidates:
-        sizes = [int((item.inside & side).sum()) for side in (half, ~half)]
-        if min(sizes) >= LEAST_PICTURES and (p := excess_p(item, hits, half)) < PROPOSE_P:
-            proposed.append((p, item))
-    proposed.sort(key=lambda pair: pair[0])
-    best = [item for _, item in proposed[:MOST_PROPOSALS]]
-    stands = benjamini_hochberg([excess_p(item, hits, ~half) for item in best])
-    return [item for item, stand in zip(best, stands, strict=True) if stand]
+def _extended(pairs: Sequence[Slice], conditions: Sequence[Condition]) -> Iterator[Slice]:
+    seen: set[frozenset[str]] = set()
+    for pair in pairs:
+        for item in conditions:
+            key = frozenset([*(part.sql for part in pair.conditions), item.sql])
+            if item.column not in {part.column for part in pair.conditions} and key not in seen:
+                seen.add(key)
+                yield Slice((*pair.conditions, item))
 
 
-def excess_p(item: Candidate, hits: Mask, side: Mask) -> float:
-    """The largest p-value against any of its comparisons; 1 where the inside is not the worse one."""
-    k, n = int((item.inside & hits & side).sum()), int((item.inside & side).sum())
-    worst = 0.0
-    for outside in item.outside:
-        rest_k, rest_n = int((outside & hits & side).sum()), int((outside & side).sum())
-        if n == 0 or rest_n == 0 or k / n <= rest_k / rest_n:
-            return 1.0
-        worst = max(worst, two_proportion(k, n, rest_k, rest_n))
-    return worst
+def _proposed(frame: Frame, slices: Sequence[Slice]) -> list[Slice]:
+    """Those whose every comparison looks worse in the proposing half, best first."""
+    kept: list[Slice] = []
+    for place in promising(frame, [item.comparisons(frame)[0] for item in slices]):
+        rest = slices[place].comparisons(frame)[1:]
+        if all(item.p(frame, frame.proposing) < PROPOSE_P for item in rest):
+            kept.append(slices[place])
+    return kept
 
 
-def excess(item: Candidate, hits: Mask) -> float:
-    """How many more hits there are inside than at the rate of the harshest comparison, of a confirmed candidate."""
-    k, n = int((item.inside & hits).sum()), int(item.inside.sum())
-    return k - n * max(float(hits[outside].mean()) for outside in item.outside)
+def _best_ranges(frame: Frame, slices: Sequence[Slice]) -> list[Slice]:
+    """One range per column and label: overlapping ranges say the same thing. The input's order decides."""
+    seen: set[tuple[str, str | None]] = set()
+    kept: list[Slice] = []
+    for item in slices:
+        key = (item.conditions[0].column, item.label)
+        if not item.conditions[0].ordered or key not in seen:
+            kept.append(item)
+            seen.add(key)
+    return kept
 
 
-def distinct(candidates: Sequence[Candidate], hits: Mask) -> list[Candidate]:
-    """Confirmed candidates, best first, without near copies of a better one."""
-    kept: list[tuple[Mask, Candidate]] = []
-    for item in sorted(candidates, key=lambda candidate: -excess(candidate, hits)):
-        mistakes = item.inside & hits
-        overlaps = [int((mistakes & other).sum()) / min(int(mistakes.sum()), int(other.sum())) for other, _ in kept]
-        if max(overlaps, default=0.0) < SAME:
-            kept.append((mistakes, item))
-    return [item for _, item in kept]
+def _question(frame: Frame, item: Slice, part: Places) -> Question:
+    inside = item.mask(frame)
+    own = frame.judgeable if item.label is None else frame.judgeable & frame.is_value("label", item.label)
+    shown = Comparison(inside, own & ~inside, frame.wrong, frame.classes[1])
+    return Question("weak_slice", item.comparisons(frame), shown, part, partial(_weak_slice, frame, item))
 
 
-def rates(item: Candidate, hits: Mask) -> tuple[Interval, Interval]:
-    """Rate of hits inside and in all that it is compared with."""
-    outside = np.logical_or.reduce(item.outside)
-    return (
-        wilson(int((item.inside & hits).sum()), int(item.inside.sum())),
-        wilson(int((outside & hits).sum()), int(outside.sum())),
-    )
-
-
-def _weak_slice(frame: Frame, item: Candidate) -> Finding:
-    value, rest = rates(item, frame.correct)
+def _weak_slice(frame: Frame, item: Slice, table: Table, z: float) -> Finding:
+    wrong, rest = table.intervals(z=z)
     place = " and ".join(condition.words for condition in item.conditions)
     who = f"Pictures labelled {quoted(item.label)} with {place}" if item.label is not None else f"Pictures with {place}"
-    whom = f"the other {quoted(item.label)} pictures" if item.label is not None else "the other pictures"
-    sentence = f"{who} are classified correctly in only {format_rate(value)}, against {format_rate(rest)} of {whom}."
+    sentence = (
+        f"{who} are classified correctly {format_spoken(1 - wrong.value)} of the time, against "
+        f"{format_spoken(1 - rest.value)} of the same classes elsewhere."
+        if item.label is None
+        else f"{who} are classified correctly {format_spoken(1 - wrong.value)} of the time, the others "
+        f"{format_spoken(1 - rest.value)}."
+    )
     label = [f"label = {literal(item.label)}"] if item.label is not None else []
     sql = frame.select(*label, *(condition.sql for condition in item.conditions), "correct IS NOT NULL")
-    return Finding("weak_slice", 0, sentence, value, rest, sql, value.n, excess(item, frame.wrong))
-
-
-def context_shortcuts(frame: Frame) -> list[Finding]:
-    """Metadata values that pull other classes towards one answer: the model may read the context, not the object.
-
-    An association, so a suspicion only: reported where other classes are given that answer more often inside the
-    context, where that is neither one look-alike class nor a context in which every answer is worse, and where the
-    class itself is recognised no less often.
-    """
-    metadata = metadata_conditions(frame)
-    found: list[tuple[float, Finding]] = []
-    candidates: dict[str, list[Candidate]] = {}
-    for name in frame.names("prediction"):
-        others = frame.judgeable & ~frame.is_value("label", name)
-        candidates[name] = [
-            Candidate((item,), others & item.mask, (others & ~item.mask,), name)
-            for item in metadata
-            if _recognised_there(frame, name, item)
-        ]
-    hits = {name: frame.is_value("prediction", name) for name in candidates}
-    for name, items in candidates.items():
-        kept = [item for item in confirmed(items, hits[name], frame.half) if _pulls(frame, item, hits[name])]
-        for item in distinct(kept, hits[name]):
-            found.append((excess(item, hits[name]), _shortcut(frame, item, hits[name])))
-    found.sort(key=lambda pair: -pair[0])
-    return [finding for _, finding in found[:MOST_SHORTCUTS]]
-
-
-def _recognised_there(frame: Frame, name: str, item: Condition) -> bool:
-    """Whether pictures of the class itself are classified correctly at least as often inside the context as outside."""
-    own = frame.judgeable & frame.is_value("label", name)
-    inside, outside = own & item.mask, own & ~item.mask
-    if not inside.any() or not outside.any():
-        return bool(inside.any())
-    return float(frame.correct[inside].mean()) >= float(frame.correct[outside].mean())
-
-
-def _pulls(frame: Frame, item: Candidate, hits: Mask) -> bool:
-    """Whether the excess remains without the class that gives most of it, and among the mistakes alone.
-
-    Else two classes merely look alike, or the context merely makes every mistake commoner.
-    """
-    labels = frame.columns["label"]
-    commonest = Counter(labels[item.inside & hits]).most_common(1)[0][0]
-    several = np.asarray(labels != commonest, dtype=bool)
-    return all(excess_p(item, hits, part) < PROPOSE_P for part in (several, frame.wrong))
-
-
-def _shortcut(frame: Frame, item: Candidate, hits: Mask) -> Finding:
-    value, rest = rates(item, hits)
-    context, name = item.conditions[0], quoted(item.label)
-    sentence = (
-        f"With {context.words}, pictures of other classes are called {name} in {format_rate(value)}, against "
-        f"{format_rate(rest)} elsewhere: the classifier may take the context for {name}."
+    n = int(item.mask(frame).sum())
+    return Finding(
+        "weak_slice", 0, sentence, complement(wrong), complement(rest), sql, n, n * (wrong.value - rest.value)
     )
-    called = [f"label <> {literal(item.label)}", f"prediction = {literal(item.label)}", context.sql]
-    count = int((item.inside & hits).sum())
-    return Finding("shortcut", 0, sentence, value, rest, frame.select(*called), count, excess(item, hits))

@@ -6,29 +6,30 @@ The sentences come from the numbers; no language model writes them, and none is 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from core import queries
-from core.findings.attention import class_habits, idle_maps, wrong_reasons
+from core.findings.asking import Comparison, Question, answered
+from core.findings.attention import idle_maps
 from core.findings.classes import confusions, failures, weak_classes, wrong_labels
-from core.findings.finding import KINDS, Finding
-from core.findings.frame import load
-from core.findings.slices import context_shortcuts, weak_slices
+from core.findings.finding import Finding
+from core.findings.frame import Frame, load
+from core.findings.shortcuts import context_shortcuts
+from core.findings.slices import weak_slices
 from core.queries import Connection
 
-__all__ = ["KINDS", "Finding", "summarise"]
-
-FINDERS = (
-    failures,
-    context_shortcuts,
-    wrong_reasons,
-    confusions,
-    weak_classes,
-    weak_slices,
-    wrong_labels,
-    class_habits,
-    idle_maps,
-)
+ASKING = (context_shortcuts, confusions, weak_classes, weak_slices)
+"""What is asked of the data; all their questions share one false discovery rate."""
+COUNTING = (failures, wrong_labels, idle_maps)
+"""What is counted: no comparison, so nothing that chance could accuse."""
+SAME = 0.8
+"""Two findings that share this part of their hits are one story; the one that costs more tells it."""
+LEFT = 0.25
+"""A finding follows from another without whose pictures less than this remains of it; or less than 0.4 of it, and no
+more than chance."""
 
 
 def summarise(con: Connection, run: str) -> list[Finding]:
@@ -42,12 +43,15 @@ def summarise(con: Connection, run: str) -> list[Finding]:
     """
     queries.run_counts(con, run)
     frame = load(con, run)
-    if frame.n == 0:
-        return []
+    return ranked(frame) if frame.n else []
+
+
+def ranked(frame: Frame) -> list[Finding]:
+    """The findings of a frame, in the order of the report."""
     kinds: dict[str, list[Finding]] = defaultdict(list)
-    for find in FINDERS:
-        for finding in find(frame):
-            kinds[finding.kind].append(finding)
+    stands = answered(frame, [question for ask in ASKING for question in ask(frame)])
+    for finding in [*stories(frame, stands), *(finding for count in COUNTING for finding in count(frame))]:
+        kinds[finding.kind].append(finding)
     for found in kinds.values():
         found.sort(key=lambda item: -item.impact)
     overall = kinds.pop("failures", [])
@@ -56,3 +60,76 @@ def summarise(con: Connection, run: str) -> list[Finding]:
     rest = [found[turn] for turn in range(turns) for found in queues if turn < len(found)]
     ordered = [*overall[:1], *rest, *overall[1:]]
     return [replace(finding, rank=rank) for rank, finding in enumerate(ordered, start=1)]
+
+
+def stories(frame: Frame, stands: Sequence[tuple[Question, Finding]]) -> list[Finding]:
+    """What stands, without what merely follows from something else that stands; that is said in its evidence.
+
+    A finding follows from another where both share nearly all hits; where it is a part of the other and no worse than
+    it; or where, without the other's hits or the other's pictures, nothing is left of its difference.
+    """
+    ordered = sorted(stands, key=lambda pair: -pair[1].impact)
+    causes: dict[int, int] = {}
+    for place, (question, _) in enumerate(ordered):
+        for other, (cause, _) in enumerate(ordered):
+            if other != place and _root(causes, other) != place and _follows(frame, question, cause, other < place):
+                causes[place] = other
+                break
+    told: dict[int, list[str]] = defaultdict(list)
+    for place in causes:
+        told[_root(causes, place)].append(ordered[place][1].sentence)
+    return [
+        replace(finding, evidence=" ".join([finding.evidence, *_same_story(told[place])]))
+        for place, (_, finding) in enumerate(ordered)
+        if place not in causes
+    ]
+
+
+def _root(causes: dict[int, int], place: int) -> int:
+    while place in causes:
+        place = causes[place]
+    return place
+
+
+def _same_story(sentences: Sequence[str]) -> list[str]:
+    return [f"The same story: {' '.join(sentences)}"] if sentences else []
+
+
+def _follows(frame: Frame, question: Question, cause: Question, costlier: bool) -> bool:
+    """Whether `question` follows from `cause`; `costlier`: whether the cause costs more pictures."""
+    if question.kind == "shortcut" != cause.kind:  # a suspected cause follows from no count of mistakes
+        return False
+    own, other = question.shown, cause.shown
+    here, there = own.inside & own.hits, other.inside & other.hits
+    shared = int((here & there).sum())
+    if shared > SAME * max(1, int(here.sum()), int(there.sum())):
+        return costlier
+    if shared == 0:
+        return False
+    mostly = 2 * shared >= int(here.sum())
+    alike = np.array_equal(own.hits, other.hits)
+    if alike and not (own.inside & ~other.inside).any():
+        return len(question.comparisons) == 1 and not _worse(frame, own, other)
+    if alike and (costlier or not (other.inside & ~own.inside).any()):
+        left = replace(own, inside=own.inside & ~other.inside)
+    elif mostly and costlier and question.kind != cause.kind:
+        left = replace(own, hits=own.hits & ~there)
+    else:
+        return False
+    whole, (rest, spread) = _gap(frame, own)[0], _gap(frame, left)
+    return rest < max(LEFT * whole, min(1.64 * spread, 0.4 * whole))
+
+
+def _gap(frame: Frame, item: Comparison) -> tuple[float, float]:
+    """Difference of the rates inside and outside, and its standard error."""
+    table = item.table(frame.everything)
+    value, worth = table.standardised()
+    n = max(1, int(table.inside.sum()))
+    spread = table.rate * (1 - table.rate) / n + value * (1 - value) / max(worth, 1)
+    return (table.rate - value, float(spread) ** 0.5) if np.isfinite(table.rate - value) else (0.0, 0.0)
+
+
+def _worse(frame: Frame, narrow: Comparison, wide: Comparison) -> bool:
+    """Whether a part of a group differs from its rest by clearly more than the group does."""
+    part, whole = (_gap(frame, item) for item in (narrow, replace(wide, inside=wide.inside & ~narrow.inside)))
+    return bool(part[0] - whole[0] > 2 * (part[1] ** 2 + whole[1] ** 2) ** 0.5)

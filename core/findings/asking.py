@@ -1,0 +1,121 @@
+"""What was asked of the data, and which answers stand when all of a report's questions are counted together.
+
+A finder looks through the pictures of the proposing half as it likes and asks its questions of the confirming half; a
+question that was there before any look (a class, a value of a column) is asked of all pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from core.findings.finding import Finding
+from core.findings.frame import Codes, Frame, Mask, Places
+from core.findings.significance import RATE, Table, adjusted, clustered_p, cross, excess_p, selected_z
+from core.statistics import format_rate
+
+PROPOSE_P = 0.05
+MOST_PROPOSALS = 100
+"""Of one kind: the more questions, the less each can say."""
+MOST_FIXED = 150
+"""Comparisons of one kind that may all be asked; of more, one half proposes and the other confirms."""
+LEAST_HITS = 5
+LEAST_INSIDE = 8
+"""Pictures that a group needs among those of which it is asked."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`hits` among the pictures `inside` against `outside`, within `strata`. All of shape (n,)."""
+
+    inside: Mask
+    outside: Mask
+    hits: Mask
+    strata: Codes
+
+    def table(self, part: Places) -> Table:
+        """Counts per stratum among the pictures of `part`."""
+        inside = self.inside[part]
+        return cross(inside, self.hits[part], inside | self.outside[part], self.strata[part])
+
+    def p(self, frame: Frame, part: Places) -> float:
+        """Chance of as many hits inside, in a world where only the strata matter; groups count once."""
+        if not frame.grouped:
+            return excess_p(self.table(part))
+        inside = self.inside[part]
+        known = inside | self.outside[part]
+        return clustered_p(inside, self.hits[part], known, self.strata[part], frame.groups[part])
+
+
+@dataclass(frozen=True)
+class Question:
+    """Whether there is more inside than in each of several comparisons, asked of the pictures `part`.
+
+    `write` makes the finding from the counts of `shown` and the standard errors of its intervals.
+    """
+
+    kind: str
+    comparisons: tuple[Comparison, ...]
+    shown: Comparison
+    part: Places
+    write: Callable[[Table, float], Finding]
+    demands: tuple[Comparison, ...] = ()
+    """What must hold besides, each at PROPOSE_P; else the question is answered with no."""
+
+    def p(self, frame: Frame) -> float:
+        """The largest p-value of its comparisons, all of which must hold (intersection-union); 1 if a demand fails."""
+        p = max(item.p(frame, self.part) for item in self.comparisons)
+        return p if all(item.p(frame, self.part) < PROPOSE_P for item in self.demands) else 1.0
+
+
+def worth_asking(frame: Frame, comparisons: Sequence[Comparison]) -> tuple[list[int], Places]:
+    """Places of the comparisons to ask about, and of the pictures to ask.
+
+    Few enough are all asked, of all pictures; what leaves some out are margins only, on which the test is conditional.
+    Of many, the proposing half names the best and the confirming half is asked.
+    """
+    able = [place for place, item in enumerate(comparisons) if _says_something(item)]
+    if len(able) <= MOST_FIXED:
+        return able, frame.everything
+    chosen = promising(frame, [comparisons[place] for place in able])
+    return [able[place] for place in chosen], frame.confirming
+
+
+def _says_something(item: Comparison) -> bool:
+    hits = np.count_nonzero((item.inside | item.outside) & item.hits)
+    return bool(np.count_nonzero(item.inside) >= LEAST_INSIDE and hits >= LEAST_HITS)
+
+
+def promising(frame: Frame, comparisons: Sequence[Comparison]) -> list[int]:
+    """Places of the best of many comparisons in the proposing half, best first."""
+    found: list[tuple[float, int]] = []
+    for place, item in enumerate(comparisons):
+        if np.count_nonzero(item.inside[frame.proposing]) < LEAST_INSIDE:
+            continue
+        p = item.p(frame, frame.proposing)
+        if p < PROPOSE_P:
+            found.append((p, place))
+    return [place for _, place in sorted(found)[:MOST_PROPOSALS]]
+
+
+def answered(frame: Frame, questions: Sequence[Question]) -> list[tuple[Question, Finding]]:
+    """The questions that stand at one false discovery rate over all of them, with their findings."""
+    levels = adjusted([question.p(frame) for question in questions])
+    standing = [place for place, level in enumerate(levels) if level <= RATE]
+    z = selected_z(len(standing), len(questions))
+    found: list[tuple[Question, Finding]] = []
+    for place in standing:
+        question = questions[place]
+        finding = question.write(question.shown.table(question.part), z)
+        found.append((question, replace(finding, evidence=_evidence(finding, len(questions), float(levels[place])))))
+    return found
+
+
+def _evidence(finding: Finding, tried: int, level: float) -> str:
+    against = f" against {format_rate(finding.rest)}" if finding.rest is not None and finding.rest.known else ""
+    return (
+        f"{format_rate(finding.value)}{against}. One of {tried:,} comparisons of this report, adjusted p "
+        f"{level:.2g}; one in twenty listed may be false; 95% of the listed intervals hold the truth."
+    )

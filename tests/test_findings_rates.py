@@ -1,0 +1,78 @@
+"""A fixed part of `make bench-findings`: reports of drawn runs accuse nobody falsely, and name the cause there is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from core.findings.frame import load
+from core.findings.summarise import ranked
+from tests.bench.findings import WORLDS, findings, named
+from tests.support.made_runs import MadeRun, made_run
+
+QUIET = ("null", "five copies of each", "habitat goes with label")
+CAUSES = [name for name in WORLDS if name not in QUIET]
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_where_nothing_is_wrong_hardly_a_report_accuses_anything(name: str) -> None:
+    """Of 20 worlds one may hold a false finding at 5%; four would be a chance of 1.6%."""
+    world = WORLDS[name]
+    false = [
+        [found for found in findings(world.make(seed, 3000)) if found.kind not in world.true_kinds]
+        for seed in range(20)
+    ]
+    assert sum(map(bool, false)) <= 3, [found.sentence for some in false for found in some]
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_a_planted_cause_is_named_in_nearly_every_world(name: str) -> None:
+    world = WORLDS[name]
+    assert sum(named(findings(world.make(seed, 3000)), world.names) for seed in range(10)) >= 8
+
+
+def test_a_pair_of_conditions_is_told_instead_of_its_wider_halves() -> None:
+    for seed in range(6):
+        found = [item for item in findings(WORLDS["pair"].make(seed, 3000)) if item.kind == "weak_slice"]
+        wide = [
+            item
+            for item in found
+            if ("night" in item.sentence) != ("small" in item.sentence) and "labelled" not in item.sentence
+        ]
+        assert not (named(found, ("night", "small")) and wide), [item.sentence for item in found]
+
+
+def odd(what: str) -> MadeRun:
+    """Runs of which there is little to say."""
+    run = made_run(3, n=10 if what == "ten pictures" else 400, classes=1 if what == "one class" else 10)
+    n = run.label.size
+    if what == "one class":
+        run.classes = 2  # its mistakes go to another
+    elif what == "all right":
+        run.error = np.zeros(n)
+    elif what == "all wrong":
+        run.error = np.ones(n)
+    elif what == "constant columns":
+        run.columns = {"place": np.full(n, "here", dtype=object), "depth": np.full(n, 3.0)}
+    elif what == "many values":
+        run.columns = {"name": np.asarray([f"n{i}" for i in range(n)], dtype=object), "number": np.arange(n) * 1.0}
+    elif what == "missing values":
+        run.columns = {"place": np.full(n, None, dtype=object), "depth": np.full(n, np.nan)}
+    return run
+
+
+@pytest.mark.parametrize(
+    "what", ["one class", "ten pictures", "all right", "all wrong", "constant columns", "many values", "missing values"]
+)
+def test_a_run_of_which_there_is_little_to_say_gives_sentences_and_no_error(what: str) -> None:
+    frame = odd(what).frame()
+    for finding in ranked(frame):
+        assert finding.sentence.endswith(".") and "nan" not in finding.sentence
+        assert len(frame.con.execute(finding.sql).fetchall()) == finding.n > 0
+
+
+def test_a_run_without_labels_has_no_accusation() -> None:
+    con = made_run(3, n=300).connect()
+    con.execute("ALTER TABLE every ALTER label SET DATA TYPE VARCHAR")
+    con.execute("UPDATE every SET label = NULL, correct = NULL, label_probability = NULL")
+    assert {finding.kind for finding in ranked(load(con, "r-made"))} <= {"attention"}
