@@ -18,10 +18,10 @@ class Cell:
 
 
 CELLS: tuple[Cell, ...] = (
-    Cell("correct_high", "right for the right reason", "#009E73"),
-    Cell("correct_low", "right for the wrong reason", "#E69F00"),
-    Cell("wrong_high", "looked right, classified wrong", "#CC79A7"),
-    Cell("wrong_low", "looked away", "#0072B2"),
+    Cell("correct_high", "right, judge finds support", "#009E73"),
+    Cell("correct_low", "right, judge finds no support", "#E69F00"),
+    Cell("wrong_high", "wrong, judge finds support", "#CC79A7"),
+    Cell("wrong_low", "wrong, judge finds no support", "#0072B2"),
 )
 """In their usual order. Colours are Okabe and Ito's, which colour-blind people can tell apart."""
 NOT_JUDGED = Cell("", "not judged", GREY)

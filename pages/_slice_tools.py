@@ -8,7 +8,6 @@ import pandas as pd
 import streamlit as st
 
 from core import queries
-from core.cells import cell
 from core.columns import BY_NAME
 from core.errors import StoreError
 from core.queries import identifier, literal
@@ -21,7 +20,10 @@ def examples(run: str) -> list[tuple[str, str]]:
     """Questions people ask, as (words, SQL)."""
     asked = [
         ("Every picture", slice_sql(run)),
-        (cell("correct_low").words.capitalize(), slice_sql(run, "cell = 'correct_low'")),
+        (
+            "Right, resting on a part that does not support it",
+            slice_sql(run, "cell = 'correct_low'", queries.RESTS_SQL),
+        ),
         ("Wrong and sure of it", slice_sql(run, "NOT correct", "confidence > 0.9")),
         ("Looks at the border", slice_sql(run, "attention_border > 0.5", order="attention_border DESC")),
         ("Hiding what it looked at changes nothing", slice_sql(run, "causal_drop < 0.05", order="causal_drop")),

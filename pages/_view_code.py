@@ -191,7 +191,9 @@ export default function ({ parentElement, data, setTriggerValue }) {
       const words = make('div', 'words');
       words.append(make('span', 'soft', item.heading), make('p', 'sentence', item.sentence));
       const query = make('details'), code = make('pre', '', item.sql);
-      query.append(make('summary', 'soft', 'SQL'), code, copy('Copy SQL', item.sql));
+      query.append(make('summary', 'soft', 'Evidence and SQL'));
+      if (item.evidence) query.append(make('p', 'evidence', item.evidence));
+      query.append(code, copy('Copy SQL', item.sql));
       words.append(query);
       const to = anchor(item.target, 'pictures');
       for (const shown of item.pictures) to.append(picture(shown));
@@ -276,6 +278,7 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
   border-top: 1px solid var(--st-border-color); }
 .finding .rank { font-size: 1.55rem; font-weight: 650; line-height: 1.3; text-align: right; }
 .finding .sentence { font-size: 1.15rem; margin: 2px 0 6px; overflow-wrap: anywhere; max-width: 62rem; }
+.finding .evidence { font-size: .92rem; margin: 6px 0; max-width: 62rem; overflow-wrap: anywhere; }
 .finding summary { cursor: pointer; font-size: .88rem; }
 .finding pre { background: var(--st-secondary-background-color); border-radius: 6px; padding: 8px 12px; margin: 6px 0;
   white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }

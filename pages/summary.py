@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
-from core.cells import CELLS, NOT_JUDGED, cell
+from core.cells import CELLS, NOT_JUDGED
 from core.errors import StoreError, WhylookError
 from core.queries import ClassRow, MatrixRow, RunCounts, literal
 from core.records import Run
@@ -45,7 +45,7 @@ def main() -> None:
         return
     matrix = read(queries.matrix, name)
     cells = read(queries.cells, name)
-    headline(counts, cells)
+    headline(name, counts)
     confused = known_counts(read(queries.confusion, name))
     wide = len(shown_classes(confused)[0]) > SIDE_BY_SIDE
     left, right = (st.container(), st.container()) if wide else st.columns(2, gap="large")
@@ -62,17 +62,29 @@ def main() -> None:
     faithfulness_section(name)
 
 
-def headline(counts: RunCounts, cells: tuple[list[str], list[float]]) -> None:
-    """The numbers that the back row should read, each with its interval and n."""
-    facts = [("Accuracy", wilson(counts.correct, counts.labelled))]
-    if cells[0]:
-        facts.append((cell("correct_high").words.capitalize(), share_of(cells, "correct_high")))
-        right = ("correct_high", "correct_low")
-        facts.append(("Right ones for the wrong reason", share_of(cells, "correct_low", among=right)))
-    for column, (words, rate) in zip(st.columns(3), facts, strict=False):
-        text = format_rate(rate)
-        value, _, rest = text.partition(" ")
-        column.metric(words, value if rate.n else "–", rest or None, delta_color="off", delta_arrow="off")
+def headline(name: str, counts: RunCounts) -> None:
+    """The numbers that the back row should read, each with its interval and n, and only what its measure carries."""
+    facts = [("Accuracy", wilson(counts.correct, counts.labelled), "")]
+    found = read(queries.reasons, name)
+    if found is not None and found.measured and (sure := found.right_reason.corrected) is not None:
+        facts.append(("Right for the right reason", sure, f"Of the judged pictures. {_two_claims(found.right_reason)}"))
+    for column, (words, rate, help_) in zip(st.columns(3), facts, strict=False):
+        value, _, rest = format_rate(rate).partition(" ")
+        shown, under = (value if rate.n else "–"), rest or None
+        column.metric(words, shown, under, delta_color="off", delta_arrow="off", help=help_ or None)
+    if found is not None and found.measured and found.right_reason.corrected is None:
+        st.caption(
+            "How many are right for the right reason is not shown: it rests on the judge, and the judge's report card "
+            "does not carry it. What was counted stands in the cells below."
+        )
+
+
+def _two_claims(share: queries.Share) -> str:
+    return (
+        "Two claims: the judge says whether the attended part supports the answer, removing that part shows whether "
+        "the answer rests on it. Corrected for the judge's errors by its report card (Rogan-Gladen); as counted "
+        f"{format_rate(share.counted, n=False)}."
+    )
 
 
 def share_of(cells: tuple[list[str], list[float]], kind: str, *, among: tuple[str, ...] | None = None) -> Interval:
@@ -83,7 +95,7 @@ def share_of(cells: tuple[list[str], list[float]], kind: str, *, among: tuple[st
 
 def attention_matrix(run: Run, matrix: list[MatrixRow], cells: tuple[list[str], list[float]]) -> None:
     """Correct x attention, every cell with its pictures; a click opens them in Slices."""
-    st.subheader("Right answer, right reason?")
+    st.subheader("Does the attended part support the answer?")
     name = run.name
     counted = {row["cell"]: int(row["n"]) for row in matrix}
     judged = sum(n for kind, n in counted.items() if kind is not None)
@@ -120,7 +132,7 @@ def attention_matrix(run: Run, matrix: list[MatrixRow], cells: tuple[list[str], 
     draw("matrix", key="matrix", cells=drawn)
     with st.container(horizontal=True, vertical_alignment="center"):
         sampled = any(weight != 1 for weight in cells[1])
-        words = f"n {judged:,} judged · looked right: a score of {run.high_score:g} or more out of 5"
+        words = f"n {judged:,} judged · support: a score of {run.high_score:g} or more out of 5"
         if sampled:
             words += " · a sample was judged: shares are of all pictures, re-weighted"
         st.caption(words, width="content")
@@ -150,7 +162,8 @@ def summarise(name: str) -> None:
     left.subheader("What should the team know?")
     if not wanted:
         st.write(
-            "Failures, shortcut suspicions, confusions, weak classes, suspected wrong labels and attention habits."
+            "Failures, shortcut suspicions, confusions, weak classes and slices, suspected wrong labels. At most one "
+            "in twenty of what is listed is chance, over the whole report."
         )
         if st.button("Summarise this dataset", type="primary", icon=":material/bolt:"):
             st.query_params["findings"] = "1"
@@ -208,6 +221,7 @@ def _finding(name: str, finding: Finding) -> dict[str, object]:
         "rank": finding.rank,
         "heading": finding.heading,
         "sentence": finding.sentence,
+        "evidence": finding.evidence,
         "pictures": [shown[image_id][0] for image_id in first],
         "link": format_pictures(finding.n),
         "target": target("slices", run=name, sql=finding.sql),

@@ -150,6 +150,15 @@ def test_what_cannot_be_known_is_neither_missed_nor_shown() -> None:
     assert card.verdict == "good" and "auroc_name" not in {measure.name for measure in card.measures}
 
 
+def test_a_judge_that_misses_most_true_maps_fails_and_at_its_own_threshold_it_does_not() -> None:
+    shy = rows(lambda i, control: 1.5 + i / 50 if control in ("true", "again") else 0.2 + i / 100)
+    card = card_of(shy)
+    assert card.verdict == "fail" and "misses most true maps" in card.sentence and not card.carries
+    assert card.supports_threshold and card.threshold is not None
+    again = card_of(shy, high=card.threshold.score)
+    assert again.verdict != "fail" and again.carries and again.sensitivity.value == 1.0
+
+
 def test_no_threshold_is_offered_where_none_parts_anything() -> None:
     assert card_of(rows(lambda i, control: 1.0 if control in ("true", "again") else 4.0)).threshold is None
 
@@ -247,7 +256,10 @@ def test_a_real_judge_that_ignores_the_picture_fails_where_the_same_judge_with_e
             store, "--vlm", files["vlm"], "--mmproj", files["mmproj"], "--judge-budget", "10",
         )  # fmt: skip
         assert answer.code in (0, 1)
-        cards[name] = {measure.name: measure for measure in card_in(store).measures}, card_in(store).verdict
+        card, high = card_in(store), queries.run(Store(store).reader()).high_score
+        cards[name] = {measure.name: measure for measure in card.measures}, card.verdict
+        assert high == (card.threshold.score if name == "eyes" and card.threshold else 2.5)
+        assert card.carries == (name == "eyes")
     seeing, verdict = cards["eyes"]
     assert verdict != "fail" and seeing["auroc"].value.value >= 0.95
     assert seeing["wrong_name_high"].value.value <= 0.1 and abs(seeing["rubric_shift"].value.value) <= 0.25

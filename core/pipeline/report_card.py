@@ -84,7 +84,17 @@ def make_card(
         done += len(some)
         journal.report(done, len(rows))
     journal.publish()
+    if todo.judge.protocol == "calibrated":
+        _calibrate(journal)
     return True
+
+
+def _calibrate(journal: Journal) -> None:
+    """Takes the card's own threshold for the run, where the card supports one; else the paper's 2.5 stays."""
+    card = queries.judge_card(journal.store.reader(), journal.run)
+    if card is not None and card.supports_threshold:
+        assert card.threshold is not None
+        journal.store.set_high_score(journal.run, card.threshold.score)
 
 
 def _replies(asked: Sequence[_Asked], todo: JudgeTodo) -> list[tuple[_Asked, Judgement]]:

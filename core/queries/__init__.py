@@ -25,6 +25,7 @@ from core.queries.reads import (
     run_counts,
     slice_stats,
 )
+from core.queries.reasons import RESTS_SQL, Reasons, Share, reasons
 from core.queries.report_card import CardMeasure, JudgeCard, Threshold, card_of, judge_card
 from core.queries.rows import Connection, fetch_rows
 from core.queries.runs import run, runs, runs_on_disk
@@ -44,8 +45,11 @@ __all__ = [
     "JudgeCard",
     "MatrixRow",
     "Measure",
+    "RESTS_SQL",
+    "Reasons",
     "RunCounts",
     "SearchResult",
+    "Share",
     "SliceStats",
     "SqlError",
     "SqlResult",
@@ -69,6 +73,7 @@ __all__ = [
     "neighbours",
     "per_class",
     "pictures",
+    "reasons",
     "run",
     "run_counts",
     "run_sql",

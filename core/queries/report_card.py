@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from core.queries.rows import Connection, fetch_rows
 from core.records import HIGH_SCORE, WRONG_MAPS, Row
-from core.statistics import Interval, auroc, format_mean, format_number, format_rate, mean_interval, wilson
+from core.statistics import UNKNOWN, Interval, auroc, format_mean, format_number, format_rate, mean_interval, wilson
 
 Verdict = Literal["good", "care", "fail"]
 CHANCE = 0.6
 """A judge whose AUROC may be this or less may not be able to tell a real map from a control."""
 LEAST_PICTURES = 10
 """Fewer pictures than this give no verdict but `care`: an interval of three pictures says nothing."""
+MISSES_MOST = 0.5
+"""A judge that scores fewer true maps than this high counts good attention as bad."""
 STEADY = 0.05
 """Points a score may move between two askings: servers and GPUs do not add up in the same order each time."""
 MOST_SECONDS = 2000
@@ -74,6 +76,25 @@ class JudgeCard:
     scores: dict[str, list[float]]
     threshold: Threshold | None
     n: int
+    high: float = HIGH_SCORE
+    """From which score on attention counts as high: what `true_high` and the shares of controls were counted with."""
+    sensitivity: Interval = UNKNOWN
+    """Share of true maps scored `high` or more."""
+    false_high: Interval = UNKNOWN
+    """Share of wrong maps and wrong names scored `high` or more; a picture counts once."""
+
+    @property
+    def supports_threshold(self) -> bool:
+        """Whether its threshold parts true maps from controls well enough to be taken for the run."""
+        told = {measure.name: measure.value for measure in self.measures}
+        tells = all(told[name].low > CHANCE for name in ("auroc", "auroc_name") if name in told)
+        found = self.threshold
+        return self.n >= LEAST_PICTURES and tells and found is not None and found.kept.low > found.passed.high
+
+    @property
+    def carries(self) -> bool:
+        """Whether shares can be corrected by it: true maps are scored high clearly more often than controls."""
+        return self.verdict != "fail" and self.n >= LEAST_PICTURES and self.sensitivity.low > self.false_high.high
 
     @property
     def sentence(self) -> str:
@@ -109,11 +130,19 @@ def judge_card(con: Connection, run: str) -> JudgeCard | None:
         WHERE r.run = ? AND j.seconds IS NOT NULL ORDER BY j.image_id LIMIT ?""",
         [run, MOST_SECONDS],
     ).fetchall()
-    return card_of(rows, seconds=[row[0] for row in taken])
+    found = con.execute("SELECT high_score FROM runs WHERE run = ?", [run]).fetchall()[0][0]
+    high = HIGH_SCORE if found is None else float(found)
+    return card_of(rows, seconds=[row[0] for row in taken], high=high)
 
 
-def card_of(rows: Sequence[Row], *, seconds: Sequence[float] = ()) -> JudgeCard:
-    """The card that rows of table `judge_card` add up to; `seconds` the pictures of the run itself took the judge."""
+def card_of(rows: Sequence[Row], *, seconds: Sequence[float] = (), high: float = HIGH_SCORE) -> JudgeCard:
+    """The card that rows of table `judge_card` add up to.
+
+    Args:
+        rows: of one judge.
+        seconds: that the pictures of the run itself took the judge.
+        high: the score from which on attention counts as high in the run.
+    """
     ids = sorted({row["image_id"] for row in rows})
     scores = {control: _column(rows, ids, control, "score") for control in ("true", "again", *WRONG_MAPS, "wrong name")}
     true, wrong = scores["true"], np.stack([scores[control] for control in WRONG_MAPS], axis=1)  # (n,), (n, 4)
@@ -124,18 +153,24 @@ def card_of(rows: Sequence[Row], *, seconds: Sequence[float] = ()) -> JudgeCard:
         CardMeasure("auroc_name", "the predicted class is scored above another class on the same map", names, "≥ 0.8",
                     names.known and names.value >= 0.8),
     ]  # fmt: skip
+    sensitivity = _high(true[:, None], high)
+    measures.append(CardMeasure("true_high", f"of true maps are scored high, {high:g} or more", sensitivity, "≥ 0.7",
+                                sensitivity.known and sensitivity.value >= 0.7, share=True))  # fmt: skip
     for name, controls, most, meaning in (
         ("wrong_name_high", ("wrong name",), 0.10, "of wrong class names are scored high"),
         ("empty_high", ("empty", "patch"), 0.05, "of empty and random masks are scored high"),
     ):
-        share = _high(np.stack([scores[control] for control in controls], axis=1))
-        measures.append(CardMeasure(name, f"{meaning}, {HIGH_SCORE} or more", share, f"≤ {most:.0%}",
+        share = _high(np.stack([scores[control] for control in controls], axis=1), high)
+        measures.append(CardMeasure(name, f"{meaning}, {high:g} or more", share, f"≤ {most:.0%}",
                                     share.known and share.value <= most, share=True))  # fmt: skip
     measures += _steadiness(rows, ids, true - scores["again"], seconds)
     verdict, reasons = _verdict(measures, len(ids))
     measures = [measure for measure in measures if measure.value.known]
     listed = {control: column[np.isfinite(column)].tolist() for control, column in scores.items()}
-    return JudgeCard(verdict, reasons, tuple(measures), listed, _threshold(scores), len(ids))
+    false_high = _high(np.column_stack([wrong, scores["wrong name"]]), high)
+    return JudgeCard(
+        verdict, reasons, tuple(measures), listed, _threshold(scores), len(ids), high, sensitivity, false_high
+    )
 
 
 def _column(rows: Sequence[Row], ids: Sequence[str], control: str, name: str) -> NDArray[np.float64]:
@@ -146,11 +181,11 @@ def _column(rows: Sequence[Row], ids: Sequence[str], control: str, name: str) ->
     )
 
 
-def _high(scores: NDArray[np.float64]) -> Interval:
-    """Rate of scores (n, k) of HIGH_SCORE or more; a picture counts once, with the share of its k that are."""
+def _high(scores: NDArray[np.float64], high: float) -> Interval:
+    """Rate of scores (n, k) of `high` or more; a picture counts once, with the share of its k that are."""
     known = np.isfinite(scores)
     of = known.any(axis=1)
-    shares = ((scores >= HIGH_SCORE) & known)[of].sum(axis=1) / known[of].sum(axis=1)
+    shares = ((scores >= high) & known)[of].sum(axis=1) / known[of].sum(axis=1)
     return wilson(float(shares.sum()), int(of.sum()))
 
 
@@ -194,6 +229,9 @@ def _verdict(measures: Sequence[CardMeasure], n: int) -> tuple[Verdict, tuple[st
         fatal.append(f"It {_cannot(maps)} tell real maps from controls: AUROC {format_mean(maps)}.")
     if names.known and names.low <= CHANCE:
         fatal.append(f"It {_cannot(names)} tell the predicted class from another: AUROC {format_mean(names)}.")
+    seen = by_name["true_high"].value
+    if seen.known and seen.value < MISSES_MOST:
+        fatal.append(f"It misses most true maps: {by_name['true_high'].text} {by_name['true_high'].meaning}.")
     if n < LEAST_PICTURES:
         return "care", (f"It was tried on {n} pictures only.", *fatal)
     if fatal:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from core import queries
-from core.cells import cell
 from core.queries import Connection
-from core.statistics import format_pictures, format_rate, weighted_rate, wilson
+from core.statistics import format_pictures, format_rate, wilson
 
 FAILURES_SHOWN = 20
 
@@ -41,11 +40,10 @@ def facts(con: Connection, run: str) -> Facts:
         ("Classifier", _spec(settings.classifier or "unknown")),
         ("Accuracy", format_rate(wilson(counts.correct, counts.labelled))),
     ]
-    cells, weights = queries.cells(con, run)
-    if cells:
-        best = cell("correct_high")
-        share = weighted_rate([name == best.name for name in cells], weights)
-        rows.append((best.words.capitalize(), format_rate(share)))
+    why = queries.reasons(con, run)
+    if why is not None and why.measured and (sure := why.right_reason.corrected) is not None:
+        counted = format_rate(why.right_reason.counted, n=False)
+        rows.append(("Right for the right reason", f"{format_rate(sure)}, as counted {counted}"))
     card = queries.judge_card(con, run)
     if card is not None:
         rows.append(("Report card", card.sentence))

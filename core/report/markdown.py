@@ -38,7 +38,9 @@ def _findings(findings: Sequence[Finding]) -> list[str]:
 
 def _finding(finding: Finding) -> str:
     number = f"{finding.rank}. "
-    return f"{number}**{finding.heading}.** {escape(finding.sentence)}\n\n{_fenced(finding.sql, indent=len(number))}"
+    evidence = f"\n\n{' ' * len(number)}{escape(finding.evidence)}" if finding.evidence else ""
+    sentence = f"{number}**{finding.heading}.** {escape(finding.sentence)}"
+    return f"{sentence}{evidence}\n\n{_fenced(finding.sql, indent=len(number))}"
 
 
 def _fenced(sql: str, *, indent: int) -> str:
