@@ -76,3 +76,10 @@ def test_a_run_without_labels_has_no_accusation() -> None:
     con.execute("ALTER TABLE every ALTER label SET DATA TYPE VARCHAR")
     con.execute("UPDATE every SET label = NULL, correct = NULL, label_probability = NULL")
     assert {finding.kind for finding in ranked(load(con, "r-made"))} <= {"attention"}
+
+
+def test_a_store_of_an_older_version_has_no_hashes_and_is_read_all_the_same() -> None:
+    con = WORLDS["one condition"].make(0, 3000).connect()
+    con.execute("ALTER TABLE images DROP near_hash")
+    frame = load(con, "r-made")
+    assert not frame.grouped and named(ranked(frame), ("night",))
