@@ -21,7 +21,6 @@ from core import queries
 from core.columns import BY_NAME
 from core.images.near_duplicates import near_groups
 from core.queries import Connection, identifier, literal
-from core.records import HIGH_SCORE
 from core.statistics import format_number
 
 Mask = NDArray[np.bool_]
@@ -65,8 +64,6 @@ class Frame:
     """True for the pictures that propose, False for those that confirm; by group, so the same in every run."""
     groups: Codes
     """Which pictures are copies of each other or belong together: tests count groups, not pictures."""
-    high_score: float = HIGH_SCORE
-    """From which score on attention is high in this run."""
     _encoded: dict[str, tuple[Codes, list[Any]]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -174,9 +171,7 @@ def load(con: Connection, run: str) -> Frame:
     first = np.unique(groups, return_index=True)[1]
     images = table["image_id"].to_pylist()
     side = np.asarray([zlib.crc32(str(images[place]).encode()) % 2 == 0 for place in first], dtype=bool)
-    high = con.execute("SELECT high_score FROM runs WHERE run = ?", [run]).fetchall()
-    high_score = float(high[0][0]) if high and high[0][0] is not None else HIGH_SCORE
-    return Frame(con, run, table, side[groups] if table.num_rows else side, groups, high_score)
+    return Frame(con, run, table, side[groups] if table.num_rows else side, groups)
 
 
 def _groups(con: Connection, run: str, n: int) -> Codes:

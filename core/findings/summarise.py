@@ -28,8 +28,9 @@ COUNTING = (failures, wrong_labels, idle_maps)
 SAME = 0.8
 """Two findings that share this part of their hits are one story; the one that costs more tells it."""
 LEFT = 0.25
-"""A finding follows from another without whose pictures less than this remains of it; or less than 0.4 of it, and no
-more than chance."""
+"""A finding follows from another without whose pictures less than this remains of it; or less than UNSURE of it, and no
+more than CHANCE standard errors."""
+UNSURE, CHANCE = 0.4, 1.64
 
 
 def summarise(con: Connection, run: str) -> list[Finding]:
@@ -117,7 +118,7 @@ def _follows(frame: Frame, question: Question, cause: Question, costlier: bool) 
     else:
         return False
     whole, (rest, spread) = _gap(frame, own)[0], _gap(frame, left)
-    return rest < max(LEFT * whole, min(1.64 * spread, 0.4 * whole))
+    return rest < max(LEFT * whole, min(CHANCE * spread, UNSURE * whole))
 
 
 def _gap(frame: Frame, item: Comparison) -> tuple[float, float]:

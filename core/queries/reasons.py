@@ -33,22 +33,17 @@ class Share:
 class Reasons:
     """What a run's judged pictures with labels say of its reasons.
 
-    `supported` is the share of pictures whose attended part supports the answer; `right_reason` of those that are
-    right, supported and rest on the attended part. `measured` is whether a causal check was made: without one the
-    second is unknown. What is left of the accuracy rests on something else, or on what the judge cannot see.
+    `right_reason` is the share of pictures that are right, whose attended part supports the answer and whose answer
+    rests on it. `measured` is whether a causal check was made: without one the share is unknown. What is left of the
+    accuracy rests on something else, or on what the judge cannot see.
     """
 
-    supported: Share
     right_reason: Share
     measured: bool
 
 
 def reasons(con: Connection, run: str) -> Reasons | None:
-    """Both claims over a run; None without judged pictures that have labels.
-
-    Raises:
-        QueryError: there is no such run.
-    """
+    """Both claims over a run; None without judged pictures that have labels."""
     found = con.execute(
         f"""SELECT cell IN ('correct_high', 'wrong_high') AS supported, correct, weight,
                coalesce({RESTS_SQL}, false) AS rests, causal_drop IS NOT NULL AS measured
@@ -63,11 +58,9 @@ def reasons(con: Connection, run: str) -> Reasons | None:
     weights = np.asarray(found["weight"], dtype=np.float64)
     card = judge_card(con, run)
     usable = card if card is not None and card.carries else None
-    everything, known = np.ones_like(correct), measured
     return Reasons(
-        _share(supported, everything, weights, usable, of=everything),
-        _share(supported, correct & rests & known, weights, usable, of=known),
-        bool(known.any()),
+        _share(supported, correct & rests & measured, weights, usable, of=measured),
+        bool(measured.any()),
     )
 
 
