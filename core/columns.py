@@ -101,6 +101,32 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
         "causal_drop_random", "FLOAT", "-1 to 1", "the same for random regions of its size",
         "mean over that region mirrored and moved 3 times",
     ),
+    Column(
+        "brightness", "FLOAT", "0 to 1", "mean brightness of the picture", "mean luma (ITU-R BT.601)",
+        phrase="brightness",
+    ),
+    Column(
+        "contrast", "FLOAT", "0 to 0.5", "spread of the brightness", "standard deviation of luma", phrase="contrast",
+    ),
+    Column("saturation", "FLOAT", "0 to 1", "how colourful the picture is", "mean of S in HSV", phrase="saturation"),
+    Column(
+        "warmth", "FLOAT", "-1 to 1", "colour cast, from blue to red", "mean of red less blue",
+        phrase="warmth (blue -1 to red 1)",
+    ),
+    Column(
+        "sharpness", "FLOAT", "0 to about 1", "detail that is left at 128 pixels", "root mean square of the Laplacian",
+        phrase="sharpness",
+    ),
+    Column("colour", "VARCHAR", "a hue or grey", "the commonest hue of the picture", "mode of H in HSV, by S V"),
+    Column("aspect", "DOUBLE", "above 0", "width over height", "images", phrase="width over height"),
+    Column(
+        "strategy", "VARCHAR", "class and number",
+        "discovery: which way to see this class, with its place (the commonest is number 1)", "strategies",
+    ),
+    Column("detail", "VARCHAR", "class and letter", "discovery: what lies where the answer rests most", "strategies"),
+    Column("cue", "VARCHAR", "text", "discovery: the cue in this picture that the classifier uses", "strategies"),
 )
+PROPERTIES = ("brightness", "contrast", "saturation", "warmth", "sharpness", "colour", "aspect")
+"""Columns that describe the picture as a whole, from its pixels."""
 # fmt: on
 BY_NAME: Mapping[str, Column] = {column.name: column for column in SAMPLE_COLUMNS}

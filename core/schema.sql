@@ -16,7 +16,8 @@ CREATE TABLE runs (
 );
 CREATE TABLE images (
     fingerprint VARCHAR, image_id VARCHAR, path VARCHAR, paths VARCHAR[], label VARCHAR,
-    width INTEGER, height INTEGER, thumbnail BLOB, near_hash BLOB, metadata VARCHAR
+    width INTEGER, height INTEGER, thumbnail BLOB, near_hash BLOB, metadata VARCHAR,
+    brightness FLOAT, contrast FLOAT, saturation FLOAT, warmth FLOAT, sharpness FLOAT, colour VARCHAR
 );
 CREATE TABLE metadata (fingerprint VARCHAR, image_id VARCHAR);
 CREATE TABLE predictions (
@@ -51,6 +52,20 @@ CREATE TABLE findings (
     rest_value DOUBLE, rest_low DOUBLE, rest_high DOUBLE, rest_n BIGINT
 );
 CREATE TABLE deck (name VARCHAR, title VARCHAR, body VARCHAR, sql VARCHAR, saved TIMESTAMP);
+
+-- section: discovery
+-- What the model saw: float16 sketches of core/attribution/features.py; keyed as the attributions are.
+CREATE TABLE IF NOT EXISTS features (
+    fingerprint VARCHAR, image_id VARCHAR, pooled BLOB, places BLOB, detail BLOB, cell INTEGER[]
+);
+-- What `whylook discover` found, of each picture: here the fingerprint is the run's name.
+CREATE TABLE IF NOT EXISTS strategies (fingerprint VARCHAR, image_id VARCHAR, strategy VARCHAR, detail VARCHAR, cue VARCHAR);
+CREATE TABLE IF NOT EXISTS cues (
+    run VARCHAR, cue VARCHAR, kind VARCHAR, class VARCHAR, words VARCHAR, verdict VARCHAR, reason VARCHAR,
+    sql VARCHAR, n BIGINT, wrong DOUBLE, wrong_rest DOUBLE,
+    effect DOUBLE, low DOUBLE, high DOUBLE, placebo DOUBLE, p DOUBLE, tested INTEGER,
+    region DOUBLE[], prototypes VARCHAR[], examples JSON
+);
 
 -- section: settled failures
 -- An earlier attempt's failure goes once its picture was tried again: there is a later one, or the row that was wanting.
@@ -124,12 +139,15 @@ WITH ranked AS (
            coalesce(r.high_score, 2.5) AS high_score,
            a.attention_area, a.attention_entropy, a.attention_border, a.attention_x, a.attention_y,
            a.attention_islands, a.attention_agreement,
-           a.causal_drop, a.causal_drop_random, m.* EXCLUDE (fingerprint, image_id)
+           a.causal_drop, a.causal_drop_random,
+           i.brightness, i.contrast, i.saturation, i.warmth, i.sharpness, i.colour, i.width / i.height AS aspect,
+           t.strategy, t.detail, t.cue, m.* EXCLUDE (fingerprint, image_id)
     FROM runs r
     JOIN images i ON i.fingerprint = r.images_fingerprint
     LEFT JOIN metadata m ON m.fingerprint = i.fingerprint AND m.image_id = i.image_id
     LEFT JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = i.image_id
     LEFT JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = i.image_id
+    LEFT JOIN strategies t ON t.fingerprint = r.run AND t.image_id = i.image_id
     LEFT JOIN own j ON j.run = r.run AND j.image_id = i.image_id
 ), sorted AS (
     SELECT *,

@@ -6,6 +6,7 @@ pass gives logits and map; gradients run from the logits back to the target laye
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from core.attribution.attention import rank_correlation
 from core.attribution.cam import gradcam, layercam
 from core.attribution.class_target import ClassTarget, class_target
+from core.attribution.features import Features, Sketcher
 from core.attribution.forward_pass import ForwardPass
 from core.attribution.head import Explained, forward
 from core.attribution.methods import METHODS, Method
@@ -35,7 +37,7 @@ class BatchAttribution:
     `logits` (B, K) float32; `targets` (B,) class indices the maps explain; `maps` (B, h, w) float32 in 0..1, largest
     value 1, zero where there is none. `reasons[i]` says why picture i has no map, `errors[i]` why it has no prediction.
     `agreement[i]` is the rank correlation, -1..1, of its Grad-CAM and its LayerCAM map, which cost nothing once there
-    is a gradient; None for methods without one.
+    is a gradient; None for methods without one. `features` are there where they were asked for and a layer is read.
     """
 
     logits: Tensor
@@ -44,6 +46,7 @@ class BatchAttribution:
     reasons: list[str | None]
     errors: list[str | None]
     agreement: list[float | None]
+    features: Features | None = None
 
     @property
     def flat(self) -> list[bool]:
@@ -59,6 +62,7 @@ def attribute(
     question: Question = "predicted",
     labels: Tensor | None = None,
     target: Tensor | None = None,
+    sketcher: Sketcher | None = None,
 ) -> BatchAttribution:
     """Predict a batch (B, C, H, W) and explain each picture's predicted class.
 
@@ -71,6 +75,7 @@ def attribute(
         question: which class is explained; see `class_target`.
         labels: (B,) index of each picture's label, -1 where there is none; for the questions that ask for it.
         target: (B,) class indices to explain instead.
+        sketcher: keeps what the model saw, where the method reads a layer.
 
     Raises:
         RequestError: no such method, one that does not fit the model, or a target that is no class.
@@ -78,7 +83,8 @@ def attribute(
     """
     if method not in METHODS:
         raise RequestError(f"no attribution method {method!r}; there are: {', '.join(METHODS)}")
-    seen = _predict(classifier, batch, METHODS[method])
+    with sketcher.watching(classifier.model) if sketcher else nullcontext():
+        seen = _predict(classifier, batch, METHODS[method])
     values = seen.logits.detach().float()
     seen.target = class_target(question, values, labels) if target is None else ClassTarget(_targets(values, target))
     with torch.no_grad():
@@ -87,7 +93,9 @@ def attribute(
     errors = [None if fine else "the model returned logits that are not finite (NaN or infinite)" for fine in usable]
     reasons = [reason if fine else "no prediction to explain" for reason, fine in zip(reasons, usable, strict=True)]
     maps[~torch.tensor(usable)] = 0.0
-    return BatchAttribution(values.cpu(), seen.target.targets.cpu(), maps, reasons, errors, _agreement(seen))
+    features = None if sketcher is None or seen.activations is None else sketcher.features(seen, maps)
+    targets = seen.target.targets.cpu()
+    return BatchAttribution(values.cpu(), targets, maps, reasons, errors, _agreement(seen), features)
 
 
 def _agreement(seen: ForwardPass) -> list[float | None]:

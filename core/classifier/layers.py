@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -207,6 +207,21 @@ def default_layer(seen: Trace) -> Layer | None:
     spatial = [layer for layer in seen.layers if layer.spatial]
     outer = [layer for layer in spatial if not layer.inner] or spatial
     return next((layer for layer in reversed(outer) if layer.reached), outer[-1] if outer else None)
+
+
+def earlier_layer(layers: Sequence[Layer], target: str) -> Layer | None:
+    """The last layer before the target with twice its cells a side, else the one half-way to it; None where none is."""
+    names = [layer.name for layer in layers]
+    if target not in names:
+        return None
+    before = [
+        layer
+        for layer in layers[: names.index(target)]
+        if layer.calls == 1 and not layer.inner and not f"{target}.".startswith(f"{layer.name}.")
+    ]
+    grid = layers[names.index(target)].layout
+    finer = [layer for layer in before if layer.layout and grid and layer.layout.grid[0] >= 2 * grid.grid[0]]
+    return finer[-1] if finer else before[len(before) // 2] if before else None
 
 
 def choose_layer(model: nn.Module, seen: Trace, *, requested: str | None = None, needed: bool = True) -> Layer:

@@ -8,6 +8,7 @@ from core.images.decoding import LARGE_PIXELS, MAX_PIXELS, Hold, Opened, Reader,
 from core.images.folders import IMAGE_SUFFIXES, Scan, scan
 from core.images.lists import read_table
 from core.images.near_duplicates import difference_hash
+from core.images.properties import Properties, properties
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -15,11 +16,13 @@ __all__ = [
     "MAX_PIXELS",
     "Hold",
     "Opened",
+    "Properties",
     "Reader",
     "Scan",
     "decode",
     "difference_hash",
     "opened",
+    "properties",
     "read_table",
     "scan",
     "thumbnail",

@@ -14,7 +14,9 @@ import torch
 from core.attribution.attention import attention_statistics
 from core.attribution.attribute import BatchAttribution, attribute
 from core.attribution.causal import CausalEffect, causal_check
+from core.attribution.features import Features, Sketcher
 from core.attribution.names import Question
+from core.classifier.layers import earlier_layer
 from core.classifier.loading import Classifier, stack_by_shape
 from core.classifier.predictions import label_indices, prediction_of, probabilities_of
 from core.errors import ModelError
@@ -61,12 +63,14 @@ class Results:
 
     predictions: list[Prediction] = field(default_factory=list)
     attributions: list[Attribution] = field(default_factory=list)
+    features: list[dict[str, object]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
     def add(self, other: Results) -> None:
         """Append another group's rows."""
         self.predictions += other.predictions
         self.attributions += other.attributions
+        self.features += other.features
         self.failures += other.failures
 
 
@@ -88,7 +92,8 @@ def explain(
     missing = [entry for entry in entries if todo.missing(entry.image_id)]
     done = len(entries) - len(missing)
     journal.begin("pictures", done=done, total=len(entries))
-    work = Work(classifier, todo, journal, InFlight(journal.store.folder), Forwards(classifier, todo.method))
+    notes, forwards = InFlight(journal.store.folder), Forwards(classifier, todo.method)
+    work = Work(classifier, todo, journal, notes, forwards, sketcher_of(classifier))
     work.proven = bool(todo.done["classifier"])
     hopeless = [entry for entry in missing if work.notes.deaths(entry.image_id) >= MOST_DEATHS]
     journal.fail([work.notes.failure(entry) for entry in hopeless])
@@ -122,6 +127,7 @@ class Work:
     journal: Journal
     notes: InFlight
     forwards: Forwards
+    sketcher: Sketcher | None = None
     proven: bool = False
 
     def batches(
@@ -162,12 +168,19 @@ class Work:
                 with self.notes.working([item.entry.image_id for item in part] if noted else []):
                     results.add(
                         classify_and_attribute(
-                            part, stacked[start : start + size], self.classifier, todo, journal=journal
+                            part,
+                            stacked[start : start + size],
+                            self.classifier,
+                            todo,
+                            journal=journal,
+                            sketcher=self.sketcher,
                         )
                     )
         predictions = [row for row in results.predictions if row.image_id not in todo.done["classifier"]]
         attributions = [row for row in results.attributions if row.image_id not in todo.done["attribution"]]
         journal.write("predictions", predictions, fingerprint=todo.fingerprints["classifier"])
+        features = [row for row in results.features if row["image_id"] not in todo.done["attribution"]]
+        journal.write("features", features, fingerprint=todo.fingerprints["attribution"])  # a map vouches for them
         journal.write("attributions", attributions, fingerprint=todo.fingerprints["attribution"])
         journal.fail([*results.failures, *no_room])
         suspect = any(self.notes.deaths(item.entry.image_id) for item in batch)  # tried alone: says nothing of others
@@ -176,6 +189,26 @@ class Work:
         if not (self.proven or suspect) and blamed and not results.predictions:
             raise ModelError(f"the classifier failed on every picture of the first batch: {blamed[0].reason}")
         self.proven = self.proven or bool(results.predictions)
+
+
+def sketcher_of(classifier: Classifier) -> Sketcher | None:
+    """What keeps the features of this classifier's pictures; None where it has no layer to read."""
+    if not classifier.layer:
+        return None
+    early = earlier_layer(classifier.layers, classifier.layer)
+    grid = next(
+        (layer.layout.grid for layer in classifier.layers if layer.name == classifier.layer and layer.layout), None
+    )
+    size = grid or classifier.layout.grid
+    if min(size) < 1:
+        return None
+    return Sketcher(size, early=early.name if early else "", layout=early.layout if early else None)
+
+
+def _features(image_id: str, features: Features, place: int) -> dict[str, object]:
+    """A row of table `features`."""
+    kept = {name: getattr(features, name)[place].numpy().tobytes() for name in ("pooled", "places", "detail")}
+    return {"image_id": image_id, **kept, "cell": features.cells[place].tolist()}
 
 
 def waiting_bytes() -> int:
@@ -194,7 +227,13 @@ def _no_room(entry: ImageEntry, batch: torch.Tensor, error: NoRoom) -> Failure:
 
 
 def classify_and_attribute(
-    group: Sequence[Prepared], batch: torch.Tensor, classifier: Classifier, todo: Todo, *, journal: Journal
+    group: Sequence[Prepared],
+    batch: torch.Tensor,
+    classifier: Classifier,
+    todo: Todo,
+    *,
+    journal: Journal,
+    sketcher: Sketcher | None = None,
 ) -> Results:
     """Forward, map and causal check of pictures of one shape; `batch` is (B, C, H, W).
 
@@ -203,13 +242,18 @@ def classify_and_attribute(
     try:
         with journal.timed("classifier and map"):
             labels = label_indices([item.entry for item in group], classifier.class_names)
-            answer = attribute(classifier, batch, method=todo.method, question=todo.question, labels=labels)
+            answer = attribute(
+                classifier, batch, method=todo.method, question=todo.question, labels=labels, sketcher=sketcher
+            )
     except MODEL_ERRORS as error:
         if len(group) == 1:
             return Results(failures=[failure_of("classifier", group[0].entry, error)])
         middle, results = len(group) // 2, Results()
         for half in (slice(None, middle), slice(middle, None)):
-            results.add(classify_and_attribute(group[half], batch[half], classifier, todo, journal=journal))
+            some = classify_and_attribute(
+                group[half], batch[half], classifier, todo, journal=journal, sketcher=sketcher
+            )
+            results.add(some)
         return results
     results = Results()
     probabilities = probabilities_of(answer.logits)  # (B, K)
@@ -222,6 +266,8 @@ def classify_and_attribute(
         results.predictions.append(prediction_of(item.entry, probabilities[i], classifier.class_names))
         if answer.reasons[i] is not None:
             results.attributions.append(Attribution(item.entry.image_id, "abstained", answer.reasons[i], None))
+        if answer.features is not None:
+            results.features.append(_features(item.entry.image_id, answer.features, i))
     mapped = [i for i in range(len(group)) if answer.errors[i] is None and answer.reasons[i] is None]
     if mapped:
         _attributions(mapped, group, batch, answer, classifier, results=results, journal=journal)

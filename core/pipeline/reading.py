@@ -77,6 +77,7 @@ def _prepare(entry: ImageEntry, classifier: Classifier, *, model: bool, notes: I
             "thumbnail": images.thumbnail(found.picture, side=_THUMBNAIL),
             "near_hash": images.difference_hash(found.picture),
             "metadata": dict(entry.metadata),
+            **vars(images.properties(found.picture)),
         }
         if not model:
             return Prepared(entry, row)

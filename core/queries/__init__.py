@@ -4,6 +4,7 @@ Knows: which functions other modules may call. Does not know: models, Streamlit,
 """
 
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
+from core.queries.features import FeatureTable, features
 from core.queries.pictures import maps, mean_map, neighbours, pictures, sample, thumbnails
 from core.queries.reads import (
     ClassRow,
@@ -40,6 +41,7 @@ __all__ = [
     "ConfusionRow",
     "Connection",
     "FailureRow",
+    "FeatureTable",
     "Group",
     "Hit",
     "JudgeCard",
@@ -60,6 +62,7 @@ __all__ = [
     "columns",
     "confusion",
     "failures",
+    "features",
     "fetch_rows",
     "histogram",
     "identifier",

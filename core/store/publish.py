@@ -19,7 +19,7 @@ from core.columns import BY_NAME
 from core.errors import StoreError
 from core.store.quoting import literal
 from core.store.shard_set import KEYS, ShardSet
-from core.store.shards import SCHEMAS, DamagedShardError, read_shard
+from core.store.shards import PROPERTIES, SCHEMAS, DamagedShardError, read_shard
 
 STORE_VERSION = 3
 _AT_ONCE = 200
@@ -43,6 +43,7 @@ class Contents:
     slices: Sequence[Mapping[str, Any]]
     findings: Sequence[Mapping[str, Any]]
     deck: Sequence[Mapping[str, Any]]
+    cues: Sequence[Mapping[str, Any]]
 
 
 def fts_extension() -> Path:
@@ -99,10 +100,12 @@ def build(target: Path, *, copied: bool, shards: ShardSet, contents: Contents, g
             raise duckdb.InvalidInputException("an earlier generation of another version")
         for column in ("judge_limits VARCHAR", "listing_attempt INTEGER"):  # older generations lack them
             con.execute(f"ALTER TABLE runs ADD COLUMN IF NOT EXISTS {column}")
-        con.execute("ALTER TABLE images ADD COLUMN IF NOT EXISTS near_hash BLOB")
+        for column in ("near_hash BLOB", *(f"{name} FLOAT" for name in PROPERTIES), "colour VARCHAR"):
+            con.execute(f"ALTER TABLE images ADD COLUMN IF NOT EXISTS {column}")
+        con.execute(schema_section("discovery"))
         changed = {table for table in SCHEMAS if _load_new(con, table, shards)}
         _write_contents(con, contents, generation)
-        if "images" in changed:
+        if "images" in changed or _clashes(con):
             _make_metadata(con)
         if "judgements" in changed or not copied:
             con.execute(schema_section("documents"))
@@ -168,7 +171,7 @@ def _load(con: duckdb.DuckDBPyConnection, table: str, names: Sequence[str], shar
 def _write_contents(con: duckdb.DuckDBPyConnection, contents: Contents, generation: int) -> None:
     con.execute("DELETE FROM store_info")
     con.execute("INSERT INTO store_info VALUES (?, ?)", [STORE_VERSION, generation])
-    for table in ("runs", "slices", "findings", "deck"):
+    for table in ("runs", "slices", "findings", "deck", "cues"):
         rows: Sequence[Mapping[str, Any]] = getattr(contents, table)
         names = _column_names(con, table)
         con.execute(f"DELETE FROM {table}")
@@ -183,6 +186,13 @@ def _write_contents(con: duckdb.DuckDBPyConnection, contents: Contents, generati
 def _column_names(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     rows = con.execute("SELECT column_name FROM (DESCRIBE FROM query_table(?))", [table]).fetchall()
     return [str(row[0]) for row in rows]
+
+
+def _clashes(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether an older generation's metadata holds a name that is whylook's own by now."""
+    return any(
+        name.lower() in BY_NAME for name in _column_names(con, "metadata") if name not in ("fingerprint", "image_id")
+    )
 
 
 def _make_metadata(con: duckdb.DuckDBPyConnection) -> None:

@@ -36,10 +36,13 @@ FAITHFULNESS = (
     + ("energy_inside", "energy_inside_flat", "energy_inside_edges", "pointing")
 )  # fmt: skip
 
+PROPERTIES = ("brightness", "contrast", "saturation", "warmth", "sharpness")
+
 SCHEMAS: dict[str, pa.Schema] = {
     "images": pa.schema(
         [*_KEY, ("path", _TEXT), ("paths", pa.list_(_TEXT)), ("label", _TEXT), ("width", _WHOLE), ("height", _WHOLE)]
         + [("thumbnail", pa.binary()), ("near_hash", pa.binary()), ("metadata", _TEXT)]
+        + [*((name, _REAL) for name in PROPERTIES), ("colour", _TEXT)]
     ),
     "predictions": pa.schema(
         [*_KEY, ("prediction", _TEXT), ("confidence", _REAL), ("margin", _REAL), ("label_probability", _REAL)]
@@ -49,6 +52,10 @@ SCHEMAS: dict[str, pa.Schema] = {
         [*_KEY, *_STATE, ("map", _REALS), ("map_height", _WHOLE), ("map_width", _WHOLE)]
         + [("attention_islands", _WHOLE), *((name, _REAL) for name in (*_STATISTICS, *_CHECKS))]
     ),
+    "features": pa.schema(
+        [*_KEY, *((name, pa.binary()) for name in ("pooled", "places", "detail")), ("cell", pa.list_(_WHOLE))]
+    ),
+    "strategies": pa.schema([*_KEY, ("strategy", _TEXT), ("detail", _TEXT), ("cue", _TEXT)]),
     "judgements": pa.schema(
         [*_KEY, *_STATE, ("description", _TEXT), ("justification", _TEXT), ("score", _REAL), ("score_entropy", _REAL)]
         + [("distribution", _REALS), ("seconds", _REAL), ("rubric_shift", _REAL)]

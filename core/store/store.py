@@ -153,6 +153,11 @@ class Store:
         """The findings kept for a run."""
         return list(saved.read_entries(self._saved, "findings").get(run, {}).get("rows", []))
 
+    def save_cues(self, run: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keeps the cues that were found in a run in place of its earlier ones."""
+        entry = {"rows": [{**row, "run": run} for row in rows]}
+        saved.put_entry(self._saved, "cues", run, entry, words=None)
+
     def undo(self) -> str | None:
         """Takes back the last save or deletion; says which, None when there is nothing left to take back."""
         return saved.undo_entry(self._saved)

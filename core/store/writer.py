@@ -169,6 +169,7 @@ class StoreWriter(Store):
             slices=self.slices(),
             findings=[row for entry in saved.read_entries(self._saved, "findings").values() for row in entry["rows"]],
             deck=self.deck(),
+            cues=[row for entry in saved.read_entries(self._saved, "cues").values() for row in entry["rows"]],
         )
         for known in self._failures.values():
             known.forget_files()

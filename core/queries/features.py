@@ -1,0 +1,53 @@
+"""What the model saw, of all pictures of a run, as matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.queries.rows import Connection
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Sketches of a run's pictures in the order of `image_ids`; see core.attribution.features.
+
+    `pooled` (n, 60), `places` (n, 96), `detail` (n, 96) float32; `cells` (n, 2): the centre of the cell on which the
+    answer rests most, as shares of the picture's height and width.
+    """
+
+    image_ids: tuple[str, ...]
+    pooled: Matrix
+    places: Matrix
+    detail: Matrix
+    cells: Matrix
+
+
+def features(con: Connection, run: str) -> FeatureTable | None:
+    """The features of a run; None where it has none: an older whylook made it, or a method that reads no layer."""
+    known = con.execute("SELECT 1 FROM information_schema.tables WHERE table_name = 'features'").fetchall()
+    if not known:
+        return None
+    rows = con.execute(
+        """SELECT f.image_id, f.pooled, f.places, f.detail, f.cell FROM runs r
+        JOIN features f ON f.fingerprint = r.attribution_fingerprint
+        JOIN images i ON i.fingerprint = r.images_fingerprint AND i.image_id = f.image_id
+        WHERE r.run = ? ORDER BY f.image_id""",
+        [run],
+    ).to_arrow_table()
+    if not rows.num_rows:
+        return None
+    cells = np.asarray(rows["cell"].to_pylist(), dtype=np.float32) / 10_000
+    return FeatureTable(
+        tuple(rows["image_id"].to_pylist()),
+        *(_matrix(rows[name].to_pylist()) for name in ("pooled", "places", "detail")),
+        cells,
+    )
+
+
+def _matrix(sketches: list[bytes]) -> Matrix:
+    return np.frombuffer(b"".join(sketches), dtype=np.float16).reshape(len(sketches), -1).astype(np.float32)
