@@ -3,6 +3,7 @@
 Knows: which functions other modules may call. Does not know: models, Streamlit, how rows got into the store.
 """
 
+from core.queries.cues import CueRow, Example, cues
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import FeatureTable, features
 from core.queries.pictures import maps, mean_map, neighbours, pictures, sample, thumbnails
@@ -40,6 +41,8 @@ __all__ = [
     "ClassRow",
     "ConfusionRow",
     "Connection",
+    "CueRow",
+    "Example",
     "FailureRow",
     "FeatureTable",
     "Group",
@@ -60,6 +63,7 @@ __all__ = [
     "card_of",
     "cells",
     "columns",
+    "cues",
     "confusion",
     "failures",
     "features",

@@ -42,11 +42,8 @@ def features(con: Connection, run: str) -> FeatureTable | None:
     if not rows.num_rows:
         return None
     cells = np.asarray(rows["cell"].to_pylist(), dtype=np.float32) / 10_000
-    return FeatureTable(
-        tuple(rows["image_id"].to_pylist()),
-        *(_matrix(rows[name].to_pylist()) for name in ("pooled", "places", "detail")),
-        cells,
-    )
+    pooled, places, detail = (_matrix(rows[name].to_pylist()) for name in ("pooled", "places", "detail"))
+    return FeatureTable(tuple(rows["image_id"].to_pylist()), pooled, places, detail, cells)
 
 
 def _matrix(sketches: list[bytes]) -> Matrix:
