@@ -11,8 +11,9 @@ from core.queries.rows import Connection, fetch_rows
 
 @dataclass(frozen=True)
 class Example:
-    """A picture before and after an intervention: WebP as base64, what the classifier says, and the probability of the
-    class that is followed.
+    """A picture before and after an intervention: WebP as base64, what the classifier says with which probability.
+
+    `towards_before` and `towards_after` are the probability of the class that is followed.
     """
 
     before: str
