@@ -22,7 +22,20 @@ def discover(arguments: argparse.Namespace) -> int:
     with closing(ProgressLine(quiet=arguments.quiet)) as line:
         found = find_cues(store, run, seconds=arguments.seconds, device=arguments.device, progress=line)
     rows = queries.cues(store.reader(), run)
-    columns = ("verdict", "cue", "words", "n", "wrong", "wrong_rest", "effect", "low", "high", "placebo", "p", "reason")
+    columns: tuple[str, ...] = (
+        "verdict",
+        "cue",
+        "words",
+        "n",
+        "wrong",
+        "wrong_rest",
+        "effect",
+        "low",
+        "high",
+        "placebo",
+        "p",
+        "reason",
+    )
     if arguments.format == "table":
         columns = ("verdict", "words", "n", "wrong", "wrong_rest", "sql")
     write_table(rows_table([vars(row) for row in rows], columns), arguments.format)

@@ -264,7 +264,7 @@ COMMANDS: Mapping[str, Command] = {
     "search": Command("core.commands.read:search", "search the explanations by words and by meaning", _search),
     "summary": Command("core.commands.read:summary", "what to tell the team: ranked findings", _summary),
     "discover": Command(
-        "core.commands.measure:discover", "causes that no column lists, and whether the classifier uses them", _discover,
+        "core.commands.measure:discover", "causes that no column lists, and whether they are used", _discover,
         computes=True,
     ),
     "faithfulness": Command(

@@ -11,6 +11,7 @@ from itertools import zip_longest
 from typing import Literal
 
 import numpy as np
+from scipy.stats import mannwhitneyu
 
 from core.discovery.changes import CHANGEABLE
 from core.discovery.regions import Box
@@ -25,11 +26,11 @@ LEAST = 8
 """Pictures of a candidate."""
 TAIL = 0.15
 """Share of the pictures that are called dark, warm, blurred ..."""
-PULLS = 0.01
+PULLS = 0.05
 LETTERS = "abcdefgh"
 SEPARATES = 0.85
 """Area under the ROC curve from which a property stands for a value of a column."""
-MOST: dict[Kind, int] = {"strategy": 10, "context": 10, "detail": 8, "property": 6}
+MOST: dict[Kind, int] = {"strategy": 10, "context": 10, "detail": 8, "property": 8}
 TAILS = {
     ("brightness", -1): "dark pictures", ("brightness", 1): "bright pictures", ("contrast", -1): "flat pictures",
     ("contrast", 1): "pictures of high contrast", ("saturation", -1): "pictures with little colour",
@@ -43,8 +44,8 @@ TAILS = {
 class Candidate:
     """A cue that may be used: the pictures that hold it, and the class it may pull towards (None: it costs the label).
 
-    `harm` compares the mistakes of its pictures with those of others; `property` and `level` say to what a picture is
-    changed to have it. `sql` is the condition that gives its pictures.
+    `harm` compares the mistakes of its pictures with those of others; a picture is given it by changing `property` as
+    far as from `usual`, the median of the others, to `level`, theirs. `sql` is the condition that gives its pictures.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Candidate:
     p: float
     property: str | None = None
     level: float = float("nan")
+    usual: float = float("nan")
     region: Box | None = None
     peak: float = 0.0
     """Where the group differs most from its class, and how many times the mean that is."""
@@ -145,7 +147,7 @@ def _properties(frame: Frame) -> list[Candidate]:
             members = frame.masks([sql])[0]
             if not LEAST <= int(members.sum()) <= frame.n - LEAST:
                 continue
-            level = float(np.median(values[members]))
+            level, usual = _levels(frame, name, members)
             for answer in np.unique(answers[frame.judgeable]):
                 others = frame.judgeable & (labels != answer)
                 harm = Comparison(others & members, others & ~members, answers == answer, labels)
@@ -153,7 +155,7 @@ def _properties(frame: Frame) -> list[Candidate]:
                 if p < PULLS:
                     found.append(
                         Candidate(f"{TAILS[name, side]} → {names[answer]}", "property", TAILS[name, side], sql, members,
-                                  names[answer], harm, p, name, level)
+                                  names[answer], harm, p, name, level, usual)
                     )  # fmt: skip
     return found
 
@@ -166,32 +168,35 @@ def _columns(frame: Frame) -> list[Candidate]:
         cause = question.cause
         if cause is None or cause.column.startswith("attention_"):
             continue
-        name, level = (None, float("nan")) if question.answer else _stands_for(frame, cause)
+        name = None if question.answer else _stands_for(frame, cause)
+        level, usual = _levels(frame, name, cause.mask) if name else (float("nan"), float("nan"))
         spoken = f"{cause.words} → {question.answer}" if question.answer else cause.words
-        p = question.p(frame)
         found.append(
-            Candidate(
-                spoken, "context", cause.words, cause.sql, cause.mask, question.answer, question.shown, p, name, level
-            )
-        )
+            Candidate(spoken, "context", cause.words, cause.sql, cause.mask, question.answer, question.shown,
+                      question.p(frame), name, level, usual)
+        )  # fmt: skip
     return found
 
 
-def _stands_for(frame: Frame, cause: Condition) -> tuple[str | None, float]:
-    """The property that tells these pictures from others, with its median level there; None where none does."""
+def _levels(frame: Frame, name: str, members: Mask) -> tuple[float, float]:
+    """The median of a property in some pictures, and in the others."""
+    values = frame.numbers(name)
+    return float(np.nanmedian(values[members])), float(np.nanmedian(values[~members]))
+
+
+def _stands_for(frame: Frame, cause: Condition) -> str | None:
+    """The property that tells these pictures from others; None where none does."""
     members = cause.mask
     if cause.column in CHANGEABLE:
-        return cause.column, float(np.nanmedian(frame.numbers(cause.column)[members]))
-    best, level = SEPARATES, float("nan")
-    chosen: str | None = None
-    for name in CHANGEABLE:
-        values = frame.numbers(name)
+        return cause.column
+    best, name = SEPARATES, None
+    for able in CHANGEABLE:
+        values = frame.numbers(able)
         known = np.isfinite(values)
         inside, outside = values[members & known], values[~members & known]
         if min(inside.size, outside.size) < LEAST:
             continue
-        ranks = np.argsort(np.argsort(np.concatenate([inside, outside]))) + 1
-        area = (ranks[: inside.size].sum() - inside.size * (inside.size + 1) / 2) / (inside.size * outside.size)
+        area = float(mannwhitneyu(inside, outside).statistic) / (inside.size * outside.size)
         if max(area, 1 - area) > best:
-            best, chosen, level = max(area, 1 - area), name, float(np.median(inside))
-    return chosen, level
+            best, name = max(area, 1 - area), able
+    return name

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-from core.images.properties import Properties, properties
+from core.images.properties import properties
 
 CHANGEABLE = ("brightness", "contrast", "saturation", "warmth", "sharpness")
+SIGNED = ("warmth",)
+"""Properties that can be negative: they are moved by a difference, the others by a factor."""
 _STEPS = 7
 _MOST = 6.0
 
@@ -30,6 +32,11 @@ def changed(picture: Image.Image, name: str, level: float) -> Image.Image:
     return _apply(picture, name, (low + high) / 2)
 
 
+def moved(level: float, name: str, *, start: float, end: float) -> float:
+    """A property's level after the change that leads from `start` to `end`: the same dose for every picture."""
+    return level + end - start if name in SIGNED else level * max(end, 1e-3) / max(start, 1e-3)
+
+
 def _limits(name: str) -> tuple[float, float]:
     """Strengths between which the property rises."""
     return (-1.0, 1.0) if name == "warmth" else (-_MOST, 0.0) if name == "sharpness" else (0.0, 4.0)
@@ -48,6 +55,3 @@ def _apply(picture: Image.Image, name: str, strength: float) -> Image.Image:
     cast = np.asarray([1 + 0.5 * strength, 1.0, 1 - 0.5 * strength])
     pixels = np.asarray(picture, dtype=np.float32) * cast
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-
-
-__all__ = ["CHANGEABLE", "Properties", "changed"]

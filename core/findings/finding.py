@@ -8,6 +8,7 @@ from core.statistics import Interval
 
 KINDS = {
     "failures": "Failures",
+    "cue": "Cue that no column lists",
     "shortcut": "Shortcut suspicion",
     "confusion": "Confusion",
     "weak_class": "Weak class",

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from core import queries
-from core.columns import BY_NAME
+from core.columns import BY_NAME, PROPERTIES
 from core.images.near_duplicates import near_groups
 from core.queries import Connection, identifier, literal
 from core.statistics import format_number
@@ -65,6 +65,10 @@ class Frame:
     groups: Codes
     """Which pictures are copies of each other or belong together: tests count groups, not pictures."""
     _encoded: dict[str, tuple[Codes, list[Any]]] = field(default_factory=dict, repr=False, compare=False)
+
+    def has(self, column: str) -> bool:
+        """Whether there is such a column with anything in it: older generations lack some."""
+        return column in self.table.column_names and self.table[column].null_count < self.table.num_rows
 
     @property
     def n(self) -> int:
@@ -201,19 +205,27 @@ def metadata_conditions(frame: Frame) -> list[Condition]:
         if distinct < 2:
             continue
         if distinct <= MOST_VALUES:
-            codes = frame.codes(name)
-            found += [
-                Condition(name, f"{column} = {literal(value)}", f"{name} = {quoted(value)}", codes == place)
-                for place, value in enumerate(frame.values(name))
-            ]
+            found += _values(frame, name, name)
         elif NUMBERS.match(kind):
             found += _ranges(frame, name, column, name)
     return _useful(found)
 
 
 def attention_conditions(frame: Frame) -> list[Condition]:
-    """Conditions on where and how widely the classifier looked."""
-    return _useful([item for name in ATTENTION for item in _ranges(frame, name, name, BY_NAME[name].phrase)])
+    """Conditions on where and how widely the classifier looked, and on what the picture is like as a whole."""
+    numbers = [name for name in (*ATTENTION, *PROPERTIES) if name != "colour" and frame.has(name)]
+    found = [item for name in numbers for item in _ranges(frame, name, name, BY_NAME[name].phrase)]
+    if frame.has("colour"):
+        found += _values(frame, "colour", "the commonest colour")
+    return _useful(found)
+
+
+def _values(frame: Frame, name: str, words: str) -> list[Condition]:
+    codes, column = frame.codes(name), identifier(name)
+    return [
+        Condition(name, f"{column} = {literal(value)}", f"{words} = {quoted(value)}", codes == place)
+        for place, value in enumerate(frame.values(name))
+    ]
 
 
 def _ranges(frame: Frame, name: str, column: str, words: str) -> list[Condition]:

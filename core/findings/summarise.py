@@ -15,6 +15,7 @@ from core import queries
 from core.findings.asking import Comparison, Question, answered
 from core.findings.attention import idle_maps
 from core.findings.classes import confusions, failures, weak_classes, wrong_labels
+from core.findings.cues import confirmed, used_cues
 from core.findings.finding import Finding
 from core.findings.frame import Frame, load
 from core.findings.shortcuts import context_shortcuts
@@ -51,6 +52,8 @@ def ranked(frame: Frame) -> list[Finding]:
     """The findings of a frame, in the order of the report."""
     kinds: dict[str, list[Finding]] = defaultdict(list)
     stands = answered(frame, [question for ask in ASKING for question in ask(frame)])
+    cues = queries.cues(frame.con, frame.run)
+    stands = [*used_cues(frame, cues), *confirmed(stands, cues)]
     for finding in [*stories(frame, stands), *(finding for count in COUNTING for finding in count(frame))]:
         kinds[finding.kind].append(finding)
     for found in kinds.values():

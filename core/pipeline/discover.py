@@ -18,7 +18,7 @@ from core.attribution.cam import enlarge
 from core.attribution.head import forward, frozen_eval
 from core.classifier.loading import Classifier
 from core.discovery.candidates import Candidate, Ways, candidates, chosen, ways_of_seeing
-from core.discovery.changes import changed
+from core.discovery.changes import changed, moved
 from core.discovery.cues import LEAST_EFFECT, Cue, judged, unknown
 from core.discovery.interventions import LEAST, Effect, Measured, Trial, insertions, measure, removals
 from core.discovery.regions import Box, around, differing
@@ -240,7 +240,7 @@ class Work:
         return Tested([item.effect for item in known], region, evidence(best, self._classifier.class_names))
 
     def _property(self, item: Candidate) -> Tested:
-        """The property changed in pictures without it; placebos: as far the other way, and to another's usual value."""
+        """The property changed in pictures without it; placebos: as far the other way, another's value."""
         assert item.property is not None
         if item.property == "sharpness" and item.level > float(np.nanmedian(self._frame.numbers("sharpness"))):
             return Tested(reason="detail that is not there cannot be put in")
@@ -264,8 +264,10 @@ class Work:
         if read is None:
             return None
         picture, before = read
-        level = getattr(properties(picture), item.property)
-        made = [changed(picture, item.property, to) for to in (item.level, 2 * level - item.level, other)]
+        level, usual = getattr(properties(picture), item.property), item.usual
+        there = moved(level, item.property, start=usual, end=item.level)
+        back = moved(level, item.property, start=item.level, end=usual)
+        made = [changed(picture, item.property, to) for to in (there, back, other)]
         tensors = [self._classifier.transform(each) for each in made]
         return Trial(before, tensors[0], (tensors[1], tensors[2]))
 
