@@ -10,7 +10,7 @@ from core.findings.summarise import ranked
 from tests.bench.findings import WORLDS, findings, named
 from tests.support.made_runs import MadeRun, made_run
 
-QUIET = ("null", "five copies of each", "habitat goes with label")
+QUIET = ("null", "five copies of each", "twenty frames of a video", "habitat goes with label")
 CAUSES = [name for name in WORLDS if name not in QUIET]
 
 

@@ -33,17 +33,19 @@ more than CHANCE standard errors."""
 UNSURE, CHANCE = 0.4, 1.64
 
 
-def summarise(con: Connection, run: str) -> list[Finding]:
+def summarise(con: Connection, run: str, *, group: str | None = None) -> list[Finding]:
     """The findings of a run, most important first: what is wrong overall, then the best of every kind in turn.
 
     Kinds take turns, ordered by how many pictures their best finding costs, so that the first page of a report shows
     the breadth; within a kind the order is by impact. Every `sql` gives exactly `n` pictures.
 
+    Pictures with the same value of the metadata column `group` belong together; without it, those with the same value
+    of the column that the run was started with.
+
     Raises:
-        QueryError: There is no such run.
+        QueryError: There is no such run or no such column.
     """
-    queries.run_counts(con, run)
-    frame = load(con, run)
+    frame = load(con, run, group=group or queries.run(con, run).settings.group)
     return ranked(frame) if frame.n else []
 
 
