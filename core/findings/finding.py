@@ -58,4 +58,5 @@ class Finding:
             "rest_low": rest.low if rest else None,
             "rest_high": rest.high if rest else None,
             "rest_n": rest.n if rest else None,
+            "evidence": self.evidence,
         }

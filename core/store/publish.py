@@ -100,6 +100,7 @@ def build(target: Path, *, copied: bool, shards: ShardSet, contents: Contents, g
         for column in ("judge_limits VARCHAR", "listing_attempt INTEGER"):  # older generations lack them
             con.execute(f"ALTER TABLE runs ADD COLUMN IF NOT EXISTS {column}")
         con.execute("ALTER TABLE images ADD COLUMN IF NOT EXISTS near_hash BLOB")
+        con.execute("ALTER TABLE findings ADD COLUMN IF NOT EXISTS evidence VARCHAR")
         changed = {table for table in SCHEMAS if _load_new(con, table, shards)}
         _write_contents(con, contents, generation)
         if "images" in changed:
