@@ -16,13 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from core import queries
 from core.columns import BY_NAME
-from core.errors import QueryError
-from core.images.near_duplicates import near_groups
+from core.findings.groups import groups_of
 from core.queries import Connection, identifier, literal
 from core.statistics import format_number
 
@@ -171,49 +168,14 @@ def load(con: Connection, run: str, *, group: str | None = None) -> Frame:
     Raises:
         QueryError: There is no such column.
     """
-    together = None if group is None else _metadata_column(con, group)
     table = con.execute(
         "SELECT * EXCLUDE (run, path, description, justification) FROM samples WHERE run = ? ORDER BY image_id", [run]
     ).to_arrow_table()
-    groups = _groups(con, run, table.num_rows)
-    if together is not None:
-        groups = _united(groups, table[together])
+    groups = groups_of(con, run, table.num_rows, group=group)
     first = np.unique(groups, return_index=True)[1]
     images = table["image_id"].to_pylist()
     side = np.asarray([zlib.crc32(str(images[place]).encode()) % 2 == 0 for place in first], dtype=bool)
     return Frame(con, run, table, side[groups] if table.num_rows else side, groups)
-
-
-def _groups(con: Connection, run: str, n: int) -> Codes:
-    """Near-duplicates by picture (n,); every picture by itself where an older store has no hashes."""
-    if "near_hash" not in {column[0] for column in con.execute("SELECT * FROM images LIMIT 0").description or []}:
-        return np.arange(n)
-    rows = con.execute(
-        """SELECT i.near_hash FROM samples s JOIN runs r USING (run)
-        JOIN images i ON i.fingerprint = r.images_fingerprint AND i.image_id = s.image_id
-        WHERE s.run = ? ORDER BY s.image_id""",
-        [run],
-    ).fetchall()
-    return near_groups([row[0] for row in rows]) if len(rows) == n else np.arange(n)
-
-
-def _metadata_column(con: Connection, name: str) -> str:
-    """A column of the user's metadata under the name it has in `samples`."""
-    known = [column for column, _ in queries.metadata_columns(con)]
-    for wanted in (name, f"meta_{name}"):  # a name that whylook uses itself is stored with meta_ before it
-        if wanted in known:
-            return wanted
-    there = f"there are {', '.join(known)}" if known else "the pictures have no metadata"
-    raise QueryError(f"--group names no column of the metadata: {name}; {there}")
-
-
-def _united(groups: Codes, column: pa.ChunkedArray) -> Codes:
-    """Groups (n,) joined where pictures of two of them have the same value; NULL joins nothing."""
-    codes = np.asarray(pc.fill_null(column.combine_chunks().dictionary_encode().indices, -1).to_numpy())
-    known, size = codes >= 0, int(groups.max(initial=-1)) + 1
-    nodes = size + int(codes.max(initial=-1)) + 1
-    edges = coo_array((np.ones(int(known.sum()), np.int8), (groups[known], size + codes[known])), shape=(nodes, nodes))
-    return np.asarray(connected_components(edges, directed=False)[1][groups], dtype=np.int64)
 
 
 def quoted(value: object) -> str:
