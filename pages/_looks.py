@@ -19,8 +19,7 @@ ANSWERS = re.compile(r"\b(cell|correct|prediction|label_probability)\b(?!\s+is\s
 """Columns that hold the answer itself: a slice by them differs by definition."""
 HELP = (
     "Every slice you try is one more chance to be fooled, so the bar rises with each: over all of them, a difference "
-    "that is chance stands at most one time in twenty. Copies of a picture count once. Slices of the report are counted "
-    "there."
+    "that is chance stands at most one time in twenty. Copies of a picture count once. The report counts its own."
 )
 
 
