@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 CLASS_ROWS = 40
 FINDINGS = 10
 STRIP = 4
+COMPARED = 3  # pictures on each side
 SIDE_BY_SIDE = 12  # with more classes the confusion matrix takes the whole width
 
 
@@ -215,18 +217,32 @@ def downloads(name: str, columns: list[DeltaGenerator]) -> None:
 
 def _finding(name: str, finding: Finding) -> dict[str, object]:
     """One ranked sentence with some of its pictures, the way to all of them, and its SQL."""
-    first = sql(f"SELECT image_id FROM (\n{finding.sql}\n) LIMIT {STRIP}").table.column("image_id").to_pylist()
-    shown = views(name, first)
+    kinds = ("overlay",) if finding.kind == "attention" or "attention_" in finding.sql else ("original",)
+    here, labels = _strip(finding.sql, COMPARED if finding.contrast_sql else STRIP)
+    there = _strip(finding.contrast_sql, COMPARED, like=labels)[0] if finding.contrast_sql else []
+    shown = views(name, [*here, *there], kinds)
     return {
         "rank": finding.rank,
         "heading": finding.heading,
         "sentence": finding.sentence,
         "evidence": finding.evidence,
-        "pictures": [shown[image_id][0] for image_id in first],
+        "pictures": [shown[image_id][0] for image_id in here],
+        "contrast": [shown[image_id][0] for image_id in there],
+        "contrast_target": target("slices", run=name, sql=finding.contrast_sql) if there else None,
         "link": format_pictures(finding.n),
         "target": target("slices", run=name, sql=finding.sql),
         "sql": finding.sql,
     }
+
+
+def _strip(query: str, most: int, *, like: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Image ids and labels of the pictures that show a claim best: labels `like` these, then mistakes, the surest."""
+    first = f"label IN ({', '.join(map(literal, like))}) DESC, " if like else ""
+    rows = sql(
+        f"SELECT image_id, label FROM (\n{query}\n) "
+        f"ORDER BY {first}correct NULLS LAST, confidence DESC NULLS LAST, image_id LIMIT {most}"
+    ).table
+    return rows.column("image_id").to_pylist(), [text for text in rows.column("label").to_pylist() if text is not None]
 
 
 def classes(name: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from core.findings import summarise
 from core.report import charts
 from core.report.markdown import escape
 from core.statistics import format_rate, wilson
-from tests.support.store_factory import make_store
+from tests.support.store_factory import make_store, prediction
 
 ODD = ("cow", '<img src=x onerror="alert(1)">', "a](http://evil.example) | **b** `c`")
 
@@ -124,6 +126,21 @@ def test_both_forms_say_every_finding_with_its_query(written, page: Reader) -> N
         assert f"{finding.rank}. {finding.heading} · {finding.n:,} pictures" in visible
     shown = page.tags.count("img")
     assert shown >= 2 * min(finding.n for finding in findings)
+
+
+def test_a_finding_that_compares_shows_pictures_that_went_right_elsewhere(tmp_path: Path) -> None:
+    def worse_at_night(tables: dict[str, list[Any]]) -> None:
+        for place, entry in enumerate(tables["images"]):
+            wrong = entry["metadata"]["night"] and place % 5 > 0
+            name = "camel" if wrong == (entry["label"] == "cow") else "cow"
+            tables["predictions"][place] = prediction(entry["image_id"], name)
+
+    store, run = make_store(tmp_path, rows=300, classes=("cow", "camel"), pictures=False, change=worse_at_night)
+    con = store.reader()
+    compared = [finding for finding in summarise(con, run) if finding.contrast_sql]
+    text = report.html(con, run, compared)
+    assert compared and text.count("went right elsewhere") == text.count("went wrong here") == len(compared)
+    assert "went right elsewhere" not in report.html(con, run, [replace(item, contrast_sql="") for item in compared])
 
 
 def test_headline_numbers_are_those_of_the_store(written, page: Reader) -> None:

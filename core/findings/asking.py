@@ -63,6 +63,8 @@ class Question:
     write: Callable[[Table, float], Finding]
     demands: tuple[Comparison, ...] = ()
     """What must hold besides, each at PROPOSE_P; else the question is answered with no."""
+    topic: str = ""
+    """Questions of one topic whose pictures overlap are one story; an empty one is no topic."""
 
     def p(self, frame: Frame) -> float:
         """The largest p-value of its comparisons, all of which must hold (intersection-union); 1 if a demand fails."""

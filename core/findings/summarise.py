@@ -68,8 +68,9 @@ def ranked(frame: Frame) -> list[Finding]:
 def stories(frame: Frame, stands: Sequence[tuple[Question, Finding]]) -> list[Finding]:
     """What stands, without what merely follows from something else that stands; that is said in its evidence.
 
-    A finding follows from another where both share nearly all hits; where it is a part of the other and no worse than
-    it; or where, without the other's hits or the other's pictures, nothing is left of its difference.
+    A finding follows from another where both share nearly all hits, or half of them where both say where the classifier
+    looks on one class; where it is a part of the other and no worse than it; or where, without the other's hits or the
+    other's pictures, nothing is left of its difference.
     """
     ordered = sorted(stands, key=lambda pair: -pair[1].impact)
     causes: dict[int, int] = {}
@@ -109,6 +110,8 @@ def _follows(frame: Frame, question: Question, cause: Question, costlier: bool) 
         return costlier
     if shared == 0:
         return False
+    if question.topic and question.topic == cause.topic and 2 * shared >= min(int(here.sum()), int(there.sum())):
+        return costlier
     mostly = 2 * shared >= int(here.sum())
     alike = np.array_equal(own.hits, other.hits)
     if alike and not (own.inside & ~other.inside).any():
