@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -195,24 +196,27 @@ def keep(name: str, found: list[Finding]) -> None:
 
 
 def downloads(name: str, columns: list[DeltaGenerator]) -> None:
-    """The findings as Markdown and as one self-contained HTML file."""
+    """The findings as Markdown and as one self-contained HTML file, made once they are asked for."""
     for column, kind, words, mime in zip(
         columns, ("md", "html"), ("Markdown", "HTML"), ("text/markdown", "text/html"), strict=True
     ):
-        try:
-            content = report(name, kind)
-        except WhylookError as problem:
-            column.caption(plain(problem))
-            continue
         column.download_button(
             words,
-            content,
+            partial(_report, name, kind),
             file_name((name, "findings"), f".{kind}"),
             mime,
             icon=":material/download:",
             on_click="ignore",
             width="stretch",
         )
+
+
+def _report(name: str, kind: str) -> str:
+    """The document, or the sentence that says why there is none."""
+    try:
+        return report(name, kind)
+    except WhylookError as problem:
+        return plain(problem)
 
 
 def _finding(name: str, finding: Finding) -> dict[str, object]:

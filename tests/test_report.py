@@ -180,3 +180,23 @@ def test_a_class_of_any_name_is_drawn(name: str) -> None:
     assert "</svg>" in charts.class_bars([(name, wilson(3, 10)), ("cow", wilson(9, 10))]).svg
     pairs = [{"label": label, "prediction": answer, "n": 2} for label in (name, "cow") for answer in (name, "cow")]
     assert "</svg>" in charts.confusion(pairs).svg
+
+
+def test_of_many_classes_a_report_shows_the_worst_and_the_best_and_says_how_to_get_the_rest(tmp_path: Path) -> None:
+    classes = [f"class{place:03}" for place in range(100)]
+    store, run = make_store(tmp_path, rows=400, classes=classes, judged=False, pictures=False)
+    con = store.reader()
+    text, page = report.markdown(con, run, []), report.html(con, run, [])
+    table = text.split("## Classes")[1].split("```")[0]
+    assert len(re.findall(r"^\| class\d", table, re.MULTILINE)) == 40 and "The 30 worst and the 10 best of 100" in table
+    command = text.split("```sh\n")[1].split("\n```")[0]
+    query = re.search(r'"(.+)" --max-rows 100 --format csv', command)
+    assert query and len(con.execute(query[1]).fetchall()) == 100
+    assert "the 30 worst and the 10 best of 100 classes" in page
+    assert all(name in page for name in classes)  # in the table below the chart
+
+
+def test_every_class_is_shown_where_there_are_few(tmp_path: Path) -> None:
+    store, run = make_store(tmp_path, rows=80, classes=[f"class{place:03}" for place in range(40)], pictures=False)
+    text = report.markdown(store.reader(), run, [])
+    assert len(re.findall(r"^\| class\d", text, re.MULTILINE)) == 40 and "worst and" not in text

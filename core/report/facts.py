@@ -1,15 +1,20 @@
-"""The headline numbers of a run, once for every form of report."""
+"""The headline numbers of a run and which classes are shown, once for every form of report."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import TypeVar
 
 from core import queries
 from core.queries import Connection
 from core.statistics import format_pictures, format_rate, wilson
 
 FAILURES_SHOWN = 20
+WORST, BEST = 30, 10
+"""Classes that a report shows where there are more than these together."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,3 +75,9 @@ def _spec(spec: str) -> str:
     """A classifier SPEC without the folders of this machine."""
     path, colon, function = spec.rpartition(":")
     return f"{PurePath(path).name}:{function}" if colon and path.endswith(".py") else spec
+
+
+def worst_and_best(ordered: Sequence[T]) -> tuple[list[T], int]:
+    """Of classes in the order of their accuracy those that a report shows, and how many it leaves out between them."""
+    middle = len(ordered) - WORST - BEST
+    return (list(ordered), 0) if middle <= 0 else ([*ordered[:WORST], *ordered[-BEST:]], middle)
