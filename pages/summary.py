@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
 from core.cells import CELLS, NOT_JUDGED
-from core.errors import StoreError, WhylookError
+from core.errors import QueryError, StoreError, WhylookError
 from core.queries import ClassRow, MatrixRow, RunCounts, literal
 from core.records import Run
 from core.statistics import Interval, format_pictures, format_rate, weighted_rate, wilson
@@ -153,7 +153,7 @@ def confusion(name: str, counts: dict[tuple[str, str], int]) -> None:
     draw("confusion", key="confusion", names=names, rows=confusion_rows(name, counts, names))
     st.caption(
         "Rows are labels, columns predictions. Errors in colour, by their share of the label; right answers in grey."
-        + (f" {left_out:,} classes with the fewest errors are left out." if left_out else "")
+        + (f" Shown are the classes confused most; {left_out:,} are left out." if left_out else "")
     )
 
 
@@ -222,14 +222,18 @@ def _report(name: str, kind: str) -> str:
 def _finding(name: str, finding: Finding) -> dict[str, object]:
     """One ranked sentence with some of its pictures, the way to all of them, and its SQL."""
     kinds = ("overlay",) if finding.kind == "attention" or "attention_" in finding.sql else ("original",)
-    here, labels = _strip(finding.sql, COMPARED if finding.contrast_sql else STRIP)
-    there = _strip(finding.contrast_sql, COMPARED, like=labels)[0] if finding.contrast_sql else []
+    unseen = ""
+    try:
+        here, labels = _strip(finding.sql, COMPARED if finding.contrast_sql else STRIP)
+        there = _strip(finding.contrast_sql, COMPARED, like=labels)[0] if finding.contrast_sql else []
+    except QueryError as problem:  # one query that cannot run takes no other finding along
+        here, there, unseen = [], [], f" No pictures are shown: {plain(problem)}."
     shown = views(name, [*here, *there], kinds)
     return {
         "rank": finding.rank,
         "heading": finding.heading,
         "sentence": finding.sentence,
-        "evidence": finding.evidence,
+        "evidence": finding.evidence + unseen,
         "pictures": [shown[image_id][0] for image_id in here],
         "contrast": [shown[image_id][0] for image_id in there],
         "contrast_target": target("slices", run=name, sql=finding.contrast_sql) if there else None,

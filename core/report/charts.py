@@ -113,9 +113,9 @@ def histogram(rows: Sequence[Mapping[str, float]]) -> Drawing:
 
 
 def confusion(rows: Sequence[queries.ConfusionRow], *, most: int = 20) -> Drawing:
-    """Labels by predictions as a heatmap of shares; beyond `most` classes only those with most mistakes."""
-    names = _confused_classes(rows, most)
+    """Labels by predictions as a heatmap of shares; beyond `most` classes the most confused."""
     counts = {(row["label"], row["prediction"]): int(row["n"]) for row in rows}
+    names = queries.most_confused(counts, most)
     totals: dict[str, int] = {}
     for row in rows:
         totals[row["label"]] = totals.get(row["label"], 0) + int(row["n"])
@@ -139,15 +139,6 @@ def confusion(rows: Sequence[queries.ConfusionRow], *, most: int = 20) -> Drawin
     shown = [row for row in rows if row["label"] in names and row["prediction"] in names]
     table = tuple((str(row["label"]), str(row["prediction"]), format_count(int(row["n"]))) for row in shown)
     return _drawing("Labels (rows) by predictions (columns)", chart, ("label", "prediction", "pictures"), table)
-
-
-def _confused_classes(rows: Sequence[queries.ConfusionRow], most: int) -> list[str]:
-    """The `most` classes with most mistakes, by name."""
-    mistakes: dict[str, int] = {}
-    for row in rows:
-        for name in (row["label"], row["prediction"]):
-            mistakes[name] = mistakes.get(name, 0) + (int(row["n"]) if row["label"] != row["prediction"] else 0)
-    return sorted(sorted(mistakes, key=lambda name: -mistakes[name])[:most])
 
 
 def _names(names: Sequence[str], **changed: Any) -> alt.Axis:
