@@ -54,6 +54,10 @@ def facts(con: Connection, run: str) -> Facts:
         rows.append(("Report card", card.sentence))
     rows.append(("Judge", _judge(counts) if "judge" in record.fingerprints else "none in this run"))
     notes = [said for said in (record.judge_note, record.judge_limits) if said]
+    if not counts.predicted:
+        notes.append("No picture has a prediction, so there is nothing to find: the failures say why.")
+    elif not counts.labelled:
+        notes.append("These pictures have no labels, so right and wrong are unknown.")
     if record.state != "done":
         notes.append(f"This run is not complete (state: {record.state}): the numbers are of the pictures done so far.")
     if missing := queries.missing_rows(con, run):
