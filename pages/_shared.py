@@ -104,7 +104,7 @@ def findings(run: str) -> list[Finding]:
     return _findings(str(store_folder()), store().generation(), run)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+@st.cache_resource(max_entries=4, show_spinner="Looking which pictures belong together …")
 def _members(folder: str, generation: int, run: str) -> Members:
     from core.findings.looks import members
 

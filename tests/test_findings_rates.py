@@ -8,6 +8,7 @@ import pytest
 from core.findings.frame import load
 from core.findings.summarise import ranked
 from tests.bench.findings import WORLDS, findings, named
+from tests.bench.several_causes import Score, by_whylook, draw
 from tests.support.made_runs import MadeRun, harder, made_run
 
 QUIET = ("null", "five copies of each", "twenty frames of a video", "habitat goes with label")
@@ -60,6 +61,15 @@ def test_a_finding_that_compares_has_pictures_of_the_same_classes_that_went_righ
                 for sql in (item.sql, item.contrast_sql)
             ]
             assert labels[0] == labels[1]
+
+
+def test_several_causes_at_once_are_found_and_named_and_what_is_listed_is_true() -> None:
+    score = Score()
+    for seed in range(4):
+        drawn = draw(seed, 4, 3000)
+        score.add(drawn, by_whylook(drawn), 0.0)
+    assert score.planted == 16 and score.found >= 13 and score.named >= 12
+    assert score.first_true >= 0.8 * score.first > 0 and score.false_share <= 0.4  # summed over 4 worlds
 
 
 def looks_elsewhere(seed: int) -> MadeRun:
