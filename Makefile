@@ -47,6 +47,7 @@ bench: $(VENV)/.test  ## seconds per stage, the first picture, attribution and t
 
 bench-findings: $(VENV)/.test  ## how often a report is wrong, and what it finds, on runs whose truth is drawn
 	$(BIN)/python -m tests.bench.findings
+	$(BIN)/python -m tests.bench.several_causes
 
 clean:  ## remove the virtual environment and the demo store
 	rm -rf $(VENV) whylook-store

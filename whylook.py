@@ -146,9 +146,12 @@ class Store:
         """A row per picture of a run: label, prediction, confidence, score, attention statistics and your metadata."""
         return self._rows("SELECT * FROM samples WHERE run = ? ORDER BY path, image_id", self._run(run))
 
-    def findings(self, run: str | None = None) -> list[Finding]:
-        """What to tell the team, most important first; each with its number, interval, n and SQL."""
-        return summarise(self._store.reader(), self._run(run))
+    def findings(self, run: str | None = None, *, group: str | None = None) -> list[Finding]:
+        """What to tell the team, most important first; each with its number, interval, n and SQL.
+
+        Pictures with the same value of the metadata column `group` belong together (default: the run's column).
+        """
+        return summarise(self._store.reader(), self._run(run), group=group)
 
     def search(self, text: str, run: str | None = None, *, limit: int = 20) -> list[Hit]:
         """Explanations that hold the words or mean the same, best first; none where the run had no judge."""

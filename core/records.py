@@ -26,7 +26,8 @@ HIGH_SCORE = 2.5
 ATTENDED = 0.4
 """Map value from which a cell counts as attended (the mask's edge, arXiv 2508.20227)."""
 MACHINE = "machine"
-"""Key of a run's settings that holds what does not name the run: the device, batch sizes, the report card's sample."""
+"""Key of a run's settings that holds what does not name the run: the device, batch sizes, the report card's sample, the
+column of groups."""
 Fill = Literal["black", "grey", "blur"]
 """What stands in the place of what the classifier did not attend to."""
 View = Literal["masked", "side-by-side"]
@@ -126,6 +127,8 @@ class Settings:
     """Its SPEC; empty where a run names none."""
     fill: Fill = "black"
     view: View = "masked"
+    group: str | None = None
+    """The metadata column whose equal values belong together."""
     kept: Mapping[str, object] = field(default_factory=dict)
 
 

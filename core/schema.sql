@@ -49,7 +49,7 @@ CREATE TABLE failures (run VARCHAR, attempt INTEGER, stage VARCHAR, image_id VAR
 CREATE TABLE slices (name VARCHAR, sql VARCHAR, note VARCHAR, saved TIMESTAMP);
 CREATE TABLE findings (
     run VARCHAR, rank INTEGER, kind VARCHAR, sentence VARCHAR, sql VARCHAR, value DOUBLE, low DOUBLE, high DOUBLE, n BIGINT,
-    rest_value DOUBLE, rest_low DOUBLE, rest_high DOUBLE, rest_n BIGINT
+    rest_value DOUBLE, rest_low DOUBLE, rest_high DOUBLE, rest_n BIGINT, evidence VARCHAR
 );
 CREATE TABLE deck (name VARCHAR, title VARCHAR, body VARCHAR, sql VARCHAR, saved TIMESTAMP);
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from core.queries import ConfusionRow, literal
+from core.queries import ConfusionRow, literal, most_confused
 from core.statistics import format_pictures
 from pages._view import target
 from pages._words import slice_sql
 
 MOST = 24
-"""Classes that a projector still shows; of more, those with the most errors."""
+"""Classes that a projector still shows; of more, those of the largest confusions."""
 STRONG = 0.15
 """Share of a label from which an error may have the full colour."""
 Counts = Mapping[tuple[str, str], int]
@@ -40,13 +40,9 @@ def known_counts(rows: Sequence[ConfusionRow]) -> dict[tuple[str, str], int]:
 
 
 def shown_classes(counts: Counts, most: int = MOST) -> tuple[list[str], int]:
-    """The classes with the most errors in block order, and how many are left out."""
-    errors: dict[str, int] = {}
-    for (label, prediction), n in counts.items():
-        for name in (label, prediction):
-            errors[name] = errors.get(name, 0) + (n if label != prediction else 0)
-    kept = sorted(errors, key=lambda name: (-errors[name], name))[:most]
-    return block_order(sorted(kept), counts), len(errors) - len(kept)
+    """The classes with the largest confusions in block order, and how many are left out."""
+    kept = most_confused(counts, most)
+    return block_order(kept, counts), len({name for pair in counts for name in pair}) - len(kept)
 
 
 def confusion_rows(run: str, counts: Counts, names: Sequence[str]) -> list[dict[str, object]]:

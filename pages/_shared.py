@@ -22,6 +22,7 @@ from core.store import Store
 if TYPE_CHECKING:
     from core.embedding import Embedder
     from core.findings import Finding
+    from core.findings.looks import Members
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -101,6 +102,19 @@ def _findings(folder: str, generation: int, run: str) -> list[Finding]:
 def findings(run: str) -> list[Finding]:
     """Ranked findings of a run."""
     return _findings(str(store_folder()), store().generation(), run)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Looking which pictures belong together …")
+def _members(folder: str, generation: int, run: str) -> Members:
+    from core.findings.looks import members
+
+    con = store().reader()
+    return members(con, run, group=queries.run(con, run).settings.group)
+
+
+def members(run: str) -> Members:
+    """The pictures of a run of which it is known whether they are right, with their groups."""
+    return _members(str(store_folder()), store().generation(), run)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

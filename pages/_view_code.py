@@ -195,10 +195,19 @@ export default function ({ parentElement, data, setTriggerValue }) {
       if (item.evidence) query.append(make('p', 'evidence', item.evidence));
       query.append(code, copy('Copy SQL', item.sql));
       words.append(query);
+      const sides = make('div', item.contrast.length ? 'sides compared' : 'sides');
       const to = anchor(item.target, 'pictures');
+      if (item.contrast.length) to.append(make('span', 'side soft', 'went wrong here'));
       for (const shown of item.pictures) to.append(picture(shown));
       to.append(make('span', 'link', item.link));
-      row.append(make('span', 'rank', item.rank), words, to);
+      sides.append(to);
+      if (item.contrast.length) {
+        const other = anchor(item.contrast_target, 'pictures');
+        other.append(make('span', 'side soft', 'went right elsewhere'));
+        for (const shown of item.contrast) other.append(picture(shown));
+        sides.append(other);
+      }
+      row.append(make('span', 'rank', item.rank), words, sides);
       list.append(row);
     }
     return list;
@@ -274,7 +283,7 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
 .cell .strip { display: flex; flex-wrap: wrap; gap: 5px; margin-top: 8px; height: 58px; overflow: hidden; }
 .cell .strip .frame { width: 58px; flex: none; }
 .findings { list-style: none; margin: 0; padding: 0; }
-.finding { display: grid; grid-template-columns: 2.2rem minmax(0, 1fr) 246px; gap: 14px; padding: 14px 0;
+.finding { display: grid; grid-template-columns: 2.2rem minmax(0, 1fr) 390px; gap: 14px; padding: 14px 0;
   border-top: 1px solid var(--st-border-color); }
 .finding .rank { font-size: 1.55rem; font-weight: 650; line-height: 1.3; text-align: right; }
 .finding .sentence { font-size: 1.15rem; margin: 2px 0 6px; overflow-wrap: anywhere; max-width: 62rem; }
@@ -284,7 +293,10 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
   white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }
 .finding .copy { width: auto; }
 .finding .pictures { display: grid; grid-template-columns: repeat(4, 57px); gap: 6px; align-content: start; }
+.finding .compared .pictures { grid-template-columns: repeat(3, 57px); }
 .finding .pictures .link { grid-column: 1 / -1; font-weight: 600; }
+.finding .pictures .side { grid-column: 1 / -1; font-size: .85rem; line-height: 1.1; }
+.finding .sides { display: flex; flex-wrap: wrap; gap: 10px 24px; align-content: start; }
 .confusion { display: grid; gap: 3px; font-variant-numeric: tabular-nums;
   grid-template-columns: minmax(3rem, max-content) repeat(var(--classes), minmax(0, 1fr)); }
 .confusion > * { min-width: 0; min-height: 2.25rem; display: grid; place-items: center; border-radius: 4px; }
@@ -341,8 +353,10 @@ mark { background: color-mix(in srgb, var(--st-primary-color) 24%, transparent);
   background: transparent; border: 1px solid var(--st-border-color);
   border-radius: var(--st-button-radius, 8px); padding: .3rem .75rem; min-height: 2.5rem; cursor: pointer; width: 100%;
   white-space: nowrap; }
+@container (max-width: 760px) {
+  .finding { grid-template-columns: 2.2rem minmax(0, 1fr); } .finding .sides { grid-column: 2; }
+}
 @container (max-width: 560px) {
-  .finding { grid-template-columns: 2.2rem minmax(0, 1fr); } .finding .pictures { grid-column: 2; }
   .hit { grid-template-columns: minmax(0, 1fr); } .hit > .pictures { max-width: 300px; }
 }
 @container (max-width: 340px) { .matrix { grid-template-columns: minmax(0, 1fr); } }

@@ -17,6 +17,7 @@ from core.records import Row, Run
 from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson
 from pages import _charts
 from pages._frame import guarded, open_page
+from pages._looks import looks
 from pages._pictures import VIEWS, scale_picture, views
 from pages._shared import read, slice_ids
 from pages._shared import sql as run_sql
@@ -99,6 +100,7 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         return
     if ids:
         against_rest(name, ids)
+        looks(name, text, ids)
     kinds = ["Pictures", "Table", "Charts"] if ids else ["Table"]
     kind = kinds[0]
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):

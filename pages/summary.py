@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -9,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
 from core.cells import CELLS, NOT_JUDGED
-from core.errors import StoreError, WhylookError
+from core.errors import QueryError, StoreError, WhylookError
 from core.queries import ClassRow, MatrixRow, RunCounts, literal
 from core.records import Run
 from core.statistics import Interval, format_pictures, format_rate, weighted_rate, wilson
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 CLASS_ROWS = 40
 FINDINGS = 10
 STRIP = 4
+COMPARED = 3  # pictures on each side
 SIDE_BY_SIDE = 12  # with more classes the confusion matrix takes the whole width
 
 
@@ -150,7 +153,7 @@ def confusion(name: str, counts: dict[tuple[str, str], int]) -> None:
     draw("confusion", key="confusion", names=names, rows=confusion_rows(name, counts, names))
     st.caption(
         "Rows are labels, columns predictions. Errors in colour, by their share of the label; right answers in grey."
-        + (f" {left_out:,} classes with the fewest errors are left out." if left_out else "")
+        + (f" Shown are the classes confused most; {left_out:,} are left out." if left_out else "")
     )
 
 
@@ -193,18 +196,13 @@ def keep(name: str, found: list[Finding]) -> None:
 
 
 def downloads(name: str, columns: list[DeltaGenerator]) -> None:
-    """The findings as Markdown and as one self-contained HTML file."""
+    """The findings as Markdown and as one self-contained HTML file, made once they are asked for."""
     for column, kind, words, mime in zip(
         columns, ("md", "html"), ("Markdown", "HTML"), ("text/markdown", "text/html"), strict=True
     ):
-        try:
-            content = report(name, kind)
-        except WhylookError as problem:
-            column.caption(plain(problem))
-            continue
         column.download_button(
             words,
-            content,
+            partial(_report, name, kind),
             file_name((name, "findings"), f".{kind}"),
             mime,
             icon=":material/download:",
@@ -213,20 +211,46 @@ def downloads(name: str, columns: list[DeltaGenerator]) -> None:
         )
 
 
+def _report(name: str, kind: str) -> str:
+    """The document, or the sentence that says why there is none."""
+    try:
+        return report(name, kind)
+    except WhylookError as problem:
+        return plain(problem)
+
+
 def _finding(name: str, finding: Finding) -> dict[str, object]:
     """One ranked sentence with some of its pictures, the way to all of them, and its SQL."""
-    first = sql(f"SELECT image_id FROM (\n{finding.sql}\n) LIMIT {STRIP}").table.column("image_id").to_pylist()
-    shown = views(name, first)
+    kinds = ("overlay",) if finding.kind == "attention" or "attention_" in finding.sql else ("original",)
+    unseen = ""
+    try:
+        here, labels = _strip(finding.sql, COMPARED if finding.contrast_sql else STRIP)
+        there = _strip(finding.contrast_sql, COMPARED, like=labels)[0] if finding.contrast_sql else []
+    except QueryError as problem:  # one query that cannot run takes no other finding along
+        here, there, unseen = [], [], f" No pictures are shown: {plain(problem)}."
+    shown = views(name, [*here, *there], kinds)
     return {
         "rank": finding.rank,
         "heading": finding.heading,
         "sentence": finding.sentence,
-        "evidence": finding.evidence,
-        "pictures": [shown[image_id][0] for image_id in first],
+        "evidence": finding.evidence + unseen,
+        "pictures": [shown[image_id][0] for image_id in here],
+        "contrast": [shown[image_id][0] for image_id in there],
+        "contrast_target": target("slices", run=name, sql=finding.contrast_sql) if there else None,
         "link": format_pictures(finding.n),
         "target": target("slices", run=name, sql=finding.sql),
         "sql": finding.sql,
     }
+
+
+def _strip(query: str, most: int, *, like: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Image ids and labels of the pictures that show a claim best: labels `like` these, then mistakes, the surest."""
+    first = f"label IN ({', '.join(map(literal, like))}) DESC, " if like else ""
+    rows = sql(
+        f"SELECT image_id, label FROM (\n{query}\n) "
+        f"ORDER BY {first}correct NULLS LAST, confidence DESC NULLS LAST, image_id LIMIT {most}"
+    ).table
+    return rows.column("image_id").to_pylist(), [text for text in rows.column("label").to_pylist() if text is not None]
 
 
 def classes(name: str) -> None:

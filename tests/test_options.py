@@ -61,7 +61,7 @@ assert not {"torch", "transformers", "llama_cpp", "duckdb"} & set(sys.modules), 
 
 OTHER: dict[str, Any] = {
     "images": Path("/pictures"), "classifier": "timm:resnet18", "weights": Path("/w.pt"), "classes": Path("/c.txt"),
-    "metadata": Path("/m.csv"), "vlm": Path("/v.gguf"), "mmproj": Path("/p.gguf"), "vlm_url": "http://127.0.0.1:9",
+    "metadata": Path("/m.csv"), "group": "patient", "vlm": Path("/v.gguf"), "mmproj": Path("/p.gguf"), "vlm_url": "http://127.0.0.1:9",
     "vlm_model": "-tiny", "no_vlm": True, "protocol": "paper", "prompts": Path("/p.toml"), "fill": "blur",
     "view": "side-by-side", "judge_budget": 7, "card_sample": 0, "method": "cam", "question": "label", "layer": "a.1",
     "precision": "bf16", "device": "cpu", "store": Path("/store"), "batch_size": 3, "judge_batch_size": 2, "threads": 1,

@@ -197,3 +197,11 @@ def test_two_runs_do_not_see_each_others_pictures(tmp_path: Path) -> None:
     assert [queries.run_counts(con, run).pictures for run in (first, second)] == [12, 24]
     both = {hit.image_id for hit in queries.search(con, first, "visible").hits}
     assert both and both <= {row["image_id"] for row in queries.pictures(con, first)}
+
+
+def test_of_many_classes_those_of_the_largest_confusions_are_chosen() -> None:
+    counts = {(f"c{place}", f"c{place}"): 50 for place in range(100)}
+    counts |= {(f"c{place}", f"c{(place * 7 + 3) % 100}"): 1 for place in range(100)}
+    counts |= {("c5", "c6"): 9, ("c6", "c5"): 3, ("c40", "c41"): 8}
+    assert queries.most_confused(counts, 4) == ["c40", "c41", "c5", "c6"]
+    assert len(queries.most_confused(counts, 24)) == 24 and queries.most_confused({}, 3) == []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from core.findings import summarise
 from core.report import charts
 from core.report.markdown import escape
 from core.statistics import format_rate, wilson
-from tests.support.store_factory import make_store
+from tests.support.store_factory import make_store, prediction
 
 ODD = ("cow", '<img src=x onerror="alert(1)">', "a](http://evil.example) | **b** `c`")
 
@@ -126,6 +128,21 @@ def test_both_forms_say_every_finding_with_its_query(written, page: Reader) -> N
     assert shown >= 2 * min(finding.n for finding in findings)
 
 
+def test_a_finding_that_compares_shows_pictures_that_went_right_elsewhere(tmp_path: Path) -> None:
+    def worse_at_night(tables: dict[str, list[Any]]) -> None:
+        for place, entry in enumerate(tables["images"]):
+            wrong = entry["metadata"]["night"] and place % 5 > 0
+            name = "camel" if wrong == (entry["label"] == "cow") else "cow"
+            tables["predictions"][place] = prediction(entry["image_id"], name)
+
+    store, run = make_store(tmp_path, rows=300, classes=("cow", "camel"), pictures=False, change=worse_at_night)
+    con = store.reader()
+    compared = [finding for finding in summarise(con, run) if finding.contrast_sql]
+    text = report.html(con, run, compared)
+    assert compared and text.count("went right elsewhere") == text.count("went wrong here") == len(compared)
+    assert "went right elsewhere" not in report.html(con, run, [replace(item, contrast_sql="") for item in compared])
+
+
 def test_headline_numbers_are_those_of_the_store(written, page: Reader) -> None:
     con, run, _, text = written
     counts = queries.run_counts(con, run)
@@ -163,3 +180,23 @@ def test_a_class_of_any_name_is_drawn(name: str) -> None:
     assert "</svg>" in charts.class_bars([(name, wilson(3, 10)), ("cow", wilson(9, 10))]).svg
     pairs = [{"label": label, "prediction": answer, "n": 2} for label in (name, "cow") for answer in (name, "cow")]
     assert "</svg>" in charts.confusion(pairs).svg
+
+
+def test_of_many_classes_a_report_shows_the_worst_and_the_best_and_says_how_to_get_the_rest(tmp_path: Path) -> None:
+    classes = [f"class{place:03}" for place in range(100)]
+    store, run = make_store(tmp_path, rows=400, classes=classes, judged=False, pictures=False)
+    con = store.reader()
+    text, page = report.markdown(con, run, []), report.html(con, run, [])
+    table = text.split("## Classes")[1].split("```")[0]
+    assert len(re.findall(r"^\| class\d", table, re.MULTILINE)) == 40 and "The 30 worst and the 10 best of 100" in table
+    command = text.split("```sh\n")[1].split("\n```")[0]
+    query = re.search(r'"(.+)" --max-rows 100 --format csv', command)
+    assert query and len(con.execute(query[1]).fetchall()) == 100
+    assert "the 30 worst and the 10 best of 100 classes" in page
+    assert all(name in page for name in classes)  # in the table below the chart
+
+
+def test_every_class_is_shown_where_there_are_few(tmp_path: Path) -> None:
+    store, run = make_store(tmp_path, rows=80, classes=[f"class{place:03}" for place in range(40)], pictures=False)
+    text = report.markdown(store.reader(), run, [])
+    assert len(re.findall(r"^\| class\d", text, re.MULTILINE)) == 40 and "worst and" not in text

@@ -13,7 +13,9 @@ import pytest
 
 from core import queries
 from core.errors import StoreError
+from core.findings import Finding
 from core.records import Failure, Judgement
+from core.statistics import wilson
 from core.store import Store, open_for_writing
 from tests.support.store_factory import PRINTS, image, make_store, prediction, synthetic_rows
 
@@ -248,6 +250,17 @@ def test_slices_can_be_saved_while_a_run_writes_and_reach_the_tables(tmp_path: P
     app.save_card("first", title="Cows", body="again")
     app.delete_card("first")
     assert app.deck() == []
+
+
+def test_a_finding_is_kept_with_its_evidence_in_a_store_whose_last_generation_had_none(tmp_path: Path) -> None:
+    store, run = make_store(tmp_path, rows=12, pictures=False)
+    made = wilson(3, 12)
+    store.save_findings(run, [Finding("failures", 1, "s", made, None, "SELECT 1", 3, evidence="e").row()])
+    with duckdb.connect(str(store.current_path())) as older:
+        older.execute("ALTER TABLE findings DROP COLUMN evidence")
+    with open_for_writing(tmp_path) as writer:
+        writer.publish()
+    assert store.reader().execute("SELECT sentence, evidence FROM findings").fetchall() == [("s", "e")]
 
 
 def test_two_tabs_saving_at_once_lose_nothing(tmp_path: Path) -> None:

@@ -157,6 +157,9 @@ def _search(parser: argparse.ArgumentParser) -> None:
 
 def _summary(parser: argparse.ArgumentParser) -> None:
     _run_name(parser)
+    parser.add_argument(
+        "--group", metavar="COLUMN", help="metadata column whose equal values belong together (default: the run's)"
+    )
     _path(parser, "--out", "FILE", "write X.md or X.html instead of printing")
 
 

@@ -48,7 +48,7 @@ def summary(arguments: argparse.Namespace) -> int:
         raise RequestError(f"--out must end in .md or .html, got {out.name}")
     con = existing(arguments.store).reader()
     run = queries.run(con, arguments.run).name
-    findings = summarise(con, run)
+    findings = summarise(con, run, group=arguments.group)
     page = out is not None and out.suffix.lower() != ".md"
     text = report.html(con, run, findings) if page else report.markdown(con, run, findings)
     if out is None:

@@ -67,6 +67,8 @@ class Question:
     """The condition that is suspected, where the question is about a single one ..."""
     answer: str | None = None
     """... and the class towards which it is suspected to pull."""
+    topic: str = ""
+    """Questions of one topic whose pictures overlap are one story; an empty one is no topic."""
 
     def p(self, frame: Frame) -> float:
         """The largest p-value of its comparisons, all of which must hold (intersection-union); 1 if a demand fails."""

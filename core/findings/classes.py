@@ -105,7 +105,8 @@ def _confusion(frame: Frame, label: str, answer: str, count: int, table: Table, 
         f"other classes {format_spoken(rest.value)}."
     )
     sql = frame.select(f"label = {literal(label)}", f"prediction = {literal(answer)}")
-    return Finding("confusion", 0, sentence, value, rest, sql, count, float(count))
+    contrast = frame.select(f"label = {literal(label)}", "correct")
+    return Finding("confusion", 0, sentence, value, rest, sql, count, float(count), contrast_sql=contrast)
 
 
 def weak_classes(frame: Frame) -> list[Question]:

@@ -25,7 +25,9 @@ class Finding:
 
     `sql` is a complete SELECT that gives exactly the `n` pictures the finding is about; `value` is its number with
     interval, `rest` what it is compared with; `impact` is how many pictures it costs, by which findings are ranked.
-    `sentence` is what people repeat, with two numbers at most; `evidence` has the intervals, n and the test behind it.
+    Where the finding compares, `contrast_sql` gives pictures that went right: of the same classes, without the
+    condition. `sentence` is what people repeat, with two numbers at most; `evidence` has the intervals, n and the test
+    behind it.
     """
 
     kind: str
@@ -37,6 +39,7 @@ class Finding:
     n: int
     impact: float = 0.0
     evidence: str = ""
+    contrast_sql: str = ""
 
     @property
     def heading(self) -> str:
@@ -59,4 +62,5 @@ class Finding:
             "rest_low": rest.low if rest else None,
             "rest_high": rest.high if rest else None,
             "rest_n": rest.n if rest else None,
+            "evidence": self.evidence,
         }

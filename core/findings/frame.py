@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from core import queries
 from core.columns import BY_NAME, PROPERTIES
-from core.images.near_duplicates import near_groups
+from core.findings.groups import groups_of
 from core.queries import Connection, identifier, literal
 from core.statistics import format_number
 
@@ -166,29 +166,20 @@ class Frame:
         return [np.asarray(found[f"m{place}"], dtype=bool) for place in range(len(conditions))]
 
 
-def load(con: Connection, run: str) -> Frame:
-    """Everything but the texts of one run."""
+def load(con: Connection, run: str, *, group: str | None = None) -> Frame:
+    """Everything but the texts of one run; pictures with the same value of the metadata column `group` belong together.
+
+    Raises:
+        QueryError: There is no such column.
+    """
     table = con.execute(
         "SELECT * EXCLUDE (run, path, description, justification) FROM samples WHERE run = ? ORDER BY image_id", [run]
     ).to_arrow_table()
-    groups = _groups(con, run, table.num_rows)
+    groups = groups_of(con, run, table.num_rows, group=group)
     first = np.unique(groups, return_index=True)[1]
     images = table["image_id"].to_pylist()
     side = np.asarray([zlib.crc32(str(images[place]).encode()) % 2 == 0 for place in first], dtype=bool)
     return Frame(con, run, table, side[groups] if table.num_rows else side, groups)
-
-
-def _groups(con: Connection, run: str, n: int) -> Codes:
-    """Near-duplicates by picture (n,); every picture by itself where an older store has no hashes."""
-    if "near_hash" not in {column[0] for column in con.execute("SELECT * FROM images LIMIT 0").description or []}:
-        return np.arange(n)
-    rows = con.execute(
-        """SELECT i.near_hash FROM samples s JOIN runs r USING (run)
-        JOIN images i ON i.fingerprint = r.images_fingerprint AND i.image_id = s.image_id
-        WHERE s.run = ? ORDER BY s.image_id""",
-        [run],
-    ).fetchall()
-    return near_groups([row[0] for row in rows]) if len(rows) == n else np.arange(n)
 
 
 def quoted(value: object) -> str:

@@ -87,4 +87,6 @@ def _shortcut(frame: Frame, name: str, item: Condition, table: Table, z: float) 
     )
     called = [f"label <> {literal(name)}", f"prediction = {literal(name)}", item.sql]
     gain = (value.value - rest.value) * int(inside.sum())
-    return Finding("shortcut", 0, sentence, value, rest, frame.select(*called), count, gain)
+    contrast = frame.select(f"label <> {literal(name)}", f"({item.sql}) IS NOT TRUE", "correct")
+    sql = frame.select(*called)
+    return Finding("shortcut", 0, sentence, value, rest, sql, count, gain, contrast_sql=contrast)

@@ -124,10 +124,21 @@ def _choose(n: ArrayLike, k: ArrayLike) -> NDArray[np.float64]:
 def clustered_p(
     inside: NDArray[np.bool_], hits: NDArray[np.bool_], known: NDArray[np.bool_], strata: Counts, groups: Counts
 ) -> float:
-    """As `excess_p`, where pictures of one group belong together: a group counts once.
+    """As `excess_p`, where pictures of one group belong together: a group counts once."""
+    found = clustered(inside, hits, known, strata, groups)
+    if isinstance(found, Table):
+        return excess_p(found)
+    excess, spread = found
+    return float(ndtr(-excess / spread)) if spread else 1.0
+
+
+def clustered(
+    inside: NDArray[np.bool_], hits: NDArray[np.bool_], known: NDArray[np.bool_], strata: Counts, groups: Counts
+) -> Table | tuple[float, float]:
+    """Hits inside above those that chance within strata would give, and the standard error of that between groups.
 
     Score test of stratified rates with the variance between groups (Liang & Zeger 1986, Biometrika 73:13); with fewer
-    than MANY_GROUPS groups that say something, the exact test on one picture of each group.
+    than MANY_GROUPS groups that say something the counts of one picture of each group, for an exact test.
     """
     x, h, s, g = inside[known], hits[known], strata[known], groups[known]
     size = int(s.max(initial=-1)) + 1
@@ -141,9 +152,8 @@ def clustered_p(
         first = np.unique(g, return_index=True)[1]
         kept = np.zeros(x.size, dtype=bool)
         kept[first] = True
-        return excess_p(cross(x, h, kept, s))
-    spread = math.sqrt(float((between**2).sum()))
-    return float(ndtr(-float(between.sum()) / spread)) if spread else 1.0
+        return cross(x, h, kept, s)
+    return float(between.sum()), math.sqrt(float((between**2).sum()))
 
 
 def adjusted(p_values: Sequence[float]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ import numpy as np
 from core.findings.asking import LEAST_INSIDE, PROPOSE_P, Comparison, Question, promising
 from core.findings.finding import Finding
 from core.findings.frame import (
+    ATTENTION,
     Condition,
     Frame,
     Mask,
@@ -138,7 +139,12 @@ def _question(frame: Frame, item: Slice, part: Places) -> Question:
     own = frame.judgeable if item.label is None else frame.judgeable & frame.is_value("label", item.label)
     shown = Comparison(inside, own & ~inside, frame.wrong, frame.classes[1])
     cause = item.conditions[0] if len(item.conditions) == 1 and item.label is None else None
-    return Question("weak_slice", item.comparisons(frame), shown, part, partial(_weak_slice, frame, item), cause=cause)
+    attention = all(condition.column in ATTENTION for condition in item.conditions)
+    return Question(
+        "weak_slice", item.comparisons(frame), shown, part, partial(_weak_slice, frame, item),
+        cause=cause,
+        topic=f"where it looks: {item.label!r}" if attention else "",
+    )  # fmt: skip
 
 
 def _weak_slice(frame: Frame, item: Slice, table: Table, z: float) -> Finding:
@@ -154,7 +160,8 @@ def _weak_slice(frame: Frame, item: Slice, table: Table, z: float) -> Finding:
     )
     label = [f"label = {literal(item.label)}"] if item.label is not None else []
     sql = frame.select(*label, *(condition.sql for condition in item.conditions), "correct IS NOT NULL")
-    n = int(item.mask(frame).sum())
-    return Finding(
-        "weak_slice", 0, sentence, complement(wrong), complement(rest), sql, n, n * (wrong.value - rest.value)
-    )
+    here = " AND ".join(condition.sql for condition in item.conditions)
+    contrast = frame.select(*label, f"({here}) IS NOT TRUE", "correct")
+    n, value = int(item.mask(frame).sum()), complement(wrong)
+    impact = n * (wrong.value - rest.value)
+    return Finding("weak_slice", 0, sentence, value, complement(rest), sql, n, impact, contrast_sql=contrast)

@@ -34,17 +34,19 @@ more than CHANCE standard errors."""
 UNSURE, CHANCE = 0.4, 1.64
 
 
-def summarise(con: Connection, run: str) -> list[Finding]:
+def summarise(con: Connection, run: str, *, group: str | None = None) -> list[Finding]:
     """The findings of a run, most important first: what is wrong overall, then the best of every kind in turn.
 
     Kinds take turns, ordered by how many pictures their best finding costs, so that the first page of a report shows
     the breadth; within a kind the order is by impact. Every `sql` gives exactly `n` pictures.
 
+    Pictures with the same value of the metadata column `group` belong together; without it, those with the same value
+    of the column that the run was started with.
+
     Raises:
-        QueryError: There is no such run.
+        QueryError: There is no such run or no such column.
     """
-    queries.run_counts(con, run)
-    frame = load(con, run)
+    frame = load(con, run, group=group or queries.run(con, run).settings.group)
     return ranked(frame) if frame.n else []
 
 
@@ -69,8 +71,9 @@ def ranked(frame: Frame) -> list[Finding]:
 def stories(frame: Frame, stands: Sequence[tuple[Question, Finding]]) -> list[Finding]:
     """What stands, without what merely follows from something else that stands; that is said in its evidence.
 
-    A finding follows from another where both share nearly all hits; where it is a part of the other and no worse than
-    it; or where, without the other's hits or the other's pictures, nothing is left of its difference.
+    A finding follows from another where both share nearly all hits, or half of them where both say where the classifier
+    looks on one class; where it is a part of the other and no worse than it; or where, without the other's hits or the
+    other's pictures, nothing is left of its difference.
     """
     ordered = sorted(stands, key=lambda pair: -pair[1].impact)
     causes: dict[int, int] = {}
@@ -110,6 +113,8 @@ def _follows(frame: Frame, question: Question, cause: Question, costlier: bool) 
         return costlier
     if shared == 0:
         return False
+    if question.topic and question.topic == cause.topic and 2 * shared >= min(int(here.sum()), int(there.sum())):
+        return costlier
     mostly = 2 * shared >= int(here.sum())
     alike = np.array_equal(own.hits, other.hits)
     if alike and not (own.inside & ~other.inside).any():

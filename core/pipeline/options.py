@@ -28,7 +28,8 @@ class Widget:
 class Option:
     """One option of a run. `help` is for the command line; `least` is the smallest number that can be meant.
 
-    `computes` says that another value is another run; the others say where and how fast the same run is worked on.
+    `computes` says that another value is another run; the others say where and how fast the same run is worked on, or
+    how its results are read.
     """
 
     name: str

@@ -56,6 +56,12 @@ class RunRequest:
         help="CSV with a column path and whatever is known of the images",
         widget=Widget("Metadata", "CSV with a column path"),
     )
+    group: str | None = option(
+        None, group="images and classifier", metavar="COLUMN", computes=False,
+        help="metadata column whose equal values belong together (patient, video): findings count groups",
+        widget=Widget("Belong together", "a metadata column", "Pictures with the same value of this column (patient, "
+                      "video, scene) are one group: findings count groups, not pictures."),
+    )
     vlm: Path | None = option(
         None, group="judge", metavar="FILE", help="the judge's GGUF file",
         widget=Widget("Vision-language model (GGUF)"),

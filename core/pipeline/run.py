@@ -134,6 +134,7 @@ def _load(
     began = time.monotonic()
     progress(Progress("reading the folder", 0, 0))
     scan = images.scan(request.images, metadata=request.metadata)
+    _check_group(request.group, scan.entries)
     seconds["reading the folder"] = time.monotonic() - began
     began = time.monotonic()
     progress(Progress("loading models", 0, 0))
@@ -154,6 +155,13 @@ def _load(
     judging = None if request.no_vlm else _load_judging(request, marks, stack)
     seconds["loading models"] = time.monotonic() - began
     return _Loaded(request, scan, classifier, {**marks, **(judging.fingerprints if judging else {})}, judging)
+
+
+def _check_group(group: str | None, entries: Sequence[ImageEntry]) -> None:
+    known = dict.fromkeys(name for entry in entries for name in entry.metadata)
+    if group is not None and group not in known:
+        there = f"there are {', '.join(known)}" if known else "the pictures have no metadata"
+        raise RequestError(f"--group names no column of the metadata: {group}; {there}")
 
 
 def _choose(

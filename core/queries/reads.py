@@ -5,7 +5,7 @@ Every function takes a connection from Store.reader(); `ids` narrows to those im
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -203,6 +203,23 @@ def confusion(con: Connection, run: str, *, ids: Sequence[str] | None = None) ->
         FROM samples WHERE run = ? AND correct IS NOT NULL{where} GROUP BY ALL ORDER BY label, prediction""",
         [run, *parameters],
     )
+
+
+def most_confused(counts: Mapping[tuple[str, str], int], most: int) -> list[str]:
+    """At most `most` classes by name: those of the largest confusions, then those with most mistakes.
+
+    Args:
+        counts: pictures by label and prediction.
+        most: classes to choose.
+    """
+    mistakes: dict[str, int] = {}
+    for pair, n in counts.items():
+        for name in pair:
+            mistakes[name] = mistakes.get(name, 0) + (n if pair[0] != pair[1] else 0)
+    mutual = {pair: n + counts.get(pair[::-1], 0) for pair, n in counts.items() if pair[0] != pair[1]}
+    pairs = [pair for pair, n in sorted(mutual.items(), key=lambda item: (-item[1], item[0])) if n > 1]
+    ranked = sorted(mistakes, key=lambda name: (-mistakes[name], name))
+    return sorted(list(dict.fromkeys([*(name for pair in pairs for name in pair), *ranked]))[:most])
 
 
 def per_class(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> list[ClassRow]:

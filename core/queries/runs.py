@@ -6,7 +6,7 @@ import json
 
 from core.errors import QueryError
 from core.queries.rows import Connection, fetch_rows
-from core.records import HIGH_SCORE, STAGES, Row, Run, Settings
+from core.records import HIGH_SCORE, MACHINE, STAGES, Row, Run, Settings
 from core.store import Store
 
 
@@ -67,5 +67,6 @@ def _settings(kept: Row) -> Settings:
         classifier=str(kept.get("classifier") or ""),
         fill=kept.get("fill") or "black",
         view=kept.get("view") or "masked",
+        group=(kept.get(MACHINE) or {}).get("group"),
         kept=kept,
     )

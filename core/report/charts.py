@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from core import queries
 from core.cells import CELLS, Cell
+from core.report.facts import BEST, WORST, worst_and_best
 from core.statistics import Interval, format_count, format_percent, format_rate
 
 _INK, _SOFT, _PAPER, _LINE, _ACCENT = (f"var(--{name})" for name in ("ink", "soft", "paper", "line", "accent"))
@@ -63,11 +64,13 @@ def cell_counts(rows: Sequence[queries.MatrixRow]) -> list[CellCount]:
 
 
 def class_bars(rows: Sequence[tuple[str, Interval]]) -> Drawing:
-    """One bar per class: accuracy with its interval, worst first."""
+    """One bar per class: accuracy with its interval, worst first; of many the worst and the best. The table has all."""
+    ordered = sorted(rows, key=lambda row: row[1].value)
+    shown, middle = worst_and_best(ordered)
     values = [
         {"label": name, "place": place, "rate": value.value, "low": value.low, "high": value.high}
         | {"text": format_rate(value)}
-        for place, (name, value) in enumerate(sorted(rows, key=lambda row: row[1].value))
+        for place, (name, value) in enumerate(shown)
     ]
     y = alt.Y("place:O", title=None, axis=_names([str(value["label"]) for value in values]))
     base = alt.Chart({"values": values}).encode(y=y)
@@ -78,8 +81,11 @@ def class_bars(rows: Sequence[tuple[str, Interval]]) -> Drawing:
     )
     texts = base.mark_text(align="left", color=_INK, fontSize=13).encode(x=alt.value(432), text="text:N")
     chart = alt.layer(bars, whiskers, texts).properties(width=420, height=alt.Step(26))
-    table = tuple((str(value["label"]), str(value["text"])) for value in values)
-    return _drawing("Accuracy by class with 95% intervals", chart, ("class", "accuracy"), table)
+    table = tuple((name, format_rate(value)) for name, value in ordered)
+    title = "Accuracy by class with 95% intervals"
+    if middle:
+        title += f": the {WORST} worst and the {BEST} best of {len(ordered):,} classes"
+    return _drawing(title, chart, ("class", "accuracy"), table)
 
 
 def histogram(rows: Sequence[Mapping[str, float]]) -> Drawing:
@@ -107,9 +113,9 @@ def histogram(rows: Sequence[Mapping[str, float]]) -> Drawing:
 
 
 def confusion(rows: Sequence[queries.ConfusionRow], *, most: int = 20) -> Drawing:
-    """Labels by predictions as a heatmap of shares; beyond `most` classes only those with most mistakes."""
-    names = _confused_classes(rows, most)
+    """Labels by predictions as a heatmap of shares; beyond `most` classes the most confused."""
     counts = {(row["label"], row["prediction"]): int(row["n"]) for row in rows}
+    names = queries.most_confused(counts, most)
     totals: dict[str, int] = {}
     for row in rows:
         totals[row["label"]] = totals.get(row["label"], 0) + int(row["n"])
@@ -133,15 +139,6 @@ def confusion(rows: Sequence[queries.ConfusionRow], *, most: int = 20) -> Drawin
     shown = [row for row in rows if row["label"] in names and row["prediction"] in names]
     table = tuple((str(row["label"]), str(row["prediction"]), format_count(int(row["n"]))) for row in shown)
     return _drawing("Labels (rows) by predictions (columns)", chart, ("label", "prediction", "pictures"), table)
-
-
-def _confused_classes(rows: Sequence[queries.ConfusionRow], most: int) -> list[str]:
-    """The `most` classes with most mistakes, by name."""
-    mistakes: dict[str, int] = {}
-    for row in rows:
-        for name in (row["label"], row["prediction"]):
-            mistakes[name] = mistakes.get(name, 0) + (int(row["n"]) if row["label"] != row["prediction"] else 0)
-    return sorted(sorted(mistakes, key=lambda name: -mistakes[name])[:most])
 
 
 def _names(names: Sequence[str], **changed: Any) -> alt.Axis:

@@ -1,15 +1,20 @@
-"""The headline numbers of a run, once for every form of report."""
+"""The headline numbers of a run and which classes are shown, once for every form of report."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import TypeVar
 
 from core import queries
 from core.queries import Connection
 from core.statistics import format_pictures, format_rate, wilson
 
 FAILURES_SHOWN = 20
+WORST, BEST = 30, 10
+"""Classes that a report shows where there are more than these together."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,10 @@ def facts(con: Connection, run: str) -> Facts:
         rows.append(("Report card", card.sentence))
     rows.append(("Judge", _judge(counts) if "judge" in record.fingerprints else "none in this run"))
     notes = [said for said in (record.judge_note, record.judge_limits) if said]
+    if not counts.predicted:
+        notes.append("No picture has a prediction, so there is nothing to find: the failures say why.")
+    elif not counts.labelled:
+        notes.append("These pictures have no labels, so right and wrong are unknown.")
     if record.state != "done":
         notes.append(f"This run is not complete (state: {record.state}): the numbers are of the pictures done so far.")
     if missing := queries.missing_rows(con, run):
@@ -70,3 +79,9 @@ def _spec(spec: str) -> str:
     """A classifier SPEC without the folders of this machine."""
     path, colon, function = spec.rpartition(":")
     return f"{PurePath(path).name}:{function}" if colon and path.endswith(".py") else spec
+
+
+def worst_and_best(ordered: Sequence[T]) -> tuple[list[T], int]:
+    """Of classes in the order of their accuracy those that a report shows, and how many it leaves out between them."""
+    middle = len(ordered) - WORST - BEST
+    return (list(ordered), 0) if middle <= 0 else ([*ordered[:WORST], *ordered[-BEST:]], middle)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from core import queries
 from core.findings import Finding
-from core.queries import Connection
-from core.report.facts import Facts, facts
+from core.queries import Connection, literal
+from core.report.facts import BEST, WORST, Facts, facts, worst_and_best
 from core.statistics import format_mean, format_rate, mean_interval, wilson
 
 
@@ -43,21 +43,28 @@ def _finding(finding: Finding) -> str:
     return f"{sentence}{evidence}\n\n{_fenced(finding.sql, indent=len(number))}"
 
 
-def _fenced(sql: str, *, indent: int) -> str:
-    """SQL in a fence that is longer than any run of backticks in it, indented below its list item."""
+def _fenced(sql: str, *, indent: int, words: str = "sql") -> str:
+    """SQL or other code in a fence longer than any run of backticks in it, indented below its list item."""
     longest = max((len(run) for run in re.findall(r"`+", sql)), default=0)
     fence = "`" * max(3, longest + 1)
-    lines = [f"{fence}sql", *sql.splitlines(), fence]
+    lines = [f"{fence}{words}", *sql.splitlines(), fence]
     return "\n".join(" " * indent + line for line in lines)
 
 
 def _classes(con: Connection, run: str) -> str:
+    rates = [(row, wilson(row["correct"], row["n"])) for row in queries.per_class(con, run)]
+    shown, middle = worst_and_best(sorted(rates, key=lambda pair: pair[1].value))
     rows = ["| class | accuracy | mean score | most often called |", "|---|---|---|---|"]
-    for row in queries.per_class(con, run):
-        accuracy = format_rate(wilson(row["correct"], row["n"]))
+    for row, rate in shown:
+        accuracy = format_rate(rate)
         score = "not judged" if row["mean_score"] is None else class_score(con, run, row["label"])
         confused = f"{escape(str(row['confused_with']))} ({row['confused_n']:,})" if row["confused_n"] else "–"
         rows.append(f"| {escape(str(row['label']))} | {accuracy} | {score} | {confused} |")
+    if middle:
+        query = f"SELECT label, count(*) AS n, avg(correct::INT) AS accuracy FROM samples WHERE run = {literal(run)} "
+        query += "GROUP BY label ORDER BY accuracy"
+        rows += ["", f"The {WORST} worst and the {BEST} best of {len(rates):,} classes; all of them:", ""]
+        rows += [_fenced(f'whylook sql "{query}" --max-rows {len(rates)} --format csv', indent=0, words="sh")]
     return "\n".join(rows)
 
 

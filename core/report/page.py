@@ -22,6 +22,7 @@ from core.report.facts import facts
 from core.statistics import format_percent, wilson
 
 PICTURES_PER_FINDING = 6
+CONTRAST_PICTURES = 3
 PICTURE_SIDE = 160
 
 _TEMPLATES = Environment(
@@ -53,7 +54,7 @@ def html(con: Connection, run: str, findings: Sequence[Finding]) -> str:
     judged = any(row["n"] for row in cells if row["cell"] is not None)
     return _TEMPLATES.get_template("page.html").render(
         facts=known,
-        findings=[(finding, _pictures(con, run, finding)) for finding in findings],
+        findings=[(finding, *_both_sides(con, run, finding)) for finding in findings],
         cells=charts.cell_counts(cells) if judged else [],
         drawings=_drawings(con, run, judged=judged),
     )
@@ -68,12 +69,22 @@ def _drawings(con: Connection, run: str, *, judged: bool) -> list[charts.Drawing
     return [*found, charts.confusion(pairs)] if pairs else found
 
 
-def _pictures(con: Connection, run: str, finding: Finding) -> list[Shown]:
-    """Some of the finding's pictures, each beside its overlay, the most confident mistakes first."""
+def _both_sides(con: Connection, run: str, finding: Finding) -> tuple[list[Shown], list[Shown]]:
+    """Pictures of a finding, and of what it is compared with those that went right, of the same labels if there are."""
+    here = _pictures(con, run, finding.sql, most=PICTURES_PER_FINDING)
+    if not finding.contrast_sql:
+        return here, []
+    labels = f"SELECT label FROM ({finding.sql}) WHERE NOT correct"
+    there = f"SELECT * FROM ({finding.contrast_sql}) WHERE label IN ({labels})"
+    return here, _pictures(con, run, there, most=CONTRAST_PICTURES)
+
+
+def _pictures(con: Connection, run: str, sql: str, *, most: int) -> list[Shown]:
+    """Some pictures of a SELECT, each beside its overlay, the most confident mistakes first."""
     rows = con.execute(
-        f"SELECT image_id, label, prediction, confidence FROM ({finding.sql}) "
+        f"SELECT image_id, label, prediction, confidence FROM ({sql}) "
         "ORDER BY correct NULLS LAST, confidence DESC NULLS LAST, image_id LIMIT ?",
-        [PICTURES_PER_FINDING],
+        [most],
     ).fetchall()
     ids = [str(row[0]) for row in rows]
     thumbnails, maps = queries.thumbnails(con, ids), queries.maps(con, run, ids)

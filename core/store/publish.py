@@ -103,6 +103,7 @@ def build(target: Path, *, copied: bool, shards: ShardSet, contents: Contents, g
         for column in ("near_hash BLOB", *(f"{name} FLOAT" for name in PROPERTIES), "colour VARCHAR"):
             con.execute(f"ALTER TABLE images ADD COLUMN IF NOT EXISTS {column}")
         con.execute(schema_section("discovery"))
+        con.execute("ALTER TABLE findings ADD COLUMN IF NOT EXISTS evidence VARCHAR")
         changed = {table for table in SCHEMAS if _load_new(con, table, shards)}
         _write_contents(con, contents, generation)
         if "images" in changed or _clashes(con):

@@ -158,6 +158,14 @@ class Store:
         entry = {"rows": [{**row, "run": run} for row in rows]}
         saved.put_entry(self._saved, "cues", run, entry, words=None)
 
+    def keep_look(self, run: str, key: str) -> int:
+        """Notes that a slice of a run was looked at; says which look it was when it was first, counted from 1."""
+        before = [look["key"] for look in saved.read_entries(self._saved, "looks").values() if look["run"] == run]
+        if key in before:
+            return before.index(key) + 1
+        saved.put_entry(self._saved, "looks", f"{run} {key}", {"run": run, "key": key}, words=None)
+        return len(before) + 1
+
     def undo(self) -> str | None:
         """Takes back the last save or deletion; says which, None when there is nothing left to take back."""
         return saved.undo_entry(self._saved)

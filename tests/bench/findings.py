@@ -18,7 +18,7 @@ from core.findings import Finding
 from core.findings.frame import Frame
 from core.findings.summarise import ranked
 from core.statistics import format_rate, wilson
-from tests.support.made_runs import MadeRun, harder, label_goes_with, made_run, pulled
+from tests.support.made_runs import MadeRun, harder, in_videos, label_goes_with, made_run, pulled
 
 COUNTED = ("failures", "wrong_label", "attention")
 HABITATS = ["desert", "meadow", "snow", "street", "water"]
@@ -45,6 +45,11 @@ def copies(seed: int, n: int) -> MadeRun:
     run = made_run(seed, n=n // 5, hard=False)
     run.copies = 5
     return run
+
+
+def videos(seed: int, n: int) -> MadeRun:
+    """Mistakes depend on the video alone, of which there are twenty frames each, and it is named by `--group`."""
+    return in_videos(made_run(seed, n=n // 20, hard=False), 20)
 
 
 def goes_with_label(seed: int, n: int) -> MadeRun:
@@ -94,6 +99,7 @@ def shortcut(seed: int, n: int) -> MadeRun:
 WORLDS = {
     "null": World(null),
     "five copies of each": World(copies),
+    "twenty frames of a video": World(videos),
     "habitat goes with label": World(goes_with_label, ("weak_class",)),
     "one condition": World(one_condition, names=("night",)),
     "pair": World(pair, names=("night", "small")),

@@ -31,6 +31,10 @@ class MadeRun:
     pull: Floats = field(default_factory=lambda: np.zeros(0))
     """Chance that a picture is given a class because of its context, (n, classes)."""
     copies: int = 1
+    group: str | None = None
+    """The column whose equal values belong together."""
+    mistaken: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """The class that a wrong picture is given, (n,); drawn where it is empty."""
 
     def has(self, column: str, value: object) -> NDArray[np.bool_]:
         """Where a column has a value."""
@@ -38,13 +42,14 @@ class MadeRun:
 
     def frame(self) -> Frame:
         """Draws the answers; copies of a picture are near-duplicates of each other."""
-        return load(self.connect(), "r-made")
+        return load(self.connect(), "r-made", group=self.group)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Draws the answers and gives a connection with tables `runs`, `metadata` and the view `samples`."""
         n, rng = self.label.size, self.generator
         wrong = rng.random(n) < self.error
-        answer = np.where(wrong, (self.label + rng.integers(1, self.classes, n)) % self.classes, self.label)
+        other = self.mistaken if self.mistaken.size else (self.label + rng.integers(1, self.classes, n)) % self.classes
+        answer = np.where(wrong, other, self.label)
         if self.pull.size:
             pulled = rng.random(n) < self.pull.sum(1)
             drawn = [rng.choice(self.classes, p=row / row.sum()) if row.sum() else 0 for row in self.pull]
@@ -90,6 +95,19 @@ def made_run(seed: int, *, n: int = 3000, classes: int = 10, error: float = 0.2,
         "distance": rng.gamma(2, 10, n),
     }
     return MadeRun(rng, label, rates[label], columns, classes)
+
+
+def in_videos(run: MadeRun, frames: int) -> MadeRun:
+    """`frames` pictures for each of the run, in column `video`: what is hard in one is hard in the others.
+
+    The share of mistakes differs from video to video about the run's error rates, and each video has its own mistake.
+    """
+    keep = np.repeat(np.arange(run.label.size), frames)
+    other = (run.label + run.generator.integers(1, run.classes, run.label.size)) % run.classes
+    columns = {name: values[keep] for name, values in run.columns.items()}
+    columns["video"] = np.asarray([f"video{place}" for place in keep], dtype=object)
+    error = run.generator.beta(run.error, 1 - run.error)[keep]
+    return MadeRun(run.generator, run.label[keep], error, columns, run.classes, group="video", mistaken=other[keep])
 
 
 def label_goes_with(run: MadeRun, column: str, values: list[str], *, share: float = 0.8) -> None:

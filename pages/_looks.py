@@ -1,0 +1,61 @@
+"""What a slice is worth that a person tries: how many were tried before it, and what a difference would have to be."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from core.errors import StoreError
+from pages._shared import members, store
+from pages._words import plain
+
+if TYPE_CHECKING:
+    from core.findings.looks import Look
+
+ANSWERS = re.compile(r"\b(cell|correct|prediction|label_probability)\b(?!\s+is\s+not\s+null)", re.IGNORECASE)
+"""Columns that hold the answer itself: a slice by them differs by definition."""
+HELP = (
+    "Every slice you try is one more chance to be fooled, so the bar rises with each: over all of them, a difference "
+    "that is chance stands at most one time in twenty. Copies of a picture count once. The report counts its own."
+)
+
+
+def looks(run: str, text: str, ids: tuple[str, ...]) -> None:
+    """Counts the slice, once, and says quietly what its difference from the rest is worth."""
+    from core.findings import looks as measure  # here: scipy need not be loaded before the first picture
+
+    where = re.split(r"\bwhere\b", text, maxsplit=1, flags=re.IGNORECASE)[-1]
+    if ANSWERS.search(where):
+        return
+    known = members(run)
+    mask = measure.inside(known, ids)
+    if not mask.any() or mask.all():
+        return
+    try:
+        if text.strip() in {str(row["sql"]).strip() for row in store().findings(run)}:
+            return
+        number = store().keep_look(run, measure.slice_key(mask))
+    except StoreError as problem:
+        st.caption(f"Not counted as a look: {plain(problem)}")
+        return
+    found = measure.look(known, mask, number=number)
+    st.caption(f"{ordinal(number)} slice tried on this run. {_verdict(found)}", help=HELP)
+
+
+def _verdict(found: Look) -> str:
+    if found.needed is None:
+        return "At this many looks no difference of so few pictures could stand."
+    points, bar = round(100 * abs(found.difference)), math.ceil(100 * found.needed - 1e-9)
+    stands = "stands" if found.stands else "does not"
+    return (
+        f"To stand at this many looks, a difference would have to be {bar} points; this one is {points} and {stands}."
+    )
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th, 21st."""
+    last = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number:,}{last}"
