@@ -5,6 +5,7 @@ Knows: which functions other modules may call. Does not know: models, Streamlit,
 
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import FeatureTable, features
+from core.queries.labels import LabelRows, label_rows
 from core.queries.pictures import maps, mean_map, neighbours, pictures, sample, thumbnails
 from core.queries.reads import (
     ClassRow,
@@ -44,6 +45,7 @@ __all__ = [
     "FeatureTable",
     "Group",
     "Hit",
+    "LabelRows",
     "JudgeCard",
     "MatrixRow",
     "Measure",
@@ -66,6 +68,7 @@ __all__ = [
     "fetch_rows",
     "histogram",
     "identifier",
+    "label_rows",
     "judge_card",
     "literal",
     "maps",
