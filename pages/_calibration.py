@@ -40,14 +40,15 @@ def calibration_section(run: str) -> None:
     left, right = st.columns([1, 1], gap="large")
     left.altair_chart(reliability(found.bins), width="stretch", key="reliability")
     left.caption(
-        "Each point is as many pictures: what it says against how often it is right, with the 95% interval. On the line "
-        "it means what it says; below it is too sure."
+        "Each point is as many pictures: what it says against how often it is right, with the 95% interval. On the "
+        "line it means what it says; below it is too sure."
     )
     with right:
         _classes(found)
     st.caption(
         "Calibration error: root mean square over bins, without what chance adds (Kumar et al. 2019). The temperature "
-        "is fitted on one half of the pictures and judged on the other; wrong labels count as mistakes here, too."
+        "is fitted on one half of the pictures, its error is that of the other half. Gap: points by which it is surer "
+        "than right. Wrong labels count as mistakes here, too."
     )
 
 
@@ -74,7 +75,7 @@ def _mended(found: Calibration) -> str:
     before, after = found.mend.error_before, found.mend.error_after
     if not before.known:
         return f"n {found.mend.n:,}"
-    return f"error {format_percent(before.value)} to {format_percent(after.value)} on the other half"
+    return f"error {format_percent(before.value)} → {format_percent(after.value)}"
 
 
 def reliability(bins: Sequence[Bin]) -> alt.LayerChart:
@@ -113,9 +114,9 @@ def _classes(found: Calibration) -> None:
             {
                 "called": visible(item.name),
                 "n": item.right.n,
-                "confidence": format_percent(item.confidence),
+                "sure": format_percent(item.confidence),
                 "right, 95% interval": format_rate(item.right, n=False),
-                "points too sure": round(100 * item.gap, 1),
+                "gap": f"{100 * item.gap:+.1f}",
             }
             for item in found.classes
         ]

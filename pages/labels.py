@@ -116,7 +116,7 @@ def to_decide(run: str, rows: LabelRows, found: Suspects, decided: dict[str, Lab
 
 def card(run: str, rows: LabelRows, item: Suspect, shown: dict[str, str], decision: LabelDecision | None) -> None:
     """One suspect: its picture, label and suggestion, the reasons in one line, and what may be said of it."""
-    left, right = st.columns([1, 1.25], gap="medium")
+    left, right = st.columns([1.1, 1], gap="medium")
     if "src" in shown:
         left.image(shown["src"], width="stretch", alt=f"{item.rank}")
     else:
@@ -131,14 +131,9 @@ def card(run: str, rows: LabelRows, item: Suspect, shown: dict[str, str], decisi
             f"It is {plain(short(item.suggested, NAME))}", key=f"wrong-{key}", type="primary", width="stretch",
             icon=":material/edit:", on_click=_decide, args=(item, "wrong", item.suggested),
         )  # fmt: skip
-        st.button(
-            f"{plain(short(item.label, NAME))} is right", key=f"right-{key}", width="stretch",
-            icon=":material/check:", on_click=_decide, args=(item, "right", None),
-        )  # fmt: skip
-        st.button(
-            "Not sure", key=f"unsure-{key}", width="stretch", icon=":material/help:",
-            on_click=_decide, args=(item, "unsure", None),
-        )  # fmt: skip
+        keep, unsure = st.columns(2)
+        keep.button("Label is right", key=f"right-{key}", width="stretch", on_click=_decide, args=(item, "right", None))
+        unsure.button("Not sure", key=f"unsure-{key}", width="stretch", on_click=_decide, args=(item, "unsure", None))
         others = [name for name in rows.names if name not in (item.label, item.suggested)]
         if others:
             st.selectbox(

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
+from core.attribution.features import POOLED, Sketcher
 from core.labels.agreement import Codes, Floats, of_label, softmax, thresholds
 from core.labels.suspects import suspicion
 from core.statistics import format_mean, mean_interval
@@ -36,9 +37,13 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Real:
-    """What the network makes of the pictures: features (n, d), logits (n, classes), and labels that are right (n,)."""
+    """What the network makes of the pictures: features (n, d), logits (n, classes), and labels that are right (n,).
+
+    `kept` (n, 60) is what a store keeps of the features; the head is fitted to all of them.
+    """
 
     features: NDArray[np.float32]
+    kept: NDArray[np.float32]
     logits: Floats
     labels: Codes
 
@@ -78,8 +83,10 @@ def real(folder: Path) -> Real:
         with torch.inference_mode():
             logits.append(model(batch))
         labels += [place] * len(files)
+    features = torch.cat(seen)
+    kept = Sketcher((1, 1))._sketch(features, POOLED).half().float().numpy()
     return Real(
-        torch.cat(seen).numpy().copy(), torch.cat(logits).numpy().astype(np.float64), np.asarray(labels, dtype=np.int64)
+        features.numpy().copy(), kept, torch.cat(logits).numpy().astype(np.float64), np.asarray(labels, dtype=np.int64)
     )
 
 
@@ -201,7 +208,7 @@ def drawn(data: Real, kind: str, rate: float, seed: int) -> World:
     rng = np.random.default_rng(seed)
     labels = wronged(data, rate, rng, alike=alike)
     logits = head_logits(data.features, labels, rng, smoothing) if fitted else data.logits
-    return World(labels, labels != data.labels, softmax(logits / temperature), data.features)
+    return World(labels, labels != data.labels, softmax(logits / temperature), data.kept)
 
 
 def measured(answer: Answer, world: World) -> tuple[float, float, float]:
