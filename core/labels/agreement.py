@@ -26,8 +26,10 @@ FLOOR = 1e-9
 
 def softmax(logits: Floats) -> Floats:
     """Rows that sum to 1, (n, classes)."""
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+    raised = logits - logits.max(axis=1, keepdims=True)
+    np.exp(raised, out=raised)  # in place: of 300,000 pictures and 100 classes every copy counts
+    raised /= raised.sum(axis=1, keepdims=True)
+    return np.asarray(raised)
 
 
 def of_label(probabilities: Floats, labels: Codes) -> Floats:
@@ -54,7 +56,10 @@ def temperature(probabilities: Floats, labels: Codes) -> float:
 
 def tempered(probabilities: Floats, t: float) -> Floats:
     """Probabilities with their logits divided by t, (n, classes)."""
-    return softmax(np.log(np.maximum(probabilities, FLOOR)) / t)
+    logits = np.maximum(probabilities, FLOOR)
+    np.log(logits, out=logits)
+    logits /= t
+    return softmax(logits)
 
 
 def thresholds(probabilities: Floats, labels: Codes) -> Floats:
@@ -96,14 +101,17 @@ def agreed(
     scaled /= np.maximum(scaled.std(axis=0), 1e-6)
     place = np.searchsorted(classes, labels[rows])
     fold = (np.arange(rows.size) if groups is None else groups[rows]) % (FOLDS if rows.size <= ENOUGH else FEW_FOLDS)
-    part = np.ix_(rows, classes)
-    total = said[part].sum(axis=1, keepdims=True)
-    known = np.log(np.maximum(said[part], FLOOR))
+    whole = rows.size == labels.size and classes.size == said.shape[1]  # then nothing large is copied
+    part = (slice(None), slice(None)) if whole else np.ix_(rows, classes)
+    known = said[part]
+    total = known.sum(axis=1, keepdims=True)
+    known = np.maximum(known, FLOOR)
+    np.log(known, out=known)
     few = np.arange(0, rows.size, -(-rows.size // ENOUGH))
     first = softmax((known[few] + np.log(_seen(scaled, place, fold, fitted=few, asked=few))) / 2)
     sure = few[~_doubted(place[few], first)]
-    both = known + np.log(_seen(scaled, place, fold, fitted=sure, asked=np.arange(rows.size)))
-    said[part] = softmax(both / 2) * total
+    known += np.log(_seen(scaled, place, fold, fitted=sure, asked=np.arange(rows.size)))
+    said[part] = softmax(known / 2) * total
     return said
 
 
@@ -120,13 +128,15 @@ def _seen(features: NDArray[np.float32], labels: Codes, fold: Codes, *, fitted: 
     """Probabilities from the features, (asked, classes), of each fold by a model that is fitted to the others."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     said = np.full((asked.size, int(labels.max()) + 1), FLOOR, dtype=np.float32)
     for number in np.unique(fold):
         others, own = fitted[fold[fitted] != number], np.flatnonzero(fold[asked] == number)
         if not own.size or np.unique(labels[others]).size < 2:
             continue
-        with warnings.catch_warnings():  # the last steps change the order little
+        # One thread: such small products take longer to share out than to do. The last steps change the order little.
+        with threadpool_limits(limits=1 if others.size < ENOUGH // FEW_FOLDS else None), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model = LogisticRegression(C=STRENGTH, max_iter=STEPS).fit(features[others], labels[others])
         said[np.ix_(own, model.classes_)] = np.maximum(model.predict_proba(features[asked[own]]), FLOOR)

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from core.queries.features import features
 from core.queries.reads import metadata_columns
 from core.queries.rows import Connection
 from core.queries.runs import run as run_record
@@ -79,14 +78,13 @@ def label_rows(con: Connection, run: str) -> LabelRows:
     place = {name: index for index, name in enumerate(names)}
     coded = np.asarray([*(place[name] for name in labels.dictionary.to_pylist()), -1], dtype=np.int64)
     paths = zip(table["paths"].to_pylist(), table["path"].to_pylist(), strict=True)
-    ids = tuple(table["image_id"].to_pylist())
     return LabelRows(
-        image_ids=ids,
+        image_ids=tuple(table["image_id"].to_pylist()),
         paths=tuple(tuple(several or [first]) for several, first in paths),
         names=tuple(names),
         labels=coded[np.asarray(labels.indices.fill_null(-1))],
         probabilities=_matrix(table["probabilities"].combine_chunks(), len(known)),
-        features=_features(con, run, ids),
+        features=_features(con, run),
         scores=np.asarray(table["score"].to_numpy(), dtype=np.float32),
         hashes=tuple(table["near_hash"].to_pylist()),
         splits=tuple(table["split"].to_pylist()) if split else None,
@@ -97,18 +95,31 @@ def label_rows(con: Connection, run: str) -> LabelRows:
 
 def _matrix(lists: pa.Array, width: int) -> Floats:
     """Lists of one length as rows, (n, width); NaN where there is none, or one of another length."""
-    rows = np.full((len(lists), width), np.nan, dtype=np.float32)
     fits = np.asarray(lists.value_lengths().fill_null(-1)) == width
+    if width and fits.all():
+        return np.asarray(lists.flatten(), dtype=np.float32).reshape(-1, width)
+    rows = np.full((len(lists), width), np.nan, dtype=np.float32)
     if width and fits.any():
         rows[fits] = np.asarray(lists.filter(pa.array(fits)).flatten(), dtype=np.float32).reshape(-1, width)
     return rows
 
 
-def _features(con: Connection, run: str, ids: tuple[str, ...]) -> Floats | None:
-    found = features(con, run)
-    if found is None:
+def _features(con: Connection, run: str) -> Floats | None:
+    """The pooled sketches of core.queries.features alone, (n, d), by image id; None where there are none."""
+    if not con.execute("SELECT 1 FROM information_schema.tables WHERE table_name = 'features'").fetchall():
         return None
-    place = {image_id: row for row, image_id in enumerate(found.image_ids)}
-    rows = np.asarray([place.get(image_id, -1) for image_id in ids])
-    pooled = np.vstack([found.pooled, np.full((1, found.pooled.shape[1]), np.nan, dtype=np.float32)])
-    return np.asarray(pooled[rows])
+    table = con.execute(
+        """SELECT f.pooled FROM samples s JOIN runs r USING (run)
+        LEFT JOIN features f ON f.fingerprint = r.attribution_fingerprint AND f.image_id = s.image_id
+        WHERE s.run = ? ORDER BY s.image_id""",
+        [run],
+    ).to_arrow_table()
+    sketches = table["pooled"].to_pylist()
+    known = np.asarray([sketch is not None for sketch in sketches], dtype=bool)
+    if not known.any():
+        return None
+    found = np.frombuffer(b"".join(sketch for sketch in sketches if sketch is not None), dtype=np.float16)
+    found = found.reshape(int(known.sum()), -1)
+    rows = np.full((known.size, found.shape[1]), np.nan, dtype=np.float32)
+    rows[known] = found
+    return rows
