@@ -121,4 +121,6 @@ def _classes(found: Calibration) -> None:
             for item in found.classes
         ]
     )
-    st.dataframe(table, hide_index=True, height=min(430, 38 + 35 * len(table)), width="stretch")
+    right = {name: st.column_config.TextColumn(alignment="right") for name in table.columns[2:]}
+    height = min(430, 38 + 35 * len(table))
+    st.dataframe(table, hide_index=True, height=height, width="stretch", column_config=right)

@@ -131,9 +131,8 @@ def card(run: str, rows: LabelRows, item: Suspect, shown: dict[str, str], decisi
             f"It is {plain(short(item.suggested, NAME))}", key=f"wrong-{key}", type="primary", width="stretch",
             icon=":material/edit:", on_click=_decide, args=(item, "wrong", item.suggested),
         )  # fmt: skip
-        keep, unsure = st.columns(2)
-        keep.button("Label is right", key=f"right-{key}", width="stretch", on_click=_decide, args=(item, "right", None))
-        unsure.button("Not sure", key=f"unsure-{key}", width="stretch", on_click=_decide, args=(item, "unsure", None))
+        for verdict, words in (("right", "Label is right"), ("unsure", "Not sure")):
+            st.button(words, key=f"{verdict}-{key}", width="stretch", on_click=_decide, args=(item, verdict, None))
         others = [name for name in rows.names if name not in (item.label, item.suggested)]
         if others:
             st.selectbox(
