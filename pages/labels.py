@@ -6,6 +6,7 @@ from datetime import date
 
 import streamlit as st
 
+from core.commands.terminal import spreadsheet_cell
 from core.errors import StoreError
 from core.labels import Suspect, Suspects, applying, fix_rows, new_labels, suspects, write_csv
 from core.labels.fixes import FIX_COLUMNS, LIST_COLUMNS
@@ -73,7 +74,7 @@ def tools(run: str, rows: LabelRows, found: Suspects, decided: dict[str, LabelDe
     undo.button("Undo", icon=":material/undo:", on_click=_undo, width="stretch", disabled=not decided)
     fixes.download_button(
         "Fix list",
-        write_csv(FIX_COLUMNS, fix_rows(rows, decided)),
+        safe_fixes(rows, decided),
         file_name((run, "fixes", f"{date.today():%Y-%m-%d}"), ".csv"),
         "text/csv",
         icon=":material/download:",
@@ -93,6 +94,12 @@ def tools(run: str, rows: LabelRows, found: Suspects, decided: dict[str, LabelDe
         disabled=not decided,
         help="Every picture with its label as decided: whylook run reads it in place of the folder",
     )
+
+
+def safe_fixes(rows: LabelRows, decided: dict[str, LabelDecision]) -> str:
+    """The fix list as CSV of which a spreadsheet takes no text for a formula."""
+    found = fix_rows(rows, decided)
+    return write_csv(FIX_COLUMNS, [tuple(str(spreadsheet_cell(value)) for value in row) for row in found])
 
 
 def to_decide(run: str, rows: LabelRows, found: Suspects, decided: dict[str, LabelDecision]) -> None:

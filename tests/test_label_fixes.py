@@ -6,6 +6,8 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from core.labels.fixes import FIX_COLUMNS, LIST_COLUMNS
 from core.records import LabelDecision
 from core.store import Store
 from tests.support.command_line import refusal, whylook
+from tests.support.labelled import labelled
 from tests.support.page_runs import opened, words_on
 from tests.support.store_factory import make_store
 from tests.support.tiny_world import make_folder, make_model
@@ -219,6 +222,16 @@ def test_a_run_of_one_class_is_shown_without_suspects(monkeypatch: pytest.Monkey
     app = opened(monkeypatch, "labels", store.folder, run=run)
     assert "one class only" in words_on(app) and "two classes or more" in words_on(app)
     assert not app.exception and not app.error
+
+
+def test_no_text_of_the_fix_list_of_the_page_is_a_formula_for_a_spreadsheet() -> None:
+    from pages.labels import safe_fixes
+
+    rows, _ = labelled(20)
+    rows = replace(rows, names=("=1+2", *rows.names[1:]), labels=np.zeros(20, np.int64))
+    decision = LabelDecision(rows.image_ids[3], "=1+2", "wrong", "class1", datetime(2026, 1, 2))
+    line = next(csv.DictReader(io.StringIO(safe_fixes(rows, labels.applying(rows, [decision])))))
+    assert (line["label"], line["new_label"], line["path"]) == ("'=1+2", "class1", rows.paths[3][0])
 
 
 def test_duplicates_across_labels_are_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
