@@ -1,4 +1,4 @@
-"""Commands that measure how far to trust a run: judge-card and faithfulness."""
+"""Commands that look further into a finished run: discover, faithfulness and judge-card."""
 
 from __future__ import annotations
 
@@ -10,8 +10,30 @@ from core import queries
 from core.commands.read import existing
 from core.commands.terminal import ProgressLine, rows_table, write_table
 from core.errors import RequestError
+from core.pipeline.discover import discover as find_cues
 from core.pipeline.faithfulness import check_faithfulness
 from core.pipeline.report_card import card_of_run, set_high
+
+
+def discover(arguments: argparse.Namespace) -> int:
+    """Look for cues that no column lists, and test by interventions whether the classifier uses them."""
+    store = existing(arguments.store)
+    run = queries.run(store.reader(), arguments.run).name
+    with closing(ProgressLine(quiet=arguments.quiet)) as line:
+        found = find_cues(store, run, seconds=arguments.seconds, device=arguments.device, progress=line)
+    rows = queries.cues(store.reader(), run)
+    columns = ("verdict", "cue", "words", "n", "wrong", "wrong_rest", "effect", "low", "high", "placebo", "p", "reason")
+    if arguments.format == "table":
+        columns = ("verdict", "words", "n", "wrong", "wrong_rest", "sql")
+    write_table(rows_table([vars(row) for row in rows], columns), arguments.format)
+    used = sum(row.verdict == "used" for row in rows)
+    untested = sum(not row.tested for row in rows)
+    print(
+        f"{used:,} of {len(rows):,} cues are used, {untested:,} could not be tested; {found.pictures:,} pictures in "
+        f"{found.seconds:.0f} s. One in twenty of those called used may be chance.",
+        file=sys.stderr,
+    )
+    return 0
 
 
 def faithfulness(arguments: argparse.Namespace) -> int:

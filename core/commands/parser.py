@@ -177,6 +177,16 @@ def _faithfulness(parser: argparse.ArgumentParser) -> None:
     _quiet(parser)
 
 
+def _discover(parser: argparse.ArgumentParser) -> None:
+    _run_name(parser)
+    parser.add_argument(
+        "--seconds", type=_count, metavar="N", default=100, help="interventions begin within this time (default 100)"
+    )
+    _device(parser)
+    _format(parser)
+    _quiet(parser)
+
+
 def _judge_card(parser: argparse.ArgumentParser) -> None:
     _run_name(parser)
     parser.add_argument("--sample", type=int, metavar="N", default=40, help="images it is tried on (default 40)")
@@ -262,6 +272,10 @@ COMMANDS: Mapping[str, Command] = {
     "search": Command("core.commands.read:search", "search the explanations by words and by meaning", _search),
     "summary": Command("core.commands.read:summary", "what to tell the team: ranked findings", _summary),
     "labels": Command("core.commands.labels:labels", "suspected wrong labels, ranked, with their reasons", _labels),
+    "discover": Command(
+        "core.commands.measure:discover", "causes that no column lists, and whether the classifier uses them", _discover,
+        computes=True,
+    ),
     "faithfulness": Command(
         "core.commands.measure:faithfulness", "how far to trust a run's maps: measured on a sample", _faithfulness,
         computes=True,

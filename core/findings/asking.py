@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from core.findings.finding import Finding
-from core.findings.frame import Codes, Frame, Mask, Places
+from core.findings.frame import Codes, Condition, Frame, Mask, Places
 from core.findings.significance import RATE, Table, adjusted, clustered_p, cross, excess_p, selected_z
 from core.statistics import format_rate
 
@@ -63,6 +63,10 @@ class Question:
     write: Callable[[Table, float], Finding]
     demands: tuple[Comparison, ...] = ()
     """What must hold besides, each at PROPOSE_P; else the question is answered with no."""
+    cause: Condition | None = None
+    """The condition that is suspected, where the question is about a single one ..."""
+    answer: str | None = None
+    """... and the class towards which it is suspected to pull."""
 
     def p(self, frame: Frame) -> float:
         """The largest p-value of its comparisons, all of which must hold (intersection-union); 1 if a demand fails."""

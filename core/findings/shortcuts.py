@@ -51,6 +51,8 @@ def context_shortcuts(frame: Frame) -> list[Question]:
                 part,
                 partial(_shortcut, frame, names[place], item),
                 _demands(frame, every, part),
+                cause=item,
+                answer=names[place],
             )  # fmt: skip
         )
     return questions

@@ -137,7 +137,8 @@ def _question(frame: Frame, item: Slice, part: Places) -> Question:
     inside = item.mask(frame)
     own = frame.judgeable if item.label is None else frame.judgeable & frame.is_value("label", item.label)
     shown = Comparison(inside, own & ~inside, frame.wrong, frame.classes[1])
-    return Question("weak_slice", item.comparisons(frame), shown, part, partial(_weak_slice, frame, item))
+    cause = item.conditions[0] if len(item.conditions) == 1 and item.label is None else None
+    return Question("weak_slice", item.comparisons(frame), shown, part, partial(_weak_slice, frame, item), cause=cause)
 
 
 def _weak_slice(frame: Frame, item: Slice, table: Table, z: float) -> Finding:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import laplace
 from skimage.color import rgb2hsv
-from skimage.filters import laplace
 
 SIDE = 128
 """Longer side at which properties are measured, so that they mean the same for large and small files."""
@@ -55,7 +56,7 @@ def properties(picture: Image.Image) -> Properties:
     )
 
 
-def _colour(hue: np.ndarray, strength: np.ndarray) -> str:
+def _colour(hue: NDArray[np.float32], strength: NDArray[np.float32]) -> str:
     """The hue that most of the colour has; `strength` weighs the pixels."""
     if float(strength.mean()) < _GREY_BELOW / 2:
         return "grey"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -15,15 +14,12 @@ from torch import Tensor
 from core import images, queries
 from core.attribution.attribute import attribute
 from core.attribution.faithfulness import edges, energy_inside, faithfulness, pointing_game, randomisation
-from core.attribution.methods import METHODS
-from core.classifier.loading import Classifier, load_classifier, stack_by_shape
-from core.classifier.names import Precision
-from core.classifier.precision import set_precision
+from core.classifier.loading import Classifier, stack_by_shape
 from core.classifier.predictions import label_indices
 from core.errors import ImageError, RequestError
-from core.images.reading import first_picture
 from core.pipeline.reading import model_input
-from core.pipeline.request import Progress, RunRequest, prediction_fingerprint, request_from_settings
+from core.pipeline.request import Progress, RunRequest
+from core.pipeline.stored_run import open_run
 from core.records import ImageEntry
 from core.store import Store, open_for_writing
 
@@ -60,17 +56,9 @@ def check_faithfulness(
     """
     if sample < 2:
         raise RequestError(f"a sample needs two pictures or more, got {sample}")
-    record = queries.run(store.reader(), run)
-    request = request_from_settings(record.settings.kept, store=store.folder)
-    scan = images.scan(request.images, metadata=request.metadata)
-    classifier = load_classifier(
-        request.classifier, weights=request.weights, classes=request.classes, labels=scan.labels, device=device,
-        layer=request.layer, probe=first_picture(scan.entries), needs_layer=METHODS[request.method].needs != "model",
-    )  # fmt: skip
-    if prediction_fingerprint(classifier.fingerprint, request.precision) != record.fingerprints["classifier"]:
-        raise RequestError(f"the classifier {request.classifier} is not the one of run {run} any more; run it again")
-    set_precision(classifier.model, cast(Precision, request.precision), classifier.device)
-    entries = _sample(scan, store, run, sample)
+    opened = open_run(store, run, device=device)
+    record, request, classifier = opened.record, opened.request, opened.classifier
+    entries = _sample(opened.scan, store, run, sample)
     objects = _object_masks(masks) if masks else {}
     rows: list[dict[str, object]] = []
     for some, batch in _batches(entries, classifier):

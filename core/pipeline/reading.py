@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+from PIL import Image
 
 from core import images
 from core.classifier.loading import Classifier
@@ -94,8 +95,13 @@ def model_input(entry: ImageEntry, classifier: Classifier) -> torch.Tensor:
         ImageError: it cannot be decoded, or it changed since the folder was scanned.
         ModelError: the transform fails.
     """
+    return picture_and_input(entry, classifier)[1]
+
+
+def picture_and_input(entry: ImageEntry, classifier: Classifier) -> tuple[Image.Image, torch.Tensor]:
+    """One picture in RGB, and as the classifier sees it (C, H, W); errors as of `model_input`."""
     with images.opened(entry.path, image_id=entry.image_id, reader=_reader(classifier)) as found:
-        return classifier.transform(found.picture)
+        return found.picture, classifier.transform(found.picture)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 Knows: which functions other modules may call. Does not know: models, Streamlit, how rows got into the store.
 """
 
+from core.queries.cues import CueRow, Example, cues
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import FeatureTable, features
 from core.queries.labels import LabelRows, label_rows
@@ -41,6 +42,8 @@ __all__ = [
     "ClassRow",
     "ConfusionRow",
     "Connection",
+    "CueRow",
+    "Example",
     "FailureRow",
     "FeatureTable",
     "Group",
@@ -62,6 +65,7 @@ __all__ = [
     "card_of",
     "cells",
     "columns",
+    "cues",
     "confusion",
     "failures",
     "features",

@@ -41,12 +41,9 @@ def features(con: Connection, run: str) -> FeatureTable | None:
     ).to_arrow_table()
     if not rows.num_rows:
         return None
-    cells = np.asarray(rows["cell"].to_pylist(), dtype=np.float32) / 10_000
-    return FeatureTable(
-        tuple(rows["image_id"].to_pylist()),
-        *(_matrix(rows[name].to_pylist()) for name in ("pooled", "places", "detail")),
-        cells,
-    )
+    cells = np.asarray(rows["cell"].to_pylist(), dtype=np.float32) / np.float32(10_000)
+    pooled, places, detail = (_matrix(rows[name].to_pylist()) for name in ("pooled", "places", "detail"))
+    return FeatureTable(tuple(rows["image_id"].to_pylist()), pooled, places, detail, cells)
 
 
 def _matrix(sketches: list[bytes]) -> Matrix:

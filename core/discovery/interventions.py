@@ -1,0 +1,152 @@
+"""Used, or only present: what the answer does when a cue is put in, taken out or swapped, beside matched placebos.
+
+Explanations alone accuse cues that are not used (Adebayo et al. 2022, arXiv 2212.04629). In-fill is the same place of
+another picture, which keeps pictures more natural than blur. Tests flip the signs of the differences at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.discovery.regions import Box
+
+Predict = Callable[[Tensor], NDArray[np.float64]]
+"""Pictures (B, C, H, W) to probabilities (B, K)."""
+Kind = Literal["insert", "remove", "apply", "swap"]
+FLIPS = 4_000
+LEAST = 8
+"""Pictures an intervention needs."""
+SLIGHT = 0.05
+"""Change of probability, in an interval's upper end, below which a cue that is there is called not used."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Mean change of a probability beyond the stronger placebo, with its 95% interval and one-sided p-value.
+
+    `change` is the change itself, `placebo` that of the stronger placebo; all in -1 to 1 towards the cue's class
+    (towards losing it for `remove`). `n` pictures were changed.
+    """
+
+    kind: Kind
+    value: float
+    low: float
+    high: float
+    change: float
+    placebo: float
+    p: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One picture changed: the one with the cue put in (or taken out), and its placebos. All (C, H, W)."""
+
+    before: Tensor
+    changed: Tensor
+    placebos: tuple[Tensor, ...]
+
+
+def pasted(picture: Tensor, other: Tensor, box: Box) -> Tensor:
+    """`picture` (C, H, W) with the box of `other`, which has the same size."""
+    rows, columns = box.pixels(*picture.shape[-2:])
+    found = picture.clone()
+    found[..., rows, columns] = other[..., rows, columns]
+    return found
+
+
+def insertions(
+    recipients: Sequence[Tensor],
+    members: Sequence[tuple[Tensor, Box]],
+    mates: Sequence[tuple[Tensor, Box]],
+    generator: np.random.Generator,
+) -> list[Trial]:
+    """Each recipient with a member's region put in at its place.
+
+    Placebos: the region of a class-mate without the cue at its place; another region of the member at its own place.
+    """
+    trials = []
+    for recipient in recipients:
+        member, box = members[int(generator.integers(len(members)))]
+        mate, place = mates[int(generator.integers(len(mates)))]
+        elsewhere = pasted(recipient, member, box.moved(generator))
+        trials.append(Trial(recipient, pasted(recipient, member, box), (pasted(recipient, mate, place), elsewhere)))
+    return trials
+
+
+def removals(
+    members: Sequence[tuple[Tensor, Box]], mates: Sequence[Tensor], generator: np.random.Generator
+) -> list[Trial]:
+    """Each member with its region replaced by that of a class-mate; the placebo replaces another region so."""
+    trials = []
+    for member, box in members:
+        mate = mates[int(generator.integers(len(mates)))]
+        trials.append(Trial(member, pasted(member, mate, box), (pasted(member, mate, box.moved(generator)),)))
+    return trials
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Trials with what the classifier said: probabilities (n, K) before and after, and the class followed in each."""
+
+    trials: Sequence[Trial]
+    answers: NDArray[np.int64]
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
+    effect: Effect
+
+
+def measure(
+    trials: Sequence[Trial], answer: int | NDArray[np.int64], predict: Predict, *, kind: Kind, batch: int = 32
+) -> Measured | None:
+    """What the trials do to the probability of `answer` (one class, or one per trial); None for too few trials.
+
+    For `remove` and for a class per trial the loss counts, else the gain.
+    """
+    if len(trials) < LEAST:
+        return None
+    answers = np.broadcast_to(np.asarray(answer), (len(trials),))
+    sign = 1.0 if kind in ("insert", "swap") or (kind == "apply" and np.ndim(answer) == 0) else -1.0
+    stacks = [[trial.before for trial in trials], [trial.changed for trial in trials]]
+    stacks += [[trial.placebos[place] for trial in trials] for place in range(len(trials[0].placebos))]
+    told = [_probabilities(stack, predict, batch) for stack in stacks]  # (n, K) each
+    own = [rows[np.arange(len(trials)), answers] for rows in told]
+    change, *placebos = (sign * (column - own[0]) for column in own[1:])
+    return Measured(trials, answers, told[0], told[1], beyond(change, placebos, kind=kind))
+
+
+def beyond(change: NDArray[np.float64], placebos: Sequence[NDArray[np.float64]], *, kind: Kind) -> Effect:
+    """Changes (n,) beyond each placebo's; the weakest of the comparisons counts (intersection-union)."""
+    differences = [change - placebo for placebo in placebos]
+    weakest = min(differences, key=lambda values: float(values.mean()))
+    mean, spread = float(weakest.mean()), float(weakest.std(ddof=1) / np.sqrt(weakest.size))
+    return Effect(
+        kind,
+        mean,
+        mean - 1.96 * spread,
+        mean + 1.96 * spread,
+        float(change.mean()),
+        max(float(placebo.mean()) for placebo in placebos),
+        max(sign_flip_p(values) for values in differences),
+        int(change.size),
+    )
+
+
+def sign_flip_p(differences: NDArray[np.float64], *, seed: int = 0) -> float:
+    """One-sided p-value that the mean of paired differences (n,) is above zero by chance (Fisher's sign flips)."""
+    generator = np.random.default_rng(seed)
+    signs = generator.integers(0, 2, (FLIPS, differences.size)) * 2 - 1
+    return float((1 + np.count_nonzero(signs @ differences >= differences.sum() - 1e-12)) / (FLIPS + 1))
+
+
+def _probabilities(pictures: Sequence[Tensor], predict: Predict, batch: int) -> NDArray[np.float64]:
+    """The probabilities (n, K) of pictures, a batch at a time."""
+    rows = [predict(torch.stack(list(pictures[start : start + batch]))) for start in range(0, len(pictures), batch)]
+    return np.concatenate(rows)
