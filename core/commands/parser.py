@@ -273,7 +273,8 @@ COMMANDS: Mapping[str, Command] = {
     "summary": Command("core.commands.read:summary", "what to tell the team: ranked findings", _summary),
     "labels": Command("core.commands.labels:labels", "suspected wrong labels, ranked, with their reasons", _labels),
     "discover": Command(
-        "core.commands.measure:discover", "causes that no column lists, and whether the classifier uses them", _discover,
+        "core.commands.measure:discover", "causes that no column lists, and whether the classifier uses them",
+        _discover,
         computes=True,
     ),
     "faithfulness": Command(

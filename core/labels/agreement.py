@@ -110,8 +110,12 @@ def agreed(
     few = np.arange(0, rows.size, -(-rows.size // ENOUGH))
     first = softmax((known[few] + np.log(_seen(scaled, place, fold, fitted=few, asked=few))) / 2)
     sure = few[~_doubted(place[few], first)]
-    known += np.log(_seen(scaled, place, fold, fitted=sure, asked=np.arange(rows.size)))
-    said[part] = softmax(known / 2) * total
+    seen = _seen(scaled, place, fold, fitted=sure, asked=np.arange(rows.size))
+    known += np.log(seen, out=seen)
+    known /= 2
+    both = softmax(known)
+    both *= total
+    said[part] = both
     return said
 
 
@@ -136,7 +140,7 @@ def _seen(features: NDArray[np.float32], labels: Codes, fold: Codes, *, fitted: 
         if not own.size or np.unique(labels[others]).size < 2:
             continue
         # One thread: such small products take longer to share out than to do. The last steps change the order little.
-        with threadpool_limits(limits=1 if others.size < ENOUGH // FEW_FOLDS else None), warnings.catch_warnings():
+        with threadpool_limits(limits=1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model = LogisticRegression(C=STRENGTH, max_iter=STEPS).fit(features[others], labels[others])
         said[np.ix_(own, model.classes_)] = np.maximum(model.predict_proba(features[asked[own]]), FLOOR)

@@ -82,10 +82,10 @@ def suspicion(
     times the part of labels with a share below 0.1).
     """
     both = agreed(probabilities, labels, features, groups)
-    share = both / np.maximum(thresholds(both, labels), FLOOR)
-    own, other = of_label(share, labels), share.copy()
-    other[np.arange(labels.size), labels] = 0
-    doubt = np.log(np.maximum(other.max(axis=1), FLOOR)) / 2 - np.log(np.maximum(own, FLOOR))
+    share = both / np.maximum(thresholds(both, labels), FLOOR).astype(both.dtype)
+    own = of_label(share, labels)
+    share[np.arange(labels.size), labels] = 0
+    doubt = np.log(np.maximum(share.max(axis=1), FLOOR)) / 2 - np.log(np.maximum(own, FLOOR))
     against = both.argmax(axis=1) != labels
     limit = np.clip(PRIOR * float((against & (own < RATIO)).mean()), LOWEST, HIGHEST)
     return Suspicion(both, doubt, against & (own < limit))
