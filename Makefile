@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo quick test check attack bench bench-findings clean
+.PHONY: help demo quick test check attack bench bench-findings bench-labels clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -48,6 +48,9 @@ bench: $(VENV)/.test  ## seconds per stage, the first picture, attribution and t
 bench-findings: $(VENV)/.test  ## how often a report is wrong, and what it finds, on runs whose truth is drawn
 	$(BIN)/python -m tests.bench.findings
 	$(BIN)/python -m tests.bench.several_causes
+
+bench-labels: $(VENV)/.test  ## how well wrong labels are found on real pictures: DATA=FOLDER (see tests/bench/labels.py)
+	$(BIN)/python -m tests.bench.labels $(DATA)
 
 clean:  ## remove the virtual environment and the demo store
 	rm -rf $(VENV) whylook-store

@@ -161,6 +161,21 @@ class Run:
     attempt: int
 
 
+Verdict = Literal["right", "wrong", "unsure"]
+
+
+@dataclass(frozen=True)
+class LabelDecision:
+    """What a person said of a picture's label; `should_be` where it is wrong. It holds as long as the label is that."""
+
+    image_id: str
+    label: str | None
+    verdict: Verdict
+    should_be: str | None
+    saved: datetime
+    """UTC without a time zone."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One picture of a run: its row of view `samples`, and what lies beside it."""

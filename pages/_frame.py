@@ -18,7 +18,7 @@ from pages._shared import read, store, store_folder
 from pages._view import go
 from pages._words import plain, short
 
-PAGES = ("summary", "slices", "search", "sample", "runs")
+PAGES = ("summary", "slices", "search", "sample", "labels", "runs")
 STYLE = """<style>
 .stMainBlockContainer { padding: 4.2rem 2.6rem 4rem; max-width: 1880px; }
 [data-testid="stSidebarUserContent"] { padding-top: 0.5rem; }

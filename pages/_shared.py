@@ -117,6 +117,28 @@ def members(run: str) -> Members:
     return _members(str(store_folder()), store().generation(), run)
 
 
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _label_rows(folder: str, generation: int, run: str) -> queries.LabelRows:
+    return queries.label_rows(store().reader(), run)
+
+
+def label_rows(run: str) -> queries.LabelRows:
+    """Labels, probabilities and features of a run; one copy for all, since they may be large: change nothing in it."""
+    return _label_rows(str(store_folder()), store().generation(), run)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _of_labels(
+    folder: str, generation: int, run: str, name: str, _ask: Callable[[queries.LabelRows], object]
+) -> object:
+    return _ask(label_rows(run))
+
+
+def of_labels(run: str, ask: Callable[[queries.LabelRows], T]) -> T:
+    """What a function of core.labels says of a run's labels, cached."""
+    return cast(T, _of_labels(str(store_folder()), store().generation(), run, ask.__qualname__, _ask=ask))
+
+
 @st.cache_data(max_entries=8, show_spinner=False)
 def _report(folder: str, generation: int, run: str, kind: str) -> str:
     from core import report as core_report

@@ -53,6 +53,7 @@ def test_every_page_opens_in_both_themes_and_widths(browser, address: str, fille
         ("", "Summary"),
         ("slices", "Slices"),
         ("search", "Search"),
+        ("labels", "Labels"),
         ("runs", "Runs"),
         ("sample", ""),
     ):

@@ -163,6 +163,14 @@ def _summary(parser: argparse.ArgumentParser) -> None:
     _path(parser, "--out", "FILE", "write X.md or X.html instead of printing")
 
 
+def _labels(parser: argparse.ArgumentParser) -> None:
+    _run_name(parser)
+    parser.add_argument("--limit", type=_count, metavar="N", default=500, help="rows shown at most (default 500)")
+    _path(parser, "--fixes", "FILE.csv", "write what people decided, with paths, instead of printing suspects")
+    _path(parser, "--label-list", "FILE.csv", "write every picture with its label as decided: a list for whylook run")
+    _format(parser)
+
+
 def _faithfulness(parser: argparse.ArgumentParser) -> None:
     _run_name(parser)
     parser.add_argument("--sample", type=_count, metavar="N", default=64, help="images measured (default 64)")
@@ -266,6 +274,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "search": Command("core.commands.read:search", "search the explanations by words and by meaning", _search),
     "summary": Command("core.commands.read:summary", "what to tell the team: ranked findings", _summary),
+    "labels": Command("core.commands.labels:labels", "suspected wrong labels, ranked, with their reasons", _labels),
     "discover": Command(
         "core.commands.measure:discover", "causes that no column lists, and whether they are used", _discover,
         computes=True,

@@ -5,7 +5,6 @@ Knows: labels, predictions, confidences. Does not know: metadata, judges.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -15,12 +14,14 @@ from core.findings.asking import MOST_FIXED, Comparison, Question, worth_asking
 from core.findings.finding import Finding
 from core.findings.frame import Frame, quoted
 from core.findings.significance import Table
+from core.labels import Suspects
 from core.queries import literal
-from core.statistics import complement, format_percent, format_pictures, format_rate, format_spoken, wilson
+from core.statistics import complement, format_count, format_pictures, format_rate, format_spoken, wilson
 
 SURE = 0.9
 LEAST_CONFUSED = 3
-DOUBTED = 0.01
+MOST_SUSPECTS = 200
+"""Suspected wrong labels in a finding at most: its query names each picture. The page Labels has them all."""
 
 
 def failures(frame: Frame) -> list[Finding]:
@@ -134,44 +135,20 @@ def _weak_class(frame: Frame, label: str, n: int, table: Table, z: float) -> Fin
     return Finding("weak_class", 0, sentence, complement(wrong), complement(rest), sql, n, impact)
 
 
-def _doubt(thresholds: Mapping[str, float]) -> str:
-    """SQL: surer of the predicted class than that class's threshold, and next to nothing for the label."""
-    cases = " ".join(f"WHEN {literal(name)} THEN {value!r}" for name, value in sorted(thresholds.items()))
-    return f"label_probability < {DOUBTED} AND confidence >= CASE prediction {cases} END"
-
-
-def wrong_labels(frame: Frame) -> list[Finding]:
-    """Suspected wrong labels by confident learning (Northcutt et al. 2021, JAIR 70:1373).
-
-    A picture is suspect when its predicted class is not its label and is given at least the mean probability that
-    pictures labelled with that class give it, while its label is given next to none. The
-    floor, flagging every mistake, is said beside it.
-    """
-    wrong = frame.wrong
-    own = frame.numbers("label_probability")
-    names, labels, answers = frame.classes
-    known = np.isfinite(own) & (labels >= 0)
-    counts = np.bincount(labels[known], minlength=len(names))
-    sums = np.bincount(labels[known], weights=own[known], minlength=len(names))
-    thresholds = {
-        name: float(f"{total / count:.4g}") for name, total, count in zip(names, sums, counts, strict=True) if count
-    }
-    if not wrong.any() or not thresholds:
+def wrong_labels(frame: Frame, found: Suspects) -> list[Finding]:
+    """The most suspicious labels by core.labels; flagging every mistake instead is said beside it."""
+    listed = found.listed[:MOST_SUSPECTS]
+    if not listed:
         return []
-    # Only the classes that matter stay in the query: with a thousand of them it would be too long to run.
-    doubted = wrong & (own < 2 * DOUBTED)
-    condition = _doubt(
-        {names[place]: thresholds[names[place]] for place in np.unique(answers[doubted]) if names[place] in thresholds}
-        or thresholds
+    value = wilson(found.flagged, found.looked_at)
+    those = format_pictures(found.flagged)
+    if found.flagged > len(listed):
+        those = f"the {format_count(len(listed))} most suspicious of {those}"
+    speak = "The classifier and pictures that look alike speak" if found.with_features else "The classifier speaks"
+    sentence = f"Worth checking for a wrong label: {those}. {speak} against the label."
+    evidence = (
+        f"Suspect are {format_rate(value)}. Checking every mistake instead would mean "
+        f"{format_pictures(found.mistakes)}. The page Labels ranks them, each with its reasons."
     )
-    count, mistakes = int((wrong & frame.masks([condition])[0]).sum()), int(wrong.sum())
-    if not count:
-        return []
-    value = wilson(count, int(frame.judgeable.sum()))
-    sentence = (
-        f"Worth checking for a wrong label: {format_pictures(count)}, where the classifier is as sure of another class "
-        f"as it usually is of that class, and gives the label less than {format_percent(DOUBTED)}."
-    )
-    evidence = f"{format_rate(value)}. Checking every mistake instead would mean {format_pictures(mistakes)}."
-    sql = frame.select("NOT correct", condition)
-    return [Finding("wrong_label", 0, sentence, value, None, sql, count, 0.25 * count, evidence)]
+    sql = frame.select(f"image_id IN ({', '.join(sorted(literal(item.image_id) for item in listed))})")
+    return [Finding("wrong_label", 0, sentence, value, None, sql, len(listed), 0.25 * found.flagged, evidence)]

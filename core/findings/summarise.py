@@ -14,17 +14,18 @@ import numpy as np
 from core import queries
 from core.findings.asking import Comparison, Question, answered
 from core.findings.attention import idle_maps
-from core.findings.classes import confusions, failures, weak_classes, wrong_labels
+from core.findings.classes import MOST_SUSPECTS, confusions, failures, weak_classes, wrong_labels
 from core.findings.cues import confirmed, used_cues
 from core.findings.finding import Finding
 from core.findings.frame import Frame, load
 from core.findings.shortcuts import context_shortcuts
 from core.findings.slices import weak_slices
+from core.labels import Suspects, suspects
 from core.queries import Connection
 
 ASKING = (context_shortcuts, confusions, weak_classes, weak_slices)
 """What is asked of the data; all their questions share one false discovery rate."""
-COUNTING = (failures, wrong_labels, idle_maps)
+COUNTING = (failures, idle_maps)
 """What is counted: no comparison, so nothing that chance could accuse."""
 SAME = 0.8
 """Two findings that share this part of their hits are one story; the one that costs more tells it."""
@@ -47,16 +48,18 @@ def summarise(con: Connection, run: str, *, group: str | None = None) -> list[Fi
         QueryError: There is no such run or no such column.
     """
     frame = load(con, run, group=group or queries.run(con, run).settings.group)
-    return ranked(frame) if frame.n else []
+    return ranked(frame, suspects(queries.label_rows(con, run), most=MOST_SUSPECTS)) if frame.n else []
 
 
-def ranked(frame: Frame) -> list[Finding]:
-    """The findings of a frame, in the order of the report."""
+def ranked(frame: Frame, doubtful: Suspects | None = None) -> list[Finding]:
+    """The findings of a frame, with its suspected wrong labels if they were looked for, in the order of the report."""
     kinds: dict[str, list[Finding]] = defaultdict(list)
     stands = answered(frame, [question for ask in ASKING for question in ask(frame)])
     cues = queries.cues(frame.con, frame.run)
     stands = [*used_cues(frame, cues), *confirmed(stands, cues)]
-    for finding in [*stories(frame, stands), *(finding for count in COUNTING for finding in count(frame))]:
+    counted = [finding for count in COUNTING for finding in count(frame)]
+    counted += wrong_labels(frame, doubtful) if doubtful is not None else []
+    for finding in [*stories(frame, stands), *counted]:
         kinds[finding.kind].append(finding)
     for found in kinds.values():
         found.sort(key=lambda item: -item.impact)

@@ -15,7 +15,7 @@ from core.records import Failure, ImageEntry
 
 _PICTURES = ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif .ico .tga"
 IMAGE_SUFFIXES = frozenset(_PICTURES.split())
-_LIST_SUFFIXES = frozenset({".csv", ".parquet", ".pq"})
+LIST_SUFFIXES = frozenset({".csv", ".parquet", ".pq"})
 # Files that lie beside pictures and are none; anything else is tried, so that a picture without suffix is not lost.
 _OTHERS = (
     ".txt .csv .tsv .md .rst .json .jsonl .yaml .yml .toml .xml .html .htm .ini .cfg .log .db .py .ipynb .sh .parquet "
@@ -60,7 +60,7 @@ def scan(source: Path, *, metadata: Path | None = None) -> Scan:
         found = source / "metadata.csv"
         table = read_table(metadata) if metadata else read_table(found) if found.is_file() else None
         result = _scan_folder(source, table)
-    elif source.is_file() and source.suffix.lower() in _LIST_SUFFIXES:
+    elif source.is_file() and source.suffix.lower() in LIST_SUFFIXES:
         result = _scan_list(read_table(source), read_table(metadata) if metadata else None)
     elif source.exists():
         raise RequestError(f"{source} is neither a folder of class folders nor a .csv or .parquet list")

@@ -6,6 +6,7 @@ Knows: which functions other modules may call. Does not know: models, Streamlit,
 from core.queries.cues import CueRow, Example, cues
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import FeatureTable, features
+from core.queries.labels import LabelRows, label_rows
 from core.queries.pictures import maps, mean_map, neighbours, pictures, sample, thumbnails
 from core.queries.reads import (
     ClassRow,
@@ -48,6 +49,7 @@ __all__ = [
     "FeatureTable",
     "Group",
     "Hit",
+    "LabelRows",
     "JudgeCard",
     "MatrixRow",
     "Measure",
@@ -71,6 +73,7 @@ __all__ = [
     "fetch_rows",
     "histogram",
     "identifier",
+    "label_rows",
     "judge_card",
     "literal",
     "maps",

@@ -1,4 +1,4 @@
-"""What people keep: slices, findings and the deck, each change of which can be undone."""
+"""What people keep: slices, findings, decisions on labels and the deck, each change of which can be undone."""
 
 from __future__ import annotations
 
@@ -40,12 +40,13 @@ def put_entry(path: Path, kind: str, key: str, entry: Mapping[str, Any] | None, 
             state["undo"] = [*state["undo"], before][-_UNDO_STEPS:]
 
 
-def undo_entry(path: Path) -> str | None:
-    """Takes back the last change that is not yet taken back; returns its words, None when there is nothing."""
+def undo_entry(path: Path, kind: str | None = None) -> str | None:
+    """Takes back the last change (of a kind) not yet taken back; returns its words, None when there is nothing."""
     with _change(path) as state:
-        if not state["undo"]:
+        able = [place for place, change in enumerate(state["undo"]) if kind in (None, change["kind"])]
+        if not able:
             return None
-        before = state["undo"].pop()
+        before = state["undo"].pop(able[-1])
         entries: Entries = state["kinds"].setdefault(before["kind"], {})
         if before["entry"] is None:
             entries.pop(before["key"], None)

@@ -13,6 +13,7 @@ from typing import Any, cast
 import duckdb
 
 from core.errors import StoreError
+from core.records import LabelDecision, Verdict
 from core.store import generations, runs, saved
 from core.store.damage import Damage, notes
 from core.store.json_files import DamagedFileError, read_json
@@ -166,9 +167,32 @@ class Store:
         saved.put_entry(self._saved, "looks", f"{run} {key}", {"run": run, "key": key}, words=None)
         return len(before) + 1
 
-    def undo(self) -> str | None:
-        """Takes back the last save or deletion; says which, None when there is nothing left to take back."""
-        return saved.undo_entry(self._saved)
+    def decide_label(self, image_id: str, verdict: Verdict, *, label: str | None, should_be: str | None = None) -> None:
+        """Keeps what a person says of a picture's label, in place of what was said before.
+
+        Raises:
+            StoreError: a wrong label needs the right one, and only a wrong one has it; or nothing can be written.
+        """
+        if (verdict == "wrong") != bool(should_be) or (should_be is not None and should_be == label):
+            raise StoreError(f"a label that is wrong needs the one it should be, got {verdict} and {should_be!r}")
+        entry = {"label": label, "verdict": verdict, "should_be": should_be, "saved": runs.now()}
+        said = {"right": "right", "unsure": "not sure", "wrong": f"should be {should_be}"}[verdict]
+        saved.put_entry(self._saved, "labels", image_id, entry, words=f"“{label}”: {said}")
+
+    def label_decisions(self) -> list[LabelDecision]:
+        """What people said of labels, in the order in which pictures were first decided.
+
+        Raises:
+            StoreError: the file does not hold what was written there.
+        """
+        try:
+            return [LabelDecision(image_id=key, **entry) for key, entry in self._timed("labels").items()]
+        except TypeError as error:
+            raise self._unreadable(error) from error
+
+    def undo(self, kind: str | None = None) -> str | None:
+        """Takes back the last save or deletion (of a kind: slices, labels, deck); says which, None if none is left."""
+        return saved.undo_entry(self._saved, kind)
 
     # ------------------------------------------------------------------ inside
 
@@ -204,11 +228,17 @@ class Store:
             raise StoreError(_too_new(self.folder, version))
 
     def _entries(self, kind: str) -> list[dict[str, Any]]:
-        entries = saved.read_entries(self._saved, kind).values()
+        return list(self._timed(kind).values())
+
+    def _timed(self, kind: str) -> dict[str, dict[str, Any]]:
+        entries = saved.read_entries(self._saved, kind)
         try:
-            return [{**entry, "saved": runs.as_time(entry["saved"])} for entry in entries]
+            return {key: {**entry, "saved": runs.as_time(entry["saved"])} for key, entry in entries.items()}
         except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{self._saved} is damaged: {error}; move it away to go on without it") from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> StoreError:
+        return StoreError(f"{self._saved} is damaged: {error}; move it away to go on without it")
 
     def _delete(self, kind: str, name: str, words: str) -> None:
         if name not in saved.read_entries(self._saved, kind):

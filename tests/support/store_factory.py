@@ -65,7 +65,9 @@ def synthetic_rows(rows: int, classes: Sequence[str], *, seed: int, pictures: bo
             | {"thumbnail": thumbnail(generator) if pictures else block, "metadata": metadata}
         )
         tables["predictions"].append(
-            Prediction(image_id, prediction, float(ordered[0]), float(ordered[0] - ordered[1]), None, probabilities)
+            Prediction(
+                image_id, prediction, float(ordered[0]), float(ordered[0] - ordered[1:2].sum()), None, probabilities
+            )
         )
         tables["attributions"].append(_attribution(image_id, generator, looked_away=hard))
         judgement = _judgement(image_id, index, prediction, habitat, generator, looked_away=hard)

@@ -1,0 +1,125 @@
+"""Labels, probabilities and what speaks for or against a label, of all pictures of a run, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from core.queries.reads import metadata_columns
+from core.queries.rows import Connection
+from core.queries.runs import run as run_record
+from core.store.quoting import identifier
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LabelRows:
+    """A run's pictures in the order of `image_ids`, n of them.
+
+    `names` are the classes the classifier knows, in the order of its logits, then labels that it does not know.
+    """
+
+    image_ids: tuple[str, ...]
+    paths: tuple[tuple[str, ...], ...]
+    """Every path that holds the picture's bytes."""
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    """Places in `names`, (n,); -1 where there is none."""
+    probabilities: Floats
+    """(n, classes); a row of NaN where a picture was not classified."""
+    features: Floats | None
+    """(n, d), a row of NaN where a picture has none; None where the run has none."""
+    scores: Floats
+    """The judge's score of the prediction, (n,); NaN where there is none."""
+    hashes: tuple[bytes | None, ...]
+    splits: tuple[str | None, ...] | None
+    """The metadata's column `split`; None where there is none."""
+    high_score: float
+    images: str
+    """The folder or list of pictures, as the run names it."""
+
+    @property
+    def n(self) -> int:
+        """Pictures in the run."""
+        return len(self.image_ids)
+
+    @property
+    def classes(self) -> int:
+        """Classes that the classifier knows."""
+        return int(self.probabilities.shape[1])
+
+
+def label_rows(con: Connection, run: str) -> LabelRows:
+    """All that is known of a run's labels.
+
+    Raises:
+        QueryError: there is no such run.
+    """
+    record = run_record(con, run)
+    split = next((name for name, _ in metadata_columns(con) if name.casefold() == "split"), None)
+    hashed = "near_hash" in {str(column[0]) for column in con.execute("SELECT * FROM images LIMIT 0").description or []}
+    table = con.execute(
+        f"""SELECT s.image_id, i.paths, s.path, s.label, s.score, p.probabilities,
+            {"i.near_hash" if hashed else "NULL::BLOB"} AS near_hash,
+            {f"s.{identifier(split)}::VARCHAR" if split else "NULL::VARCHAR"} AS split
+        FROM samples s JOIN runs r USING (run)
+        JOIN images i ON i.fingerprint = r.images_fingerprint AND i.image_id = s.image_id
+        LEFT JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = s.image_id
+        WHERE s.run = ? ORDER BY s.image_id""",
+        [run],
+    ).to_arrow_table()
+    labels = table["label"].combine_chunks().dictionary_encode()
+    known = list(record.class_names)
+    names = known + [name for name in labels.dictionary.to_pylist() if name not in set(known)]
+    place = {name: index for index, name in enumerate(names)}
+    coded = np.asarray([*(place[name] for name in labels.dictionary.to_pylist()), -1], dtype=np.int64)
+    paths = zip(table["paths"].to_pylist(), table["path"].to_pylist(), strict=True)
+    return LabelRows(
+        image_ids=tuple(table["image_id"].to_pylist()),
+        paths=tuple(tuple(several or [first]) for several, first in paths),
+        names=tuple(names),
+        labels=coded[np.asarray(labels.indices.fill_null(-1))],
+        probabilities=_matrix(table["probabilities"].combine_chunks(), len(known)),
+        features=_features(con, run),
+        scores=np.asarray(table["score"].to_numpy(), dtype=np.float32),
+        hashes=tuple(table["near_hash"].to_pylist()),
+        splits=tuple(table["split"].to_pylist()) if split else None,
+        high_score=record.high_score,
+        images=record.settings.images,
+    )
+
+
+def _matrix(lists: pa.Array, width: int) -> Floats:
+    """Lists of one length as rows, (n, width); NaN where there is none, or one of another length."""
+    fits = np.asarray(lists.value_lengths().fill_null(-1)) == width
+    if width and fits.all():
+        return np.asarray(lists.flatten(), dtype=np.float32).reshape(-1, width)
+    rows = np.full((len(lists), width), np.nan, dtype=np.float32)
+    if width and fits.any():
+        rows[fits] = np.asarray(lists.filter(pa.array(fits)).flatten(), dtype=np.float32).reshape(-1, width)
+    return rows
+
+
+def _features(con: Connection, run: str) -> Floats | None:
+    """The pooled sketches of core.queries.features alone, (n, d), by image id; None where there are none."""
+    if not con.execute("SELECT 1 FROM information_schema.tables WHERE table_name = 'features'").fetchall():
+        return None
+    table = con.execute(
+        """SELECT f.pooled FROM samples s JOIN runs r USING (run)
+        LEFT JOIN features f ON f.fingerprint = r.attribution_fingerprint AND f.image_id = s.image_id
+        WHERE s.run = ? ORDER BY s.image_id""",
+        [run],
+    ).to_arrow_table()
+    sketches = table["pooled"].to_pylist()
+    known = np.asarray([sketch is not None for sketch in sketches], dtype=bool)
+    if not known.any():
+        return None
+    found = np.frombuffer(b"".join(sketch for sketch in sketches if sketch is not None), dtype=np.float16)
+    found = found.reshape(int(known.sum()), -1)
+    rows = np.full((known.size, found.shape[1]), np.nan, dtype=np.float32)
+    rows[known] = found
+    return rows
