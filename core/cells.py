@@ -1,4 +1,4 @@
-"""The four cells of correct x attention: what they are called and their colours, on pages and in reports alike."""
+"""The four cells of correct x attention and the three kinds of mistake: their words, on pages and in reports alike."""
 
 from __future__ import annotations
 
@@ -27,6 +27,26 @@ CELLS: tuple[Cell, ...] = (
 NOT_JUDGED = Cell("", "not judged", GREY)
 
 
+@dataclass(frozen=True)
+class Mistake:
+    """One kind of wrong answer: its name in column `mistake` of `samples`, and what the judge found, in words."""
+
+    name: str
+    words: str
+
+
+MISTAKES: tuple[Mistake, ...] = (
+    Mistake("answer in view", "the judge finds support for the answer, so the label may be wrong"),
+    Mistake("label in view", "the judge finds support for the label, not for the answer"),
+    Mistake("neither", "the judge finds support neither for the answer nor for the label"),
+)
+
+
 def cell(name: str | None) -> Cell:
     """The cell of that name; anything else is `not judged`."""
     return next((known for known in CELLS if known.name == name), NOT_JUDGED)
+
+
+def mistake(name: str | None) -> Mistake | None:
+    """The kind of wrong answer of that name; None for anything else."""
+    return next((known for known in MISTAKES if known.name == name), None)

@@ -100,10 +100,12 @@ def build(target: Path, *, copied: bool, shards: ShardSet, contents: Contents, g
         for column in ("judge_limits VARCHAR", "listing_attempt INTEGER"):  # older generations lack them
             con.execute(f"ALTER TABLE runs ADD COLUMN IF NOT EXISTS {column}")
         con.execute("ALTER TABLE images ADD COLUMN IF NOT EXISTS near_hash BLOB")
+        for column in ("label_asked VARCHAR", "label_score FLOAT"):
+            con.execute(f"ALTER TABLE judgements ADD COLUMN IF NOT EXISTS {column}")
         changed = {table for table in SCHEMAS if _load_new(con, table, shards)}
         _write_contents(con, contents, generation)
-        if "images" in changed:
-            _make_metadata(con)
+        if "images" in changed or {name.lower() for name in _column_names(con, "metadata")} & {*BY_NAME}:
+            _make_metadata(con)  # a column of the user's may be called as one of `samples` is by now
         if "judgements" in changed or not copied:
             con.execute(schema_section("documents"))
             con.execute("PRAGMA create_fts_index('documents', 'document', 'text', stemmer='porter', overwrite=1)")
