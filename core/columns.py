@@ -62,8 +62,8 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
         "the same, asked about the label",
     ),
     Column(
-        "mistake", "VARCHAR", _MISTAKES, "a wrong answer: what the judge finds support for in the attended part",
-        "score or label_score >= high_score",
+        "mistake", "VARCHAR", _MISTAKES, "a wrong answer: what the judge finds more support for in the attended part",
+        "the greater of score, label_score, if >= high_score",
     ),
     Column("score_entropy", "FLOAT", "0 to 1.79", "how unsure the judge is of its score", "-sum q ln q", unit="nats"),
     Column("judge_state", "VARCHAR", "ok, abstained or failed", "what came of the judgement", "judgements"),

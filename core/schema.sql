@@ -140,9 +140,10 @@ WITH ranked AS (
                CASE WHEN correct THEN 'correct' ELSE 'wrong' END
                || CASE WHEN score >= high_score THEN '_high' ELSE '_low' END
            END AS cell,
-           CASE WHEN cell = 'wrong_high' THEN 'answer in view'
-                WHEN cell = 'wrong_low' AND label_score >= high_score THEN 'label in view'
-                WHEN cell = 'wrong_low' AND label_score IS NOT NULL THEN 'neither'
+           CASE WHEN cell LIKE 'wrong%' AND label_score IS NOT NULL THEN
+               CASE WHEN greatest(score, label_score) < high_score THEN 'little support'
+                    WHEN label_score > score THEN 'label supported'
+                    ELSE 'answer supported' END
            END AS mistake
     FROM joined
 )

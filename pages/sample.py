@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
-from core.cells import cell
+from core.cells import cell, said
 from core.errors import QueryError
 from core.records import ATTENDED, Fill, Run, Sample
 from core.statistics import format_number, format_percent
@@ -74,7 +74,7 @@ def heading(sample: Sample) -> None:
         st.title(f"{called} called {named} · {percent(sample.confidence)}", help=whole)
     st.html(
         f'<span style="display:inline-block;width:.8em;height:.8em;border-radius:50%;background:{kind.colour}"></span> '
-        f"<span style='font-size:1.15rem;font-weight:600'>{kind.words}</span>"
+        f"<span style='font-size:1.15rem;font-weight:600'>{said(sample.cell, sample.mistake)}</span>"
     )
 
 
@@ -168,6 +168,8 @@ def evidence(name: str, sample: Sample) -> None:
         if sample.distribution:
             st.markdown(f"**{score_text(sample.score)}**")
             st.altair_chart(_charts.distribution(sample.distribution), width="stretch", key="distribution")
+            if sample.correct is False and sample.label_score is not None:
+                st.caption(f"Asked about {plain(short(sample.label))}, the label: {score_text(sample.label_score)}.")
             if word := _card.word(name):
                 st.caption(plain(word))
         else:
