@@ -63,7 +63,7 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "mistake", "VARCHAR", _MISTAKES, "a wrong answer: what the judge finds more support for in the attended part",
-        "the greater of score, label_score, if >= high_score",
+        "the greater of score and label_score, if >= high_score and not against the description",
     ),
     Column("score_entropy", "FLOAT", "0 to 1.79", "how unsure the judge is of its score", "-sum q ln q", unit="nats"),
     Column("judge_state", "VARCHAR", "ok, abstained or failed", "what came of the judgement", "judgements"),

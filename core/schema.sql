@@ -91,6 +91,8 @@ WHERE length(trim(concat_ws(' ', description, justification))) > 0;
 -- Kept as rows, not joined at each read: pages and user SQL scan one table. label_probability is taken from the
 -- distribution, because predictions outlive a change of labels; probabilities and thumbnails stay in their own tables.
 -- label_score: a judgement outlives it, too, so what was asked about another label than the run's is not shown.
+-- mistake: what the greater of the two scores supports, where it is high, and where the description, for which the judge
+-- is told no class, does not name the other of the two alone.
 -- weight: how many pictures a judged one stands for. Wrong predictions and the others are two groups, of each of which a
 -- uniform sample is judged (all of it without a budget), so it is (size of the group) / (judged of it). Another run may
 -- have had more judged under the same fingerprint: a run shows the pictures of its own choice, the one that
@@ -125,6 +127,8 @@ WITH ranked AS (
                 THEN count(p.prediction) OVER (PARTITION BY r.run, p.prediction <> i.label IS TRUE)
                      / count(j.state) OVER (PARTITION BY r.run, p.prediction <> i.label IS TRUE) END AS weight,
            coalesce(r.high_score, 2.5) AS high_score,
+           CASE WHEN contains(lower(j.description), lower(i.label)) <> contains(lower(j.description), lower(p.prediction))
+                THEN if(contains(lower(j.description), lower(i.label)), 'label', 'answer') END AS described,
            a.attention_area, a.attention_entropy, a.attention_border, a.attention_x, a.attention_y,
            a.attention_islands, a.attention_agreement,
            a.causal_drop, a.causal_drop_random, m.* EXCLUDE (fingerprint, image_id)
@@ -142,12 +146,12 @@ WITH ranked AS (
            END AS cell,
            CASE WHEN cell LIKE 'wrong%' AND label_score IS NOT NULL THEN
                CASE WHEN greatest(score, label_score) < high_score THEN 'little support'
-                    WHEN label_score > score THEN 'label supported'
-                    ELSE 'answer supported' END
+                    WHEN label_score > score AND described IS DISTINCT FROM 'answer' THEN 'label supported'
+                    WHEN label_score <= score AND described IS DISTINCT FROM 'label' THEN 'answer supported' END
            END AS mistake
     FROM joined
 )
-SELECT {columns}, sorted.* EXCLUDE ({columns}, high_score)
+SELECT {columns}, sorted.* EXCLUDE ({columns}, high_score, described)
 FROM sorted
 ORDER BY run, path;
 CREATE VIEW samples AS SELECT * FROM sample_rows;

@@ -119,3 +119,9 @@ def warn(run: str) -> None:
     card = read(queries.judge_card, run)
     if card is not None and card.verdict == "fail":
         st.warning(plain(card.sentence), icon=ICONS["fail"])
+
+
+def fails(run: str) -> bool:
+    """Whether the judge's card fails: then nothing is said of a picture by its scores alone."""
+    card = read(queries.judge_card, run)
+    return card is not None and card.verdict == "fail"

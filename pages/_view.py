@@ -11,7 +11,7 @@ from typing import TypedDict
 
 import streamlit as st
 
-from core.cells import GREY, cell, said
+from core.cells import GREY, cell
 from core.records import Row
 from pages._view_code import CSS, JS
 from pages._words import link
@@ -102,7 +102,7 @@ def grid(
                 "title": says(row),
                 "lines": lines,
                 "colour": kind.colour,
-                "hint": f"{row.get('path') or ''}\n{said(row.get('cell'), row.get('mistake'))}",
+                "hint": f"{row.get('path') or ''}\n{kind.words}",
             }
         )
     draw("grid", key=key, items=items, size=size)

@@ -45,7 +45,7 @@ def main() -> None:
         if st.button("Choose a picture from this run", type="primary"):
             go("slices", run=name)
         return
-    heading(sample)
+    heading(name, sample)
     walk(name, image_id)
     pictures(run, sample)
     evidence(name, sample)
@@ -59,7 +59,7 @@ def first_picture(name: str) -> str | None:
     return rows[0]["image_id"] if rows else None
 
 
-def heading(sample: Sample) -> None:
+def heading(run: str, sample: Sample) -> None:
     """What it is, what it was called, and which cell that makes."""
     kind = cell(sample.cell)
     label, prediction = sample.label, sample.prediction
@@ -72,9 +72,10 @@ def heading(sample: Sample) -> None:
         st.title(f"{named} · {percent(sample.confidence)}", help=whole)
     else:
         st.title(f"{called} called {named} · {percent(sample.confidence)}", help=whole)
+    words = said(sample.cell, None if _card.fails(run) else sample.mistake)
     st.html(
         f'<span style="display:inline-block;width:.8em;height:.8em;border-radius:50%;background:{kind.colour}"></span> '
-        f"<span style='font-size:1.15rem;font-weight:600'>{said(sample.cell, sample.mistake)}</span>"
+        f"<span style='font-size:1.15rem;font-weight:600'>{words}</span>"
     )
 
 

@@ -23,7 +23,7 @@ from core.judge.url_questions import questions
 from core.pipeline.request import RunRequest
 from core.pipeline.run import run
 from core.records import JudgeRequest
-from core.store import Store
+from core.store import Store, open_for_writing
 from data.demo import judge_pictures as pictures
 from data.demo.world import ANIMALS
 from tests.support.store_factory import make_store
@@ -152,6 +152,41 @@ def test_a_wrong_answer_is_the_kind_of_mistake_that_the_greater_score_makes_it(t
     ]
     assert {row[2] for row in rows} - {None} == {kind.name for kind in MISTAKES}
     assert said("wrong_low", "label supported") != said("wrong_low") == said("wrong_low", None)
+
+
+def test_a_judge_that_describes_the_other_of_the_two_names_no_mistake(tmp_path: Path) -> None:
+    def change(tables: dict[str, list[Any]]) -> None:
+        set_scores(tables)
+        for place in (1, 3, 4):
+            label, answer = tables["images"][place]["label"], tables["predictions"][place].prediction
+            seen = {1: label, 3: answer, 4: answer}[place]
+            tables["judgements"][place] = replace(tables["judgements"][place], description=f"A {seen.upper()} in snow.")
+        both = f"A {tables['images'][2]['label']} beside a {tables['predictions'][2].prediction}."
+        tables["judgements"][2] = replace(tables["judgements"][2], description=both)
+
+    store, _ = make_store(tmp_path / "store", rows=8, change=change)
+    rows = store.reader().execute("SELECT mistake FROM samples ORDER BY image_id LIMIT 5").fetchall()
+    assert [row[0] for row in rows] == [None, None, "label supported", None, "little support"]
+
+
+def test_a_users_column_called_as_a_new_one_of_samples_is_renamed_when_an_older_store_is_published(
+    tmp_path: Path,
+) -> None:
+    def change(tables: dict[str, list[Any]]) -> None:
+        for row in tables["images"]:
+            row["metadata"] |= {"note": "mine", "scene": "dark"}
+
+    store, name = make_store(tmp_path / "store", rows=8, change=change)
+    with duckdb.connect(str(store.current_path())) as con:  # as a whylook without these columns published it
+        con.execute("UPDATE images SET metadata = replace(replace(metadata, 'note', 'mistake'), 'scene', 'described')")
+        con.execute("ALTER TABLE metadata RENAME note TO mistake")
+        con.execute("ALTER TABLE metadata RENAME scene TO described")
+        con.execute("CHECKPOINT")
+    (store.folder / "CURRENT").write_text(store.current_path().name)  # without the checksum it had before
+    with open_for_writing(store.folder) as writer:
+        writer.publish()
+    row = Store(store.folder).reader().execute("SELECT DISTINCT meta_mistake, meta_described FROM samples").fetchall()
+    assert row == [("mine", "dark")]
 
 
 def test_a_label_score_of_another_label_is_not_shown(tmp_path: Path) -> None:

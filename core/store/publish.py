@@ -26,6 +26,8 @@ _AT_ONCE = 200
 """Shards loaded in one transaction: bounds the memory that a large store needs."""
 _BYTES_AT_ONCE = 64 << 20
 _SCHEMA = Path(__file__).parent.parent / "schema.sql"
+INNER = ("fingerprint", "high_score", "described")
+"""Columns that `samples` is made with and does not show."""
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -104,7 +106,7 @@ def build(target: Path, *, copied: bool, shards: ShardSet, contents: Contents, g
             con.execute(f"ALTER TABLE judgements ADD COLUMN IF NOT EXISTS {column}")
         changed = {table for table in SCHEMAS if _load_new(con, table, shards)}
         _write_contents(con, contents, generation)
-        if "images" in changed or {name.lower() for name in _column_names(con, "metadata")} & {*BY_NAME}:
+        if "images" in changed or {name.lower() for name in _column_names(con, "metadata")[2:]} & {*BY_NAME, *INNER}:
             _make_metadata(con)  # a column of the user's may be called as one of `samples` is by now
         if "judgements" in changed or not copied:
             con.execute(schema_section("documents"))
@@ -192,7 +194,7 @@ def _make_metadata(con: duckdb.DuckDBPyConnection) -> None:
     rows = con.execute("SELECT fingerprint, image_id, metadata FROM images ORDER BY ALL").fetchall()
     values = [json.loads(row[2] or "{}") for row in rows]
     names = list(dict.fromkeys(name for row in values for name in row))
-    reserved = {*BY_NAME, "fingerprint", "high_score"}
+    reserved = {*BY_NAME, *INNER}
     columns: dict[str, pa.Array] = {
         "fingerprint": pa.array([row[0] for row in rows], pa.string()),
         "image_id": pa.array([row[1] for row in rows], pa.string()),
