@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -182,7 +183,10 @@ def test_a_users_column_called_as_a_new_one_of_samples_is_renamed_when_an_older_
         con.execute("ALTER TABLE metadata RENAME note TO mistake")
         con.execute("ALTER TABLE metadata RENAME scene TO described")
         con.execute("CHECKPOINT")
-    (store.folder / "CURRENT").write_text(store.current_path().name)  # without the checksum it had before
+    current = store.current_path()
+    digest = hashlib.sha256(current.read_bytes()).hexdigest()
+    check = hashlib.sha256(f"{current.name} {digest}".encode()).hexdigest()[:16]
+    (store.folder / "CURRENT").write_text(f"{current.name}\n{digest}\n{check}")
     with open_for_writing(store.folder) as writer:
         writer.publish()
     row = Store(store.folder).reader().execute("SELECT DISTINCT meta_mistake, meta_described FROM samples").fetchall()
