@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo quick test check attack bench bench-findings clean
+.PHONY: help demo quick test check attack bench bench-findings bench-words clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -47,6 +47,9 @@ bench: $(VENV)/.test  ## seconds per stage, the first picture, attribution and t
 
 bench-findings: $(VENV)/.test  ## how often a report is wrong, and what it finds, on runs whose truth is drawn
 	$(BIN)/python -m tests.bench.findings
+
+bench-words: $(VENV)/.test  ## of how many pictures the words of cells and mistakes are true, against object masks (5 minutes)
+	$(BIN)/python -m tests.bench.cell_words
 
 clean:  ## remove the virtual environment and the demo store
 	rm -rf $(VENV) whylook-store

@@ -59,7 +59,7 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "label_score", "FLOAT", "0 to 5", "judge: how well the attended part supports the label",
-        "the same, asked about the label",
+        "score where the answer is right, else the same asked about the label",
     ),
     Column(
         "mistake", "VARCHAR", _MISTAKES, "a wrong answer: what the judge finds more support for in the attended part",

@@ -1,6 +1,6 @@
 """Are the words of the cells true? New demo worlds, run as `whylook demo` runs its own, against their object masks.
 
-python -m tests.bench.cell_words [--seeds 77 78 79] [--pictures 600] [--method gradcam]
+python -m tests.bench.cell_words [--seeds 77 78 79 80] [--pictures 600] [--method gradcam]
 
 For each cell and kind of mistake: of what share of its pictures its words are true (bar 95%), and of what share of all
 judged pictures they would be. tests/support/cell_words.py says what counts as true.
@@ -49,7 +49,7 @@ def pooled(rates: Sequence[Interval]) -> Interval:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[77, 78, 79])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[77, 78, 79, 80])
     parser.add_argument("--pictures", type=int, default=600)
     parser.add_argument("--method", default="gradcam")
     args = parser.parse_args()
