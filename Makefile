@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo quick test check attack bench bench-findings bench-labels clean
+.PHONY: help demo quick test check attack bench bench-findings bench-labels bench-words bench-discovery clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -51,6 +51,12 @@ bench-findings: $(VENV)/.test  ## how often a report is wrong, and what it finds
 
 bench-labels: $(VENV)/.test  ## how well wrong labels are found on real pictures: DATA=FOLDER (see tests/bench/labels.py)
 	$(BIN)/python -m tests.bench.labels $(DATA)
+
+bench-words: $(VENV)/.test  ## of how many pictures the words of cells and mistakes are true, against object masks (5 minutes)
+	$(BIN)/python -m tests.bench.cell_words
+
+bench-discovery: $(VENV)/.test  ## which planted cues are found, and used told from present, on trained models: DATA=FOLDER
+	$(BIN)/python -m tests.bench.discovery $(DATA)
 
 clean:  ## remove the virtual environment and the demo store
 	rm -rf $(VENV) whylook-store

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from core.cells import CELLS
+from core.cells import CELLS, MISTAKES
 from core.records import ATTENDED, HIGH_SCORE
 
 
@@ -34,6 +34,7 @@ class Column:
 
 
 _CELLS = ", ".join(cell.name for cell in CELLS[:-1]) + f" or {CELLS[-1].name}"
+_MISTAKES = ", ".join(kind.name for kind in MISTAKES[:-1]) + f" or {MISTAKES[-1].name}"
 _MARKED = f"{ATTENDED:g} or more"
 
 # fmt: off
@@ -55,6 +56,14 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     Column(
         "score", "FLOAT", "0 to 5", "judge: how well the attended part supports the prediction",
         "sum of s q(s), s = 0 to 5",
+    ),
+    Column(
+        "label_score", "FLOAT", "0 to 5", "judge: how well the attended part supports the label",
+        "score where the answer is right, else the same asked about the label",
+    ),
+    Column(
+        "mistake", "VARCHAR", _MISTAKES, "a wrong answer: what the judge finds more support for in the attended part",
+        "the greater of score and label_score, if >= high_score and not against the description",
     ),
     Column("score_entropy", "FLOAT", "0 to 1.79", "how unsure the judge is of its score", "-sum q ln q", unit="nats"),
     Column("judge_state", "VARCHAR", "ok, abstained or failed", "what came of the judgement", "judgements"),

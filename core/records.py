@@ -98,6 +98,8 @@ class JudgeRequest:
     prediction: str
     abstain_reason: str | None = None
     """Set when the map is flat or missing: the judge abstains without being asked."""
+    label: str | None = None
+    """What the picture is labelled: where that is not the prediction, it is scored, too."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,10 @@ class Judgement:
     seconds: float | None = None
     rubric_shift: float | None = None
     """Expected score under the rubric from 5 to 0 less that under the rubric from 0 to 5; None where one is asked."""
+    label_asked: str | None = None
+    """The label that was scored; None where it is the prediction, where there is none, and where no answer came."""
+    label_score: float | None = None
+    """Expected score of `label_asked`."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +197,8 @@ class Sample:
     label_probability: float | None
     cell: str | None
     score: float | None
+    label_score: float | None
+    mistake: str | None
     score_entropy: float | None
     judge_state: State | None
     description: str | None

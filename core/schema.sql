@@ -33,7 +33,8 @@ CREATE TABLE attributions (
 );
 CREATE TABLE judgements (
     fingerprint VARCHAR, image_id VARCHAR, state VARCHAR, reason VARCHAR, description VARCHAR, justification VARCHAR,
-    score FLOAT, score_entropy FLOAT, distribution FLOAT[6], seconds FLOAT, rubric_shift FLOAT
+    score FLOAT, score_entropy FLOAT, distribution FLOAT[6], seconds FLOAT, rubric_shift FLOAT,
+    label_asked VARCHAR, label_score FLOAT  -- the label that was scored where it is not the prediction
 );
 CREATE TABLE judge_card (
     fingerprint VARCHAR, image_id VARCHAR, control VARCHAR, told VARCHAR, state VARCHAR, reason VARCHAR,
@@ -104,6 +105,9 @@ WHERE length(trim(concat_ws(' ', description, justification))) > 0;
 -- core/columns.py lists its columns and puts them into the last SELECT; the user's metadata follow.
 -- Kept as rows, not joined at each read: pages and user SQL scan one table. label_probability is taken from the
 -- distribution, because predictions outlive a change of labels; probabilities and thumbnails stay in their own tables.
+-- label_score: a judgement outlives it, too, so what was asked about another label than the run's is not shown.
+-- mistake: what the greater of the two scores supports, where it is high, and where the description, for which the judge
+-- is told no class, does not name the other of the two alone.
 -- weight: how many pictures a judged one stands for. Wrong predictions and the others are two groups, of each of which a
 -- uniform sample is judged (all of it without a budget), so it is (size of the group) / (judged of it). Another run may
 -- have had more judged under the same fingerprint: a run shows the pictures of its own choice, the one that
@@ -133,10 +137,13 @@ WITH ranked AS (
     SELECT r.run, i.image_id, i.path, i.label, p.prediction, p.prediction = i.label AS correct, p.confidence, p.margin,
            coalesce(p.probabilities[list_position(r.class_names, i.label)], p.label_probability) AS label_probability,
            j.score, j.score_entropy, j.state AS judge_state, j.description, j.justification,
+           CASE WHEN p.prediction = i.label THEN j.score WHEN j.label_asked = i.label THEN j.label_score END AS label_score,
            CASE WHEN j.state IS NOT NULL
                 THEN count(p.prediction) OVER (PARTITION BY r.run, p.prediction <> i.label IS TRUE)
                      / count(j.state) OVER (PARTITION BY r.run, p.prediction <> i.label IS TRUE) END AS weight,
            coalesce(r.high_score, 2.5) AS high_score,
+           CASE WHEN contains(lower(j.description), lower(i.label)) <> contains(lower(j.description), lower(p.prediction))
+                THEN if(contains(lower(j.description), lower(i.label)), 'label', 'answer') END AS described,
            a.attention_area, a.attention_entropy, a.attention_border, a.attention_x, a.attention_y,
            a.attention_islands, a.attention_agreement,
            a.causal_drop, a.causal_drop_random,
@@ -154,10 +161,15 @@ WITH ranked AS (
            CASE WHEN judge_state = 'ok' AND score IS NOT NULL AND correct IS NOT NULL THEN
                CASE WHEN correct THEN 'correct' ELSE 'wrong' END
                || CASE WHEN score >= high_score THEN '_high' ELSE '_low' END
-           END AS cell
+           END AS cell,
+           CASE WHEN cell LIKE 'wrong%' AND label_score IS NOT NULL THEN
+               CASE WHEN greatest(score, label_score) < high_score THEN 'little support'
+                    WHEN label_score > score AND described IS DISTINCT FROM 'answer' THEN 'label supported'
+                    WHEN label_score <= score AND described IS DISTINCT FROM 'label' THEN 'answer supported' END
+           END AS mistake
     FROM joined
 )
-SELECT {columns}, sorted.* EXCLUDE ({columns}, high_score)
+SELECT {columns}, sorted.* EXCLUDE ({columns}, high_score, described)
 FROM sorted
 ORDER BY run, path;
 CREATE VIEW samples AS SELECT * FROM sample_rows;

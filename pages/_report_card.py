@@ -11,10 +11,11 @@ import streamlit as st
 
 from core import queries
 from core.cells import GREY
-from core.statistics import format_mean
+from core.queries.report_card import LEAST_PICTURES
+from core.statistics import format_mean, format_rate
 from pages._charts import accent, axis
 from pages._shared import read, store_folder
-from pages._words import plain
+from pages._words import plain, short
 
 if TYPE_CHECKING:
     from core.queries import JudgeCard
@@ -34,6 +35,8 @@ CONTROLS = {
     "empty": "nothing visible",
     "wrong name": "true map, wrong name",
 }
+MOST_LINES = 8
+"""More classes than this scroll."""
 ICONS = {"good": ":material/verified:", "care": ":material/warning:", "fail": ":material/dangerous:"}
 SHORT = {
     "good": "tells real maps from controls",
@@ -75,6 +78,23 @@ def judge_card(run: Run) -> None:
         lines = [f"- **{plain(measure.text.partition(' · ')[0])}** {plain(measure.meaning)}" for measure in others]
         st.markdown("\n".join(lines))
         _threshold(run, card)
+        _by_class(run, card)
+
+
+def _by_class(run: Run, card: JudgeCard) -> None:
+    """Of which classes it misses true maps; a judge that is good on the whole may not know one of them."""
+    st.markdown(f"**True maps scored {card.high:g} or more, by class**")
+    if card.by_class:
+        lines = [f"- {plain(short(name))}: {plain(format_rate(rate))}" for name, rate in card.by_class.items()]
+        with st.container(height=240 if len(lines) > MOST_LINES else "content", border=False):
+            st.markdown("\n".join(lines))
+        return
+    st.caption(
+        f"Said of classes of which the judge scored {LEAST_PICTURES} true maps or more; there is none yet. "
+        "This asks about more pictures:"
+    )
+    folder = shlex.quote(str(store_folder()))
+    st.code(f"whylook judge-card --sample {10 * card.n} --store {folder} --run {run.name}", language="sh")
 
 
 def _threshold(run: Run, card: JudgeCard) -> None:
@@ -119,3 +139,9 @@ def warn(run: str) -> None:
     card = read(queries.judge_card, run)
     if card is not None and card.verdict == "fail":
         st.warning(plain(card.sentence), icon=ICONS["fail"])
+
+
+def fails(run: str) -> bool:
+    """Whether the judge's card fails: then nothing is said of a picture by its scores alone."""
+    card = read(queries.judge_card, run)
+    return card is not None and card.verdict == "fail"

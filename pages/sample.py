@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
-from core.cells import cell
+from core.cells import cell, said
 from core.errors import QueryError
 from core.records import ATTENDED, Fill, Run, Sample
 from core.statistics import format_number, format_percent
@@ -45,7 +45,7 @@ def main() -> None:
         if st.button("Choose a picture from this run", type="primary"):
             go("slices", run=name)
         return
-    heading(sample)
+    heading(name, sample)
     walk(name, image_id)
     pictures(run, sample)
     evidence(name, sample)
@@ -59,7 +59,7 @@ def first_picture(name: str) -> str | None:
     return rows[0]["image_id"] if rows else None
 
 
-def heading(sample: Sample) -> None:
+def heading(run: str, sample: Sample) -> None:
     """What it is, what it was called, and which cell that makes."""
     kind = cell(sample.cell)
     label, prediction = sample.label, sample.prediction
@@ -72,9 +72,10 @@ def heading(sample: Sample) -> None:
         st.title(f"{named} · {percent(sample.confidence)}", help=whole)
     else:
         st.title(f"{called} called {named} · {percent(sample.confidence)}", help=whole)
+    words = said(sample.cell, None if _card.fails(run) else sample.mistake)
     st.html(
         f'<span style="display:inline-block;width:.8em;height:.8em;border-radius:50%;background:{kind.colour}"></span> '
-        f"<span style='font-size:1.15rem;font-weight:600'>{kind.words}</span>"
+        f"<span style='font-size:1.15rem;font-weight:600'>{words}</span>"
     )
 
 
@@ -168,6 +169,8 @@ def evidence(name: str, sample: Sample) -> None:
         if sample.distribution:
             st.markdown(f"**{score_text(sample.score)}**")
             st.altair_chart(_charts.distribution(sample.distribution), width="stretch", key="distribution")
+            if sample.correct is False and sample.label_score is not None:
+                st.caption(f"Asked about {plain(short(sample.label))}, the label: {score_text(sample.label_score)}.")
             if word := _card.word(name):
                 st.caption(plain(word))
         else:

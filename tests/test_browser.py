@@ -68,7 +68,7 @@ def test_every_page_opens_in_both_themes_and_widths(browser, address: str, fille
 
 def test_a_matrix_cell_leads_to_its_pictures_and_a_picture_to_its_page(page, address: str, filled) -> None:
     page.goto(f"{address}/?run={filled[1]}")
-    page.locator("a.cell", has_text="right, judge finds no support").click()
+    page.locator("a.cell", has_text="right, judge finds little support").click()
     query = wait_for(page, "slices", sql="cell = 'correct_low'")
     assert query["run"] == filled[1]
     cards = page.locator("a.card")
@@ -76,7 +76,7 @@ def test_a_matrix_cell_leads_to_its_pictures_and_a_picture_to_its_page(page, add
     assert cards.first.locator("img").evaluate("image => image.complete && image.naturalWidth > 0")
     cards.first.click()
     wait_for(page, "sample", sql="correct_low", image="0")
-    page.get_by_text("right, judge finds no support").first.wait_for()
+    page.get_by_text("right, judge finds little support").first.wait_for()
     page.get_by_role("button", name="Next").click()
     page.get_by_text("2 of").wait_for()
     page.get_by_role("button", name="Back to the slice").click()

@@ -7,6 +7,7 @@ is a real GGUF pair whose projector gives the same embedding whatever it sees.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -86,7 +87,7 @@ def rows(score: Callable[[int, str], float | None], n: int = 30) -> list[dict[st
     """Rows of table judge_card, scored by a function of picture and control."""
     return [
         {"image_id": f"image-{i:03}", "control": control, "state": "ok" if score(i, control) is not None else "failed",
-         "score": score(i, control), "rubric_shift": 0.0, "seconds": 0.02}
+         "told": "cow" if i % 3 else "duck", "score": score(i, control), "rubric_shift": 0.0, "seconds": 0.02}
         for i in range(n) for control in CONTROLS
     ]  # fmt: skip
 
@@ -138,6 +139,18 @@ def test_what_misses_a_bar_is_said_and_asks_for_care() -> None:
     assert by_name["empty_high"].value.n == 30
     assert by_name["empty_high"].value.value == pytest.approx(10 / 60) and not by_name["empty_high"].passes
     assert by_name["wrong_name_high"].passes
+
+
+def test_the_share_of_true_maps_that_are_seen_is_told_by_class_where_there_are_ten_of_it() -> None:
+    def blind_to_ducks(i: int, control: str) -> float:
+        return 1.0 if i % 3 == 0 and control == "true" else good(i, control)
+
+    found = card_of(rows(blind_to_ducks)).by_class
+    assert [(name, rate.value, rate.n) for name, rate in found.items()] == [("duck", 0.0, 10), ("cow", 1.0, 20)]
+    assert [(name, rate.value) for name, rate in card_of(rows(blind_to_ducks), high=0.5).by_class.items()] == [
+        ("cow", 1.0), ("duck", 1.0)
+    ]  # fmt: skip
+    assert list(card_of(rows(good, n=27)).by_class) == ["cow"]
 
 
 def test_three_pictures_are_no_proof() -> None:
@@ -317,7 +330,7 @@ def test_the_card_is_a_section_of_summary_with_its_verdict(monkeypatch: pytest.M
     assert any("whylook judge-card" in item.value for item in shown.code)
     mark = next(record for record in store.run_records() if record["run"] == run)["fingerprints"]["judge"]
     with open_for_writing(store.folder) as writer:
-        writer.write("judge_card", [{**row, "told": "cow"} for row in rows(good)], fingerprint=mark)
+        writer.write("judge_card", rows(good), fingerprint=mark)
         writer.publish()
     shown = opened(monkeypatch, "summary", store.folder, run=run)
     assert not shown.exception
@@ -326,3 +339,4 @@ def test_the_card_is_a_section_of_summary_with_its_verdict(monkeypatch: pytest.M
     )
     assert {"Real maps, AUROC", "Fooled by a name"} <= {item.label for item in shown.metric}
     assert "one of 30 pictures of this run" in words_on(shown)
+    assert re.search(r"duck: 100% .* n 10", words_on(shown).replace("\\", ""))

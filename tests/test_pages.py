@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,28 @@ def test_a_sample_shows_the_judges_words_and_the_threshold_changes_the_mask(
     app.slider[0].set_value(0.7).run()
     assert not app.exception
     assert "The judge saw the threshold of 0.4." in words_on(app)
+
+
+@pytest.mark.parametrize(("score", "words"), [(4.0, "support for the label"), (1.0, "little support for answer or")])
+def test_a_wrong_answer_says_what_the_judge_found_for_the_label(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, score: float, words: str
+) -> None:
+    def change(tables: dict[str, list[Any]]) -> None:
+        answer = "horse" if tables["images"][0]["label"] != "horse" else "cow"
+        tables["predictions"][0] = replace(tables["predictions"][0], prediction=answer)
+        label = tables["images"][0]["label"]
+        tables["judgements"][0] = replace(
+            tables["judgements"][0], score=1.2, label_asked=label, label_score=score, description="Grass is visible."
+        )
+
+    store, run = make_store(tmp_path / "store", rows=3, change=change)
+    wrong = (
+        store.reader().execute("SELECT image_id FROM samples WHERE NOT correct AND label_score IS NOT NULL").fetchall()
+    )
+    app = opened(monkeypatch, "sample", store.folder, run=run, image=wrong[0][0])
+    assert not app.exception
+    assert words in " ".join(item.proto.body for item in app.get("html"))
+    assert f"the label: score {score:.1f} of 5" in words_on(app)
 
 
 def test_search_finds_words_and_says_when_nothing_fits(monkeypatch: pytest.MonkeyPatch, filled) -> None:

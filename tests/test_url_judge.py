@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,22 @@ def test_a_served_judge_scores_like_the_same_judge_in_process(
     ]
     assert len(pairs) > COUNT // 2
     assert np.mean([abs(mine - other) for mine, other in pairs]) < 0.5
+
+
+def test_a_served_judge_scores_another_label_as_if_it_had_been_predicted(
+    served: UrlJudge, requests: list[JudgeRequest]
+) -> None:
+    asked = [replace(request, prediction="cow" if request.prediction != "cow" else "dog") for request in requests[:4]]
+    replies = served.judge(
+        [replace(wrong, label=right.prediction) for wrong, right in zip(asked, requests, strict=False)]
+    )
+    compared = 0
+    for reply, plain, told in zip(replies, served.judge(asked), served.judge(requests[:4]), strict=True):
+        assert (reply.description, reply.distribution) == (plain.description, plain.distribution)
+        if "ok" == reply.state == told.state and reply.label_asked:
+            assert reply.label_score == pytest.approx(told.score, abs=1.0)  # it writes no reason behind the score
+            compared += 1
+    assert compared
 
 
 def test_replies_do_not_depend_on_what_else_is_under_way(

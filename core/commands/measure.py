@@ -8,11 +8,12 @@ from contextlib import closing
 
 from core import queries
 from core.commands.read import existing
-from core.commands.terminal import ProgressLine, rows_table, write_table
+from core.commands.terminal import ProgressLine, printable, rows_table, write_table
 from core.errors import RequestError
 from core.pipeline.discover import discover as find_cues
 from core.pipeline.faithfulness import check_faithfulness
 from core.pipeline.report_card import card_of_run, set_high
+from core.statistics import format_rate
 
 
 def discover(arguments: argparse.Namespace) -> int:
@@ -80,5 +81,8 @@ def judge_card(arguments: argparse.Namespace) -> int:
     said = [card.sentence, f"Attention is high from a score of {high:g} on."]
     if card.threshold is not None:
         said.append(card.threshold.sentence)
+    if card.by_class:
+        rates = ", ".join(f"{printable(name)} {format_rate(rate)}" for name, rate in card.by_class.items())
+        said.append(f"True maps scored high, by class: {rates}.")
     print("\n".join(said), file=sys.stderr if arguments.format != "table" else sys.stdout)
     return 0

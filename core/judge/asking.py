@@ -47,16 +47,30 @@ class Line:
     distribution: NDArray[np.float64] | None = None
     mass: float = 0.0
     failure: str | None = None
+    label: bool = False
+    """Whether it asks about the picture's label in the place of the prediction."""
 
 
-def lines(prompts: Prompts, template: ChatTemplate, prediction: str, *, words: bool = True) -> list[Line]:
+def lines(
+    prompts: Prompts, template: ChatTemplate, prediction: str, *, label: str | None = None, words: bool = True
+) -> list[Line]:
     """The questions a protocol asks of one picture, as lines that share everything up to the picture.
 
-    Without `words` only what decides the score is asked: the score is the same, and costs less.
+    Without `words` only what decides the score is asked: the score is the same, and costs less. A `label` that is not
+    the prediction is scored, too, by one token per rubric order; the paper's protocol knows no such question.
     """
 
-    def asked(name: str, *, reverse: bool = False) -> str:
-        return template.split(prompts.instructions, prompts.question(name, prediction=prediction, reverse=reverse))[1]
+    def asked(name: str, *, of: str = prediction, reverse: bool = False) -> str:
+        return template.split(prompts.instructions, prompts.question(name, prediction=of, reverse=reverse))[1]
+
+    def scored(of: str, *, about_label: bool = False) -> list[Line]:
+        return [
+            Line(
+                [Step("force", text=asked("score", of=of, reverse=reverse) + forms.SCORE), Step("score")],
+                label=about_label,
+            )
+            for reverse in (False, True)
+        ]
 
     if prompts.protocol == "paper":
         return [Line([
@@ -64,14 +78,13 @@ def lines(prompts: Prompts, template: ChatTemplate, prediction: str, *, words: b
             Step("force", text=forms.AFTER_DESCRIPTION), Step("text", "justification"),
             Step("force", text=forms.AFTER_JUSTIFICATION), Step("score"),
         ])]  # fmt: skip
-    scores = [
-        Line([Step("force", text=asked("score", reverse=reverse) + forms.SCORE), Step("score")])
-        for reverse in (False, True)
-    ]
+    scores = scored(prediction)
+    of_label = scored(label, about_label=True) if label is not None and label != prediction else []
     if not words:
-        return scores
+        return [*scores, *of_label]
     scores[0].steps += [Step("force", text=forms.JUSTIFICATION), Step("text", "justification")]
-    return [Line([Step("force", text=asked("describe") + forms.DESCRIPTION), Step("text", "description")]), *scores]
+    described = Line([Step("force", text=asked("describe") + forms.DESCRIPTION), Step("text", "description")])
+    return [described, *scores, *of_label]
 
 
 def read_score(logits: NDArray[np.float32], digits: Sequence[int]) -> tuple[NDArray[np.float64], float]:
@@ -137,12 +150,26 @@ def read(asked: Sequence[Line], prompts: Prompts) -> Reading:
 
 def judgement(request: JudgeRequest, asked: Sequence[Line], prompts: Prompts, *, seconds: float) -> Judgement:
     """The record of one picture from its lines: state, words, expected score, entropy and distribution."""
-    reading = read(asked, prompts)
+    reading = read([line for line in asked if not line.label], prompts)
     score = entropy = None
     if reading.distribution is not None:
         p = np.asarray(reading.distribution)
         score, entropy = float(p @ np.arange(6)), max(0.0, float(entr(p).sum()))
+    label_asked, label_score = _of_label(request, asked, prompts) if reading.state == "ok" else (None, None)
     return Judgement(
         request.image_id, reading.state, reading.reason, reading.description, reading.justification, score, entropy,
-        reading.distribution, seconds, reading.rubric_shift,
+        reading.distribution, seconds, reading.rubric_shift, label_asked, label_score,
     )  # fmt: skip
+
+
+def _of_label(request: JudgeRequest, asked: Sequence[Line], prompts: Prompts) -> tuple[str | None, float | None]:
+    """The label that was answered for and its expected score, None where the judge abstains.
+
+    A question about the label that fails costs no more than its own answer: it is asked when the run is repeated.
+    """
+    of_label = [line for line in asked if line.label]
+    reading = read(of_label, prompts) if of_label else None
+    if reading is None or reading.state == "failed":
+        return None, None
+    found = reading.distribution
+    return request.label, None if found is None else float(np.asarray(found) @ np.arange(6))

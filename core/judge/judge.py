@@ -96,7 +96,7 @@ class LlamaJudge(Judge):
             sum(
                 MAX_TEXT_TOKENS if step.kind != "force" else len(context.continuation(step.text)) for step in line.steps
             )
-            for line in lines(self._prompts, self.template, "a class name of some length")
+            for line in lines(self._prompts, self.template, "a class name of some length", label="another such name")
         ]
         longest = picture.positions + max(questions)
         if longest > context.trained_context:
@@ -139,7 +139,7 @@ class LlamaJudge(Judge):
         return asked
 
     def _lines(self, request: JudgeRequest, *, words: bool) -> list[Line]:
-        return lines(self._prompts, self.template, request.prediction, words=words)
+        return lines(self._prompts, self.template, request.prediction, label=request.label, words=words)
 
     def _work(self, waiting: deque[Asked], size: int) -> None:
         """Ask until none waits, `size` pictures side by side; a slot is given to the next picture when it is free."""

@@ -149,7 +149,7 @@ class UrlJudge(Judge):
         replies = [
             [
                 self._pool.submit(self._reply, picture.result(), question)
-                for question in questions(self._prompts, request.prediction, words=words)
+                for question in questions(self._prompts, request.prediction, label=request.label, words=words)
             ]
             for request, picture in zip(asked, pictures, strict=True)
         ]
@@ -166,11 +166,13 @@ class UrlJudge(Judge):
 
     def _reply(self, picture: str, question: Question) -> Line:
         try:
-            return read(self._choice(picture, question, self._dialect), question)
+            line = read(self._choice(picture, question, self._dialect), question)
         except JudgeError as error:
-            return Line([], failure=str(error))
+            line = Line([], failure=str(error))
         except MALFORMED as error:
-            return Line([], failure=_malformed(error))
+            line = Line([], failure=_malformed(error))
+        line.label = question.label
+        return line
 
     def _choice(
         self, picture: str, question: Question, dialect: Dialect, *, passing: frozenset[int] = PASSING

@@ -18,6 +18,8 @@ class Question:
 
     text: str
     fields: tuple[str, ...]
+    label: bool = False
+    """Whether it asks about the picture's label in the place of the prediction."""
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -35,7 +37,7 @@ class Question:
         return 'root ::= "{" ' + ' "," '.join(fields) + ' "}"\n' + TEXT_RULE
 
 
-def questions(prompts: Prompts, prediction: str, *, words: bool = True) -> list[Question]:
+def questions(prompts: Prompts, prediction: str, *, label: str | None = None, words: bool = True) -> list[Question]:
     """What a protocol asks of one picture: each question is a request of its own; see `asking.lines`."""
 
     def ask(name: str, *fields: str, reverse: bool = False) -> Question:
@@ -43,12 +45,18 @@ def questions(prompts: Prompts, prediction: str, *, words: bool = True) -> list[
 
     if prompts.protocol == "paper":
         return [ask("explain", "description", "justification", "score")]
+    of_label = [
+        Question(prompts.question("score", prediction=label, reverse=reverse), ("score",), label=True)
+        for reverse in (False, True)
+        if label is not None and label != prediction
+    ]
     if not words:
-        return [ask("score", "score"), ask("score", "score", reverse=True)]
+        return [ask("score", "score"), ask("score", "score", reverse=True), *of_label]
     return [
         ask("describe", "description"),
         ask("score", "score", "justification"),
         ask("score", "score", reverse=True),
+        *of_label,
     ]
 
 

@@ -113,6 +113,8 @@ def judge_pictures(
 ) -> bool:
     """Judge every picture of the budget that has no judgement yet, embedding the words as they come.
 
+    One whose label was not asked about is judged again: its label is another one now, or an older whylook judged it.
+
     The first pass must be published: maps and predictions are read from there, a batch at a time. Pictures come in a
     random order that is always the same, so that what is judged so far is a fair sample.
 
@@ -123,6 +125,8 @@ def judge_pictures(
         return False
     # Failed judgements are tried again; abstentions are answers.
     judged = journal.store.done("judge", todo.fingerprints["judge"], include_failed=False)
+    if todo.judge.protocol == "calibrated":
+        judged -= queries.labels_not_asked(journal.store.reader(), journal.run)
     chosen = chosen_entries(entries, journal, budget=todo.budget)
     open_entries = [entry for entry in chosen if entry.image_id not in judged]
     done = len(chosen) - len(open_entries)
@@ -245,14 +249,15 @@ def _why_no_map(journal: Journal, image_id: str) -> str:
 
 def prepare_request(task: Task, *, fill: Fill, view: View) -> tuple[ImageEntry, JudgeRequest | Failure]:
     """The picture as the judge is shown it; called in threads."""
-    image_id = task.entry.image_id
+    image_id, label = task.entry.image_id, task.entry.label
     try:
         pixels = small_picture(task.entry)
     except ImageError as error:
         return task.entry, Failure("judge", image_id, task.entry.relative_paths[0], str(error))
     if task.map is None:
         return task.entry, JudgeRequest(image_id, np.zeros_like(pixels), task.prediction, task.reason)
-    return task.entry, JudgeRequest(image_id, shown(pixels, task.map, fill=fill, view=view), task.prediction)
+    masked = shown(pixels, task.map, fill=fill, view=view)
+    return task.entry, JudgeRequest(image_id, masked, task.prediction, label=label)
 
 
 def small_picture(entry: ImageEntry) -> NDArray[np.uint8]:

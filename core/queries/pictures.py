@@ -79,9 +79,10 @@ def sample(con: Connection, run: str, image_id: str) -> Sample:
         [run, image_id],
     )
     row, found = rows[0], beside[0]
+    known: Row = {name: row.get(name) for name in BY_NAME}  # an older generation lacks some
     names, values, shares = found["class_names"] or [], found["probabilities"], found["distribution"]
     return Sample(
-        **{name: row[name] for name in BY_NAME},
+        **known,
         columns={name: value for name, value in row.items() if name not in BY_NAME},
         metadata=json.loads(found["metadata"] or "{}"),
         paths=tuple(found["paths"] or [row["path"]]),

@@ -185,6 +185,17 @@ def matrix(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> li
     return [found.get(name, MatrixRow(cell=name, n=0, weight=0.0)) for name in names]
 
 
+def labels_not_asked(con: Connection, run: str) -> set[str]:
+    """Wrongly classified pictures whose judgement says nothing of the label that the run gives them."""
+    rows = con.execute(
+        """SELECT s.image_id FROM samples s JOIN runs r USING (run)
+        JOIN judgements j ON j.fingerprint = r.judge_fingerprint AND j.image_id = s.image_id
+        WHERE s.run = ? AND s.correct IS FALSE AND j.state = 'ok' AND j.label_asked IS DISTINCT FROM s.label""",
+        [run],
+    ).fetchall()
+    return {str(row[0]) for row in rows}
+
+
 def cells(con: Connection, run: str) -> tuple[list[str], list[float]]:
     """Cell and weight of every picture with a score, in one order: what rates over the whole run are made of."""
     rows = con.execute(

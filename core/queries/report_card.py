@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -82,6 +82,8 @@ class JudgeCard:
     """Share of true maps scored `high` or more."""
     false_high: Interval = UNKNOWN
     """Share of wrong maps and wrong names scored `high` or more; a picture counts once."""
+    by_class: dict[str, Interval] = field(default_factory=dict)
+    """`sensitivity` by predicted class, lowest first, where there are LEAST_PICTURES true maps of it or more."""
 
     @property
     def supports_threshold(self) -> bool:
@@ -169,8 +171,19 @@ def card_of(rows: Sequence[Row], *, seconds: Sequence[float] = (), high: float =
     listed = {control: column[np.isfinite(column)].tolist() for control, column in scores.items()}
     false_high = _high(np.column_stack([wrong, scores["wrong name"]]), high)
     return JudgeCard(
-        verdict, reasons, tuple(measures), listed, _threshold(scores), len(ids), high, sensitivity, false_high
-    )
+        verdict, reasons, tuple(measures), listed, _threshold(scores), len(ids), high, sensitivity, false_high,
+        _by_class(rows, high),
+    )  # fmt: skip
+
+
+def _by_class(rows: Sequence[Row], high: float) -> dict[str, Interval]:
+    """Rate of true maps scored `high` or more by the class they were predicted as, lowest first."""
+    given: dict[str, list[bool]] = {}
+    for row in rows:
+        if row["control"] == "true" and row["score"] is not None:
+            given.setdefault(row["told"], []).append(row["score"] >= high)
+    found = {name: wilson(sum(hits), len(hits)) for name, hits in given.items() if len(hits) >= LEAST_PICTURES}
+    return dict(sorted(found.items(), key=lambda item: (item[1].value, item[0])))
 
 
 def _column(rows: Sequence[Row], ids: Sequence[str], control: str, name: str) -> NDArray[np.float64]:

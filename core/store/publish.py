@@ -26,6 +26,8 @@ _AT_ONCE = 200
 """Shards loaded in one transaction: bounds the memory that a large store needs."""
 _BYTES_AT_ONCE = 64 << 20
 _SCHEMA = Path(__file__).parent.parent / "schema.sql"
+INNER = ("fingerprint", "high_score", "described")
+"""Columns that `samples` is made with and does not show."""
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -104,10 +106,12 @@ def build(target: Path, *, copied: bool, shards: ShardSet, contents: Contents, g
             con.execute(f"ALTER TABLE images ADD COLUMN IF NOT EXISTS {column}")
         con.execute(schema_section("discovery"))
         con.execute("ALTER TABLE findings ADD COLUMN IF NOT EXISTS evidence VARCHAR")
+        for column in ("label_asked VARCHAR", "label_score FLOAT"):
+            con.execute(f"ALTER TABLE judgements ADD COLUMN IF NOT EXISTS {column}")
         changed = {table for table in SCHEMAS if _load_new(con, table, shards)}
         _write_contents(con, contents, generation)
-        if "images" in changed or _clashes(con):
-            _make_metadata(con)
+        if "images" in changed or {name.lower() for name in _column_names(con, "metadata")[2:]} & {*BY_NAME, *INNER}:
+            _make_metadata(con)  # a column of the user's may be called as one of `samples` is by now
         if "judgements" in changed or not copied:
             con.execute(schema_section("documents"))
             con.execute("PRAGMA create_fts_index('documents', 'document', 'text', stemmer='porter', overwrite=1)")
@@ -189,19 +193,12 @@ def _column_names(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     return [str(row[0]) for row in rows]
 
 
-def _clashes(con: duckdb.DuckDBPyConnection) -> bool:
-    """Whether an older generation's metadata holds a name that is whylook's own by now."""
-    return any(
-        name.lower() in BY_NAME for name in _column_names(con, "metadata") if name not in ("fingerprint", "image_id")
-    )
-
-
 def _make_metadata(con: duckdb.DuckDBPyConnection) -> None:
     """Makes table `metadata` again: a typed column per name in the images' metadata; names never reach SQL text."""
     rows = con.execute("SELECT fingerprint, image_id, metadata FROM images ORDER BY ALL").fetchall()
     values = [json.loads(row[2] or "{}") for row in rows]
     names = list(dict.fromkeys(name for row in values for name in row))
-    reserved = {*BY_NAME, "fingerprint", "high_score"}
+    reserved = {*BY_NAME, *INNER}
     columns: dict[str, pa.Array] = {
         "fingerprint": pa.array([row[0] for row in rows], pa.string()),
         "image_id": pa.array([row[1] for row in rows], pa.string()),

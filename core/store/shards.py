@@ -59,6 +59,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "judgements": pa.schema(
         [*_KEY, *_STATE, ("description", _TEXT), ("justification", _TEXT), ("score", _REAL), ("score_entropy", _REAL)]
         + [("distribution", _REALS), ("seconds", _REAL), ("rubric_shift", _REAL)]
+        + [("label_asked", _TEXT), ("label_score", _REAL)]
     ),
     "judge_card": pa.schema(
         [*_KEY, ("control", _TEXT), ("told", _TEXT), *_STATE]
