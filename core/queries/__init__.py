@@ -5,7 +5,7 @@ Knows: which functions other modules may call. Does not know: models, Streamlit,
 
 from core.queries.cues import CueRow, Example, cues
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
-from core.queries.features import FeatureTable, features
+from core.queries.features import NO_FEATURES, FeatureTable, features, has_features
 from core.queries.pictures import maps, mean_map, neighbours, pictures, sample, thumbnails
 from core.queries.reads import (
     ClassRow,
@@ -33,6 +33,7 @@ from core.queries.report_card import CardMeasure, JudgeCard, Threshold, card_of,
 from core.queries.rows import Connection, fetch_rows
 from core.queries.runs import run, runs, runs_on_disk
 from core.queries.search import Hit, SearchResult, search
+from core.queries.strategies import WayOfSeeing, discovered, way_of_seeing
 from core.sql.gate import SqlError
 from core.sql.pool import SqlResult, run_sql
 from core.store.quoting import identifier, literal
@@ -51,6 +52,7 @@ __all__ = [
     "JudgeCard",
     "MatrixRow",
     "Measure",
+    "NO_FEATURES",
     "RESTS_SQL",
     "Reasons",
     "RunCounts",
@@ -60,15 +62,18 @@ __all__ = [
     "SqlError",
     "SqlResult",
     "Threshold",
+    "WayOfSeeing",
     "Faithfulness",
     "card_of",
     "cells",
     "columns",
     "cues",
     "confusion",
+    "discovered",
     "failures",
     "features",
     "fetch_rows",
+    "has_features",
     "histogram",
     "identifier",
     "judge_card",
@@ -93,4 +98,5 @@ __all__ = [
     "slice_stats",
     "thumbnails",
     "map_faithfulness",
+    "way_of_seeing",
 ]
