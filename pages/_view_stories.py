@@ -25,7 +25,8 @@ STORIES_JS = """
   const drawStories = () => {
     const list = make('ol', 'stories');
     for (const item of data.items) {
-      const row = make('li', 'story'), words = make('div', 'words'), shows = make('div', 'shows');
+      const row = make('li', item.rank ? 'story' : 'story alone');
+      const words = make('div', 'words'), shows = make('div', 'shows');
       words.append(spoken('sentence', item.sentence));
       if (item.harm) words.append(make('p', 'harm', item.harm));
       if (item.pictures.length) {
@@ -48,7 +49,8 @@ STORIES_JS = """
         query.append(make('summary', 'soft', 'SQL'), make('pre', '', item.sql), copy('Copy SQL', item.sql));
         words.append(query);
       }
-      row.append(make('span', 'rank', item.rank), words);
+      if (item.rank) row.append(make('span', 'rank', item.rank));
+      row.append(words);
       list.append(row);
     }
     return list;
@@ -69,6 +71,7 @@ STORIES_CSS = """
 .stories, .asides { list-style: none; margin: 0; padding: 0; }
 .story { display: grid; grid-template-columns: 2.2rem minmax(0, 1fr); gap: 14px; padding: 16px 0 14px;
   border-top: 1px solid var(--st-border-color); --side: clamp(58px, 7.6cqw, 124px); }
+.story.alone { grid-template-columns: minmax(0, 1fr); border-top: 0; }
 .story .rank { font-size: 1.55rem; font-weight: 650; line-height: 1.3; text-align: right; }
 .story p { margin: 0; max-width: 66rem; overflow-wrap: anywhere; }
 .story .sentence { font-size: 1.3rem; font-weight: 600; line-height: 1.35; }

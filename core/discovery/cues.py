@@ -76,7 +76,8 @@ class Cue:
         if found is None:
             return f"{self.subject.rstrip(' ,')}: cannot tell whether that is used ({self.reason})."
         towards = f"“{self.answer}”" if self.answer is not None else "the right answer"
-        points = f"{_points(found.change)} points of probability"
+        size = _points(found.change)
+        points = f"{size} point{'' if size == '1' else 's'} of probability"
         did = {
             "insert": f"put into other pictures it adds {points} for {towards}",
             "swap": f"with it other pictures gain {points} for {towards}",

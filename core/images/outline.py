@@ -13,7 +13,7 @@ def outlined(picture: Image.Image, region: tuple[float, float, float, float]) ->
     found = picture.convert("RGB")
     width, height = found.size
     top, left, bottom, right = region
-    thin = max(1, round(max(width, height) / 90))
+    thin = max(1, round(max(width, height) / 75))
     box = [round(left * width), round(top * height), round(right * width) - 1, round(bottom * height) - 1]
     box[2:] = max(box[0] + 4 * thin, box[2]), max(box[1] + 4 * thin, box[3])
     draw = ImageDraw.Draw(found)
