@@ -111,8 +111,7 @@ def discover(
 
 
 def _progress(done: int, total: int, began: float) -> Progress:
-    spent = time.monotonic() - began
-    return Progress("testing cues", done, total, done / spent, (total - done) * spent / done)
+    return Progress("testing cues", done, total, seconds_left=(total - done) * (time.monotonic() - began) / done)
 
 
 def _aligned(
