@@ -18,7 +18,7 @@ from pages._shared import read, store_folder
 from pages._view import draw, target
 from pages._words import plain, slice_sql
 
-STRIP, PAIRS = 4, 3
+STRIP, PAIRS, MOST = 4, 3, 5
 FOLDED = ("present but not used", "cannot tell")
 SEEN = {
     "strategy": "Seen here",
@@ -26,10 +26,7 @@ SEEN = {
     "property": "Such pictures",
     "context": "Pictures with it",
 }
-HOW_LONG = (
-    "It takes about 2 minutes for 600 pictures on 2 cores, and little more for many, of which it takes a sample. "
-    "No judge and no columns are needed."
-)
+HOW_LONG = "About 2 minutes for 600 pictures on 2 cores; of larger runs a sample is tested. It needs no judge."
 _DONE = re.compile(r"([\d,]+) of ([\d,]+)")
 
 
@@ -50,7 +47,8 @@ def causes(name: str) -> None:
             "Cues that the classifier uses: each was put into other pictures, or taken out, and its answers followed. "
             "One in twenty of them may be chance."
         )
-        stories(name, used, key="stories")
+        everything = len(used) <= MOST or st.toggle(f"Show all {len(used)} cues")
+        stories(name, used if everything else used[:MOST], key="stories")
     else:
         st.write("No cue that it uses was found: nothing that was put in or taken out moved its answers for sure.")
     for verdict in FOLDED:
@@ -62,7 +60,7 @@ def stories(name: str, cues: Sequence[CueRow], *, key: str, ranked: bool = True,
     items = [
         _story(name, cue, str(rank) if ranked else "", prototypes=prototypes) for rank, cue in enumerate(cues, start=1)
     ]
-    draw("stories", key=key, items=items)
+    draw("stories", key=key, items=items, placebo=queries.PLACEBO)
 
 
 def _story(name: str, cue: CueRow, rank: str, *, prototypes: bool) -> dict[str, object]:
@@ -114,8 +112,8 @@ def _folded(name: str, verdict: str, cues: Sequence[CueRow]) -> None:
             }
             for cue in cues
         ]
-        draw("asides", key=f"asides-{verdict}", items=items)
-        if any(not cue.tested for cue in cues):
+        draw("asides", key=f"asides-{verdict}", items=items, placebo=queries.PLACEBO)
+        if any("time" in cue.reason for cue in cues):
             st.caption("With more time more can be tested:")
             st.code(f"{_command(name)} --seconds 600", language="sh")
 

@@ -4,13 +4,11 @@ It runs inside the component of `_view_code.py`, with its helpers: all that come
 """
 
 STORIES_JS = """
-  const placebo = 'A placebo is the same change without the cue: as much of another picture, or the same place of ' +
-    'one that lacks it. What it does on its own is taken off.';
   const spoken = (cls, text) => {  // the word placebo says on hover what it is
     const line = make('p', cls);
     visible(text).split(/(placebo)/).forEach((piece) => {
       const part = make(piece === 'placebo' ? 'abbr' : 'span', '', piece);
-      if (piece === 'placebo') part.title = placebo;
+      if (piece === 'placebo') part.title = data.placebo;
       line.append(part);
     });
     return line;
@@ -74,7 +72,7 @@ STORIES_CSS = """
 .story.alone { grid-template-columns: minmax(0, 1fr); border-top: 0; }
 .story .rank { font-size: 1.55rem; font-weight: 650; line-height: 1.3; text-align: right; }
 .story p { margin: 0; max-width: 66rem; overflow-wrap: anywhere; }
-.story .sentence { font-size: 1.3rem; font-weight: 600; line-height: 1.35; }
+.story .sentence { font-size: 1.3rem; font-weight: 600; line-height: 1.35; max-width: none; }
 .story .harm { font-size: 1.05rem; margin-top: 4px; }
 .story .evidence { font-size: .88rem; font-variant-numeric: tabular-nums; }
 .story .shows { display: flex; flex-wrap: wrap; gap: 12px 34px; margin: 12px 0 8px; }

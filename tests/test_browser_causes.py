@@ -70,7 +70,7 @@ def test_a_story_leads_to_its_pictures_and_the_folded_verdicts_open(
     with browsing.watched_page(browser, address) as page:
         page.goto(f"{address}/?run={found[1]}")
         page.locator("abbr").first.wait_for()
-        assert "same change without the cue" in (page.locator("abbr").first.get_attribute("title") or "")
+        assert "same size without the cue" in (page.locator("abbr").first.get_attribute("title") or "")
         assert page.get_by_text("Bright pictures are there but not used").count() == 0 or (
             not page.get_by_text("Bright pictures are there but not used").is_visible()
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from core import queries, report
 from core.images.outline import outlined
 from core.queries import CueRow, Example
 from core.store import Store
-from pages import _launch
+from pages import _causes, _launch
 from tests.support.discovered import make_discovered_store
 from tests.support.page_runs import opened, words_on
 from tests.support.store_factory import make_store
@@ -115,6 +116,16 @@ def test_summary_leads_with_used_cues_and_folds_the_others_with_their_counts(
 
 
 @pytest.mark.slow
+def test_more_cues_than_fit_are_counted_and_can_be_opened(monkeypatch: pytest.MonkeyPatch, found) -> None:
+    monkeypatch.setattr(_causes, "MOST", 0)
+    store, run = found
+    app = opened(monkeypatch, "summary", store.folder, run=run)
+    assert drawn(app, "stories") == []
+    next(item for item in app.toggle if item.label == "Show all 1 cues").set_value(True).run()
+    assert len(drawn(app, "stories")) == 1
+
+
+@pytest.mark.slow
 def test_a_storys_query_gives_its_pictures(found) -> None:
     store, run = found
     cue = queries.cues(store.reader(), run)[0]
@@ -181,7 +192,8 @@ def test_what_went_wrong_with_a_look_for_causes_is_its_last_words_and_only_of_it
     monkeypatch.setenv("WHYLOOK_STORE", str(tmp_path))
     monkeypatch.setattr(_launch, "may_start", lambda: True)
     _launch.start_discovery("r-1")  # there is no such run
-    while _launch.discovering():
-        assert _launch.discovering() == "r-1"
+    while (running := _launch.discovering()) is not None:
+        assert running == "r-1"
+        time.sleep(0.1)
     assert "nothing to read in" in _launch.discovery_problem("r-1")
     assert _launch.discovery_problem("r-2") == ""

@@ -3,7 +3,7 @@
 Knows: which functions other modules may call. Does not know: models, Streamlit, how rows got into the store.
 """
 
-from core.queries.cues import CueRow, Example, cues
+from core.queries.cues import PLACEBO, CueRow, Example, cues
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import NO_FEATURES, FeatureTable, features, has_features
 from core.queries.pictures import maps, mean_map, neighbours, pictures, sample, thumbnails
@@ -54,6 +54,7 @@ __all__ = [
     "MatrixRow",
     "Measure",
     "NO_FEATURES",
+    "PLACEBO",
     "RESTS_SQL",
     "Reasons",
     "RunCounts",

@@ -14,9 +14,6 @@ from core.queries import Connection, CueRow, literal
 
 PROTOTYPES = 4
 FOLDED = ("present but not used", "cannot tell")
-PLACEBO = (
-    "A placebo is the same change without the cue: as much of another picture, or the same place of one that lacks it."
-)
 
 
 @dataclass(frozen=True)

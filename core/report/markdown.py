@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from core import queries
 from core.findings import Finding
-from core.queries import Connection, CueRow, literal
-from core.report.cues import PLACEBO, cues_of, select
+from core.queries import PLACEBO, Connection, CueRow, literal
+from core.report.cues import cues_of, select
 from core.report.facts import BEST, WORST, Facts, facts, worst_and_best
 from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson
 

@@ -18,7 +18,7 @@ from core.findings import Finding
 from core.images.masking import overlay
 from core.queries import Connection
 from core.report import charts
-from core.report.cues import PLACEBO, cues_of, prototypes, select
+from core.report.cues import cues_of, prototypes, select
 from core.report.facts import facts
 from core.statistics import format_percent, wilson
 
@@ -56,7 +56,7 @@ def html(con: Connection, run: str, findings: Sequence[Finding]) -> str:
     return _TEMPLATES.get_template("page.html").render(
         facts=known,
         cues=found,
-        placebo=PLACEBO,
+        placebo=queries.PLACEBO,
         stories=[
             (cue, select(run, cue), [_inline(picture) for picture in prototypes(con, cue, side=PICTURE_SIDE)])
             for cue in found.used
