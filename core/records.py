@@ -213,6 +213,16 @@ class Sample:
     attention_agreement: float | None
     causal_drop: float | None
     causal_drop_random: float | None
+    brightness: float | None
+    contrast: float | None
+    saturation: float | None
+    warmth: float | None
+    sharpness: float | None
+    colour: str | None
+    aspect: float | None
+    strategy: str | None
+    detail: str | None
+    cue: str | None
     columns: Mapping[str, object]
     """The columns of `samples` that come from the user's metadata, under the names they have there."""
     metadata: Mapping[str, str | float | int | bool | None]

@@ -1,6 +1,6 @@
-"""Starts, watches and stops runs as separate processes, so that a run outlives the page and the app.
+"""Starts, watches and stops runs and discovery as separate processes, so that they outlive the page and the app.
 
-Knows: `python -m core run`, process ids, the log file beside the store. Does not know: how a run works.
+Knows: `python -m core`, process ids, the log files beside the store. Does not know: how a run works.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -22,10 +23,11 @@ from pages._shared import store, store_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = "app-run.log"
+DISCOVERY_LOG = "app-discovery.log"
 
 
 @st.cache_resource(show_spinner=False)
-def _children(folder: str) -> list[subprocess.Popen[bytes]]:
+def _children(folder: str, log: str) -> list[subprocess.Popen[bytes]]:
     return []
 
 
@@ -38,28 +40,47 @@ def start(request: RunRequest) -> None:
     """Starts a run and returns at once; its words go to the log beside the store.
 
     Raises:
-        RequestError: The request is wrong, the app is open to other machines, or a run already writes to this store.
+        RequestError: The request is wrong, the app is open to other machines, or something already works on this store.
     """
+    _check_free("runs", "whylook run")
+    request.check()
+    store_folder().mkdir(parents=True, exist_ok=True)
+    _spawn(["run", *request.arguments()], LOG)
+
+
+def start_discovery(run: str) -> None:
+    """Starts to look for causes in a finished run and returns at once.
+
+    Raises:
+        RequestError: The app is open to other machines, or something already works on this store.
+    """
+    _check_free("processes", "whylook discover")
+    _spawn(["discover", "--store", str(store_folder()), "--run", run], DISCOVERY_LOG)
+
+
+def _check_free(what: str, command: str) -> None:
     if not may_start():
         raise RequestError(
-            "this app is reachable from other machines, so it starts no runs: use whylook run in a terminal"
+            f"this app is reachable from other machines, so it starts no {what}: use {command} in a terminal"
         )
     if busy():
         raise RequestError("a run is already writing to this store: wait for it, or cancel it first")
-    request.check()
+    if discovering():
+        raise RequestError("causes are being looked for in this store: wait for that, or cancel it on the Summary page")
+
+
+def _spawn(words: Sequence[str], log: str) -> None:
     folder = store_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "core", "run", *request.arguments()]
-    with (folder / LOG).open("wb") as log:
+    with (folder / log).open("wb") as sink:
         child = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "core", *words],
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=sink,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))},
         )
-    _children(str(folder)).append(child)
+    _children(str(folder), log).append(child)
 
 
 def busy() -> bool:
@@ -67,18 +88,42 @@ def busy() -> bool:
     return store().writer_alive() or _child() is not None
 
 
-def _child() -> subprocess.Popen[bytes] | None:
-    children = _children(str(store_folder()))
+def discovering() -> str | None:
+    """The run in which causes are being looked for now, started here; None where nothing is."""
+    child = _child(DISCOVERY_LOG)
+    return str(child.args[-1]) if child and isinstance(child.args, list) else None
+
+
+def _child(log: str = LOG) -> subprocess.Popen[bytes] | None:
+    children = _children(str(store_folder()), log)
     for child in children:
         if child.poll() is None:
             return child
     return None
 
 
-def last_exit() -> int | None:
-    """Exit code of the last run started here; None while it works or when there was none."""
-    children = _children(str(store_folder()))
+def last_exit(log: str = LOG) -> int | None:
+    """Exit code of the last process started here; None while it works or when there was none."""
+    children = _children(str(store_folder()), log)
     return children[-1].poll() if children else None
+
+
+def discovery_problem(run: str) -> str:
+    """How the last look for causes in a run ended that was started here, when not well; else nothing."""
+    children = _children(str(store_folder()), DISCOVERY_LOG)
+    last = children[-1] if children else None
+    if last is None or last.poll() in (None, 0) or not isinstance(last.args, list) or last.args[-1] != run:
+        return ""
+    if last.returncode in (130, -signal.SIGINT):
+        return "It was stopped before its end, so nothing of it was kept."
+    said = log_tail(1, log=DISCOVERY_LOG).removeprefix("whylook: ")
+    return said or f"It ended with exit code {last.returncode} and said nothing."
+
+
+def cancel_discovery() -> None:
+    """Stops looking for causes; what was found so far is not kept."""
+    if child := _child(DISCOVERY_LOG):
+        child.send_signal(signal.SIGINT)
 
 
 def cancel() -> None:
@@ -105,9 +150,9 @@ def _is_run(pid: int) -> bool:
     return False
 
 
-def log_tail(lines: int = 12) -> str:
-    """Last lines of what the run said; a progress line that rewrites itself counts as its last state."""
-    file = store_folder() / LOG
+def log_tail(lines: int = 12, *, log: str = LOG) -> str:
+    """Last lines of what a process said; a progress line that rewrites itself counts as its last state."""
+    file = store_folder() / log
     try:
         text = file.read_bytes()[-20_000:].decode(errors="replace")
     except OSError:

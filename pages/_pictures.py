@@ -20,6 +20,7 @@ from core import queries
 from core.errors import WhylookError
 from core.images.decoding import Reader
 from core.images.masking import masked_image, overlay
+from core.images.outline import outlined
 from core.records import ATTENDED, Fill
 from pages._shared import read, store, store_folder
 
@@ -92,6 +93,21 @@ def _shown(content: bytes | None, heat: NDArray[np.float32] | None, kind: str, f
 def views(run: str, ids: Sequence[str], kinds: Sequence[str] = ("original",)) -> dict[str, list[Shown]]:
     """The wanted views of several pictures, ready for `_view`, cached."""
     return _views(str(store_folder()), store().generation(), run, tuple(ids), tuple(kinds))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _outlined(
+    folder: str, generation: int, run: str, ids: tuple[str, ...], region: tuple[float, float, float, float]
+) -> list[Shown]:
+    thumbnails = read(queries.thumbnails, list(ids))
+    known = [(image_id, thumbnails[image_id]) for image_id in ids if image_id in thumbnails]
+    drawn = [outlined(Image.open(io.BytesIO(content)), region) for _, content in known]
+    return [{"src": address(encode(np.asarray(picture))), "alt": "with its part outlined"} for picture in drawn]
+
+
+def outlined_views(run: str, ids: Sequence[str], region: tuple[float, float, float, float]) -> list[Shown]:
+    """Several pictures with one part of each outlined: top, left, bottom, right as shares."""
+    return _outlined(str(store_folder()), store().generation(), run, tuple(ids), region)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

@@ -29,7 +29,11 @@ def examples(run: str) -> list[tuple[str, str]]:
         ("Hiding what it looked at changes nothing", slice_sql(run, "causal_drop < 0.05", order="causal_drop")),
         ("The judge abstained or failed", slice_sql(run, "judge_state <> 'ok'", order="path")),
     ]
-    for name, _ in read(queries.metadata_columns)[:3]:
+    found = read(queries.filled, run, ("cue", "strategy"))
+    if "cue" in found:
+        asked.append(("Holds a cue that the classifier uses", slice_sql(run, "cue IS NOT NULL", order="cue")))
+    grouping = [name for name in found if name == "strategy"]
+    for name in [*grouping, *(name for name, _ in read(queries.metadata_columns)[:3])]:
         column = identifier(name)
         query = f"SELECT {column}, count(*) AS pictures, avg(correct::INT) AS accuracy, avg(score) AS mean_score\n"
         query += f"FROM samples\nWHERE run = {literal(run)}\nGROUP BY {column}\nORDER BY accuracy"

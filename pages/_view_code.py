@@ -5,7 +5,9 @@ judge's text can become markup. Links are real anchors (a middle click or "copy 
 Python, which changes page without a reload.
 """
 
-JS = """
+from pages._view_stories import STORIES_CSS, STORIES_JS
+
+_START = """
 const make = (tag, cls, text) => {
   const node = document.createElement(tag);
   if (cls) node.className = cls;
@@ -213,6 +215,9 @@ export default function ({ parentElement, data, setTriggerValue }) {
     return list;
   };
 
+"""
+
+_END = """
   const drawLegend = () => {
     const legend = make('div', 'legend');
     for (const item of data.items) {
@@ -236,11 +241,14 @@ export default function ({ parentElement, data, setTriggerValue }) {
   const draw = {
     grid: drawGrid, matrix: drawMatrix, confusion: drawConfusion, classes: drawClasses, hits: drawHits,
     findings: drawFindings, facts: drawFacts, legend: drawLegend, copy: drawCopy,
+    stories: drawStories, asides: drawAsides,
   }[data.kind];
   root.replaceChildren(draw());
   root.dataset.state = state;
 }
 """
+
+JS = _START + STORIES_JS + _END
 
 CSS = """
 .root { font-family: var(--st-font); color: var(--st-text-color); font-size: 1rem; line-height: 1.4;
@@ -362,3 +370,4 @@ mark { background: color-mix(in srgb, var(--st-primary-color) 24%, transparent);
 @container (max-width: 340px) { .matrix { grid-template-columns: minmax(0, 1fr); } }
 .copy:hover { border-color: var(--st-primary-color); color: var(--st-primary-color); }
 """
+CSS += STORIES_CSS

@@ -11,11 +11,13 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
 from core.cells import cell, said
+from core.columns import BY_NAME
 from core.errors import QueryError
 from core.records import ATTENDED, Fill, Run, Sample
-from core.statistics import format_number, format_percent
+from core.statistics import format_number, format_percent, format_pictures, format_rate, format_spoken
 from pages import _charts
 from pages import _report_card as _card
+from pages._causes import stories
 from pages._frame import empty, guarded, open_page
 from pages._pictures import fill_of, full_picture, rgb_of, scale_picture, view, views
 from pages._shared import read, slice_ids, store_folder
@@ -49,6 +51,7 @@ def main() -> None:
     walk(name, image_id)
     pictures(run, sample)
     evidence(name, sample)
+    how_it_was_seen(sample)
     facts(sample)
     neighbours(name, image_id)
 
@@ -215,6 +218,46 @@ def causal(sample: Sample) -> None:
             else ""
         )
     )
+
+
+def how_it_was_seen(sample: Sample) -> None:
+    """The way of seeing of this picture with those most like it, the used cue that it holds, and its properties."""
+    way = read(queries.way_of_seeing, sample.run, sample.image_id, k=NEIGHBOURS)
+    used = [cue for cue in read(queries.cues, sample.run) if cue.cue == sample.cue] if sample.cue else []
+    properties = _properties(sample)
+    if not (way or used or properties):
+        return
+    st.divider()
+    st.subheader("How it was seen")
+    if way is not None:
+        told = f"As **{plain(way.name)}**: {_of_the_class(way)}."
+        if way.right.known:
+            told += f" Of these {format_rate(way.right, n=False)} are right."
+        st.markdown(f"{told} Nearest to it:" if way.nearest else told)
+        rows = {row["image_id"]: row for row in read(queries.pictures, sample.run, ids=list(way.nearest))}
+        near = [rows[image_id] for image_id in way.nearest if image_id in rows]
+        if near:
+            grid(near, views(sample.run, way.nearest), run=sample.run, key="way", size=125)
+    if used:
+        st.caption("It holds a cue that the classifier uses:")
+        stories(sample.run, used, key="cue", ranked=False, prototypes=False)
+    if properties:
+        st.caption(properties)
+
+
+def _of_the_class(way: queries.WayOfSeeing) -> str:
+    share = format_spoken(way.n / way.of)
+    return f"one way in which “{plain(way.answer)}” is seen, in {share} of the {format_pictures(way.of)} called so"
+
+
+def _properties(sample: Sample) -> str:
+    """What the whole picture is like, in one line; nothing where it was not measured."""
+    measured = [
+        (BY_NAME[name].phrase, getattr(sample, name))
+        for name in ("brightness", "contrast", "saturation", "warmth", "sharpness")
+    ]
+    told = [f"{words} {format_number(value)}" for words, value in measured if value is not None]
+    return " · ".join(told + ([f"mostly {plain(sample.colour)}"] if sample.colour else []))
 
 
 def facts(sample: Sample) -> None:

@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
+from core.columns import BY_NAME
 from core.commands.terminal import spreadsheet_table
 from core.errors import QueryError
 from core.queries import SqlResult
@@ -226,13 +227,16 @@ def charts(name: str, ids: tuple[str, ...]) -> None:
             width="stretch",
         )
     words = [column for column, kind in read(queries.metadata_columns) if kind in ("VARCHAR", "BOOLEAN")]
-    options = ["label", "prediction", "cell", *words]
+    found = read(queries.filled, name, ("strategy", "detail", "cue", "colour"))
+    options = ["label", "prediction", "cell", *found, *words]
     column = st.selectbox("Accuracy by", options, key="by", bind="query-params")
     rows = grouped(name, ids, column)
     if not rows:
         st.caption("No labels in this slice.")
         return
     st.altair_chart(_charts.groups(rows), width="stretch")
+    if column in BY_NAME:
+        st.caption(f"{column.capitalize()}: {plain(BY_NAME[column].meaning)}.")
     st.caption("Accuracy with its 95% interval and the number of pictures" + MOST_GROUPS * (len(rows) == GROUPS) + ".")
 
 

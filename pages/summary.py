@@ -1,4 +1,4 @@
-"""Summary: accuracy, the correct x attention matrix, confusions, findings and classes of one run."""
+"""Summary: accuracy, causes and findings, the correct x attention matrix, confusions and classes of one run."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from core.queries import ClassRow, MatrixRow, RunCounts, literal
 from core.records import Run
 from core.statistics import Interval, format_pictures, format_rate, weighted_rate, wilson
 from pages import _charts
+from pages._causes import causes
 from pages._confusion import confusion_rows, known_counts, shown_classes
 from pages._faithfulness import faithfulness_section
 from pages._frame import empty, guarded, open_page
@@ -49,6 +50,9 @@ def main() -> None:
     matrix = read(queries.matrix, name)
     cells = read(queries.cells, name)
     headline(name, counts)
+    causes(name)
+    summarise(name)
+    st.divider()
     confused = known_counts(read(queries.confusion, name))
     wide = len(shown_classes(confused)[0]) > SIDE_BY_SIDE
     left, right = (st.container(), st.container()) if wide else st.columns(2, gap="large")
@@ -56,7 +60,6 @@ def main() -> None:
         attention_matrix(run, matrix, cells)
     with right:
         confusion(name, confused)
-    summarise(name)
     classes(name)
     if counts.judged:
         scores(name)

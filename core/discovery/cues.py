@@ -15,7 +15,6 @@ from core.discovery.interventions import SLIGHT, Effect
 from core.discovery.regions import Box
 from core.findings.frame import Frame, Mask, quoted
 from core.findings.significance import RATE, adjusted
-from core.statistics import format_spoken
 
 Verdict = Literal["used", "present but not used", "cannot tell"]
 ENOUGH = 24
@@ -75,17 +74,21 @@ class Cue:
         """What people repeat: two numbers and the verdict."""
         found = self.effect
         if found is None:
-            return f"{self.subject}: cannot tell whether it is used; {self.reason}."
+            return f"{self.subject.rstrip(' ,')}: cannot tell whether that is used ({self.reason})."
         towards = f"“{self.answer}”" if self.answer is not None else "the right answer"
+        size = _points(found.change)
+        points = f"{size} point{'' if size == '1' else 's'} of probability"
         did = {
-            "insert": f"put into other pictures it raises {towards} by",
-            "swap": f"with it other pictures gain for {towards}",
-            "remove": f"without it {towards} loses",
-            "apply": f"given it, other pictures gain for {towards}" if self.answer else "given it, right answers lose",
+            "insert": f"put into other pictures it adds {points} for {towards}",
+            "swap": f"with it other pictures gain {points} for {towards}",
+            "remove": f"without it {towards} loses {points}",
+            "apply": f"made so, other pictures gain {points} for {towards}"
+            if self.answer
+            else f"made so, right answers lose {points}",
         }[found.kind]
-        points = f"{100 * found.change:.0f} points of probability, {100 * found.placebo:.0f} by a matched placebo"
-        said = {"used": "is used", "present but not used": "is there but not used", "cannot tell": "may be used"}
-        return f"{self.subject} {said[self.verdict]}: {did} {points}."
+        be = "are" if self.kind == "property" else "is"
+        said = {"used": f"{be} used", "present but not used": f"{be} there but not used", "cannot tell": "may be used"}
+        return f"{self.subject} {said[self.verdict]}: {did}; a matched placebo {_points(found.placebo)}."
 
     @property
     def subject(self) -> str:
@@ -96,14 +99,6 @@ class Cue:
         if self.kind == "detail":
             return f"What {self.n:,} pictures called {who} show where the answer rests, at changing places,"
         return f"{self.words[:1].upper()}{self.words[1:]}"
-
-    @property
-    def harm(self) -> str:
-        """How often its pictures are wrong, beside the others; empty where labels do not say."""
-        if math.isnan(self.wrong) or math.isnan(self.wrong_rest) or self.kind not in ("strategy", "detail"):
-            return ""
-        rest = f"the others called {quoted(self.answer)} {format_spoken(self.wrong_rest)}"
-        return f"They are wrong {format_spoken(self.wrong)} of the time, {rest}."
 
     def row(self) -> Mapping[str, object]:
         """As a row of table `cues`."""
@@ -163,6 +158,11 @@ def _where(box: Box | None) -> str:
     if not row and not column:
         return "in the middle"
     return f"at the {row or 'middle'} {column}".rstrip()
+
+
+def _points(change: float) -> str:
+    """A change of probability in whole points, with a real minus."""
+    return f"{100 * change:.0f}".replace("-0", "0").replace("-", "−")
 
 
 def _plain(value: float) -> float | None:

@@ -45,10 +45,6 @@ KEPT_BYTES = 2**29
 """Inputs that are kept, not read again."""
 FIRST = 24
 """Pictures changed first; where they show no effect, no more are."""
-NO_FEATURES = (
-    "run {run} keeps nothing of what the model saw: its method reads no layer, or an older whylook made it; "
-    "run it again into a new --store"
-)
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ def discover(
     progress(Progress("looking at what was seen", 0, 0))
     found = queries.features(store.reader(), run)
     if found is None:
-        raise RequestError(NO_FEATURES.format(run=run))
+        raise RequestError(queries.NO_FEATURES.format(run=run))
     frame = load(store.reader(), run)
     places, detail, cells, known = _aligned(frame, found)
     ways = ways_of_seeing(frame, places, detail, known)
@@ -115,8 +111,7 @@ def discover(
 
 
 def _progress(done: int, total: int, began: float) -> Progress:
-    spent = time.monotonic() - began
-    return Progress("testing cues", done, total, done / spent, (total - done) * spent / done)
+    return Progress("testing cues", done, total, seconds_left=(total - done) * (time.monotonic() - began) / done)
 
 
 def _aligned(

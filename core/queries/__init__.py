@@ -3,9 +3,9 @@
 Knows: which functions other modules may call. Does not know: models, Streamlit, how rows got into the store.
 """
 
-from core.queries.cues import CueRow, Example, cues
+from core.queries.cues import PLACEBO, CueRow, Example, cues
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
-from core.queries.features import FeatureTable, features
+from core.queries.features import NO_FEATURES, FeatureTable, features, has_features
 from core.queries.labels import LabelRows, label_rows
 from core.queries.pictures import maps, mean_map, neighbours, pictures, sample, thumbnails
 from core.queries.reads import (
@@ -20,6 +20,7 @@ from core.queries.reads import (
     columns,
     confusion,
     failures,
+    filled,
     histogram,
     labels_not_asked,
     matrix,
@@ -35,6 +36,7 @@ from core.queries.report_card import CardMeasure, JudgeCard, Threshold, card_of,
 from core.queries.rows import Connection, fetch_rows
 from core.queries.runs import run, runs, runs_on_disk
 from core.queries.search import Hit, SearchResult, search
+from core.queries.strategies import WayOfSeeing, discovered, way_of_seeing
 from core.sql.gate import SqlError
 from core.sql.pool import SqlResult, run_sql
 from core.store.quoting import identifier, literal
@@ -54,6 +56,8 @@ __all__ = [
     "JudgeCard",
     "MatrixRow",
     "Measure",
+    "NO_FEATURES",
+    "PLACEBO",
     "RESTS_SQL",
     "Reasons",
     "RunCounts",
@@ -63,15 +67,19 @@ __all__ = [
     "SqlError",
     "SqlResult",
     "Threshold",
+    "WayOfSeeing",
     "Faithfulness",
     "card_of",
     "cells",
     "columns",
     "cues",
     "confusion",
+    "discovered",
     "failures",
     "features",
     "fetch_rows",
+    "filled",
+    "has_features",
     "histogram",
     "identifier",
     "label_rows",
@@ -98,4 +106,5 @@ __all__ = [
     "slice_stats",
     "thumbnails",
     "map_faithfulness",
+    "way_of_seeing",
 ]

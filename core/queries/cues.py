@@ -6,7 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.queries.rows import Connection, fetch_rows
+from core.queries.rows import Connection, fetch_rows, has_table
+from core.statistics import format_spoken
+
+PLACEBO = (
+    "A placebo is a change of the same size without the cue: of another part, from a picture that lacks it, or as far "
+    "the other way. What it does on its own is taken off."
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,12 @@ class Example:
     said_after: str
     towards_before: float
     towards_after: float
+
+    def words(self, answer: str | None) -> tuple[str, str]:
+        """What it was called before and after, and how the class that is followed fared: `horse 12% → 83%`."""
+        same = self.said_before == self.said_after
+        called = f"still {self.said_before}" if same else f"{self.said_before} → {self.said_after}"
+        return called, f"{answer or self.said_before} {_percent(self.towards_before)} → {_percent(self.towards_after)}"
 
 
 @dataclass(frozen=True)
@@ -53,10 +65,31 @@ class CueRow:
     prototypes: tuple[str, ...]
     examples: tuple[Example, ...]
 
+    @property
+    def harm(self) -> str:
+        """What goes with it, as counted: its pictures beside the others; empty where labels do not say."""
+        if self.wrong is None or self.wrong_rest is None:
+            return ""
+        here, there = format_spoken(self.wrong), format_spoken(self.wrong_rest)
+        if self.answer is None:
+            return f"Such pictures are wrong {here} of the time, the others {there}."
+        if self.kind in ("strategy", "detail"):
+            return f"They are wrong {here} of the time, the others called “{self.answer}” {there}."
+        return f"Such pictures of other classes are called “{self.answer}” {here} of the time, the others {there}."
+
+    @property
+    def evidence(self) -> str:
+        """The effect beyond the placebo with its interval; why there is none where nothing was changed."""
+        if self.effect is None or self.low is None or self.high is None:
+            return self.reason
+        bounds = f"[{100 * self.low:.2g}, {100 * self.high:.2g}]"
+        parts = [f"{100 * self.effect:+.2g} points {bounds} beyond the placebo", f"{self.tested:,} pictures changed"]
+        return " · ".join(parts + ([f"p {self.p:.2g}, adjusted for all cues"] if self.p is not None else []))
+
 
 def cues(con: Connection, run: str) -> list[CueRow]:
     """The cues of a run, used ones first; none where discovery has not looked."""
-    if not con.execute("SELECT 1 FROM information_schema.tables WHERE table_name = 'cues'").fetchall():
+    if not has_table(con, "cues"):
         return []
     rows = fetch_rows(con, "SELECT * EXCLUDE (run, class), class AS answer FROM cues WHERE run = ?", [run])
     return [
@@ -74,3 +107,7 @@ def cues(con: Connection, run: str) -> list[CueRow]:
 
 def _four(values: Sequence[float] | None) -> tuple[float, float, float, float] | None:
     return (values[0], values[1], values[2], values[3]) if values else None
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}%"

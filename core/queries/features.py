@@ -7,9 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.queries.rows import Connection
+from core.queries.rows import Connection, has_table
 
 Matrix = NDArray[np.float32]
+NO_FEATURES = (
+    "run {run} keeps nothing of what the model saw: its method reads no layer, or an older whylook made it; "
+    "run it again into a new --store"
+)
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,7 @@ class FeatureTable:
 
 def features(con: Connection, run: str) -> FeatureTable | None:
     """The features of a run; None where it has none: an older whylook made it, or a method that reads no layer."""
-    known = con.execute("SELECT 1 FROM information_schema.tables WHERE table_name = 'features'").fetchall()
-    if not known:
+    if not has_table(con, "features"):
         return None
     rows = con.execute(
         """SELECT f.image_id, f.pooled, f.places, f.detail, f.cell FROM runs r
@@ -42,9 +45,21 @@ def features(con: Connection, run: str) -> FeatureTable | None:
     if not rows.num_rows:
         return None
     cells = np.asarray(rows["cell"].to_pylist(), dtype=np.float32) / np.float32(10_000)
-    pooled, places, detail = (_matrix(rows[name].to_pylist()) for name in ("pooled", "places", "detail"))
+    pooled, places, detail = (matrix_of(rows[name].to_pylist()) for name in ("pooled", "places", "detail"))
     return FeatureTable(tuple(rows["image_id"].to_pylist()), pooled, places, detail, cells)
 
 
-def _matrix(sketches: list[bytes]) -> Matrix:
+def has_features(con: Connection, run: str) -> bool:
+    """Whether a run keeps what the model saw."""
+    return has_table(con, "features") and bool(
+        con.execute(
+            """SELECT 1 FROM runs r JOIN features f ON f.fingerprint = r.attribution_fingerprint
+            WHERE r.run = ? LIMIT 1""",
+            [run],
+        ).fetchall()
+    )
+
+
+def matrix_of(sketches: list[bytes]) -> Matrix:
+    """Stored sketches as a matrix, one row each."""
     return np.frombuffer(b"".join(sketches), dtype=np.float16).reshape(len(sketches), -1).astype(np.float32)

@@ -16,6 +16,7 @@ from core.cells import CELLS
 from core.columns import BY_NAME
 from core.queries.rows import Connection, fetch_as, narrowed
 from core.queries.runs import run as run_record
+from core.store.quoting import identifier
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,13 @@ def columns(con: Connection) -> list[tuple[str, str]]:
 def metadata_columns(con: Connection) -> list[tuple[str, str]]:
     """The columns of `samples` that come from the user's metadata."""
     return [column for column in columns(con) if column[0] not in BY_NAME]
+
+
+def filled(con: Connection, run: str, names: Sequence[str]) -> list[str]:
+    """Those of these columns of `samples` that hold something in a run."""
+    counts = ", ".join(f"count({identifier(name)})" for name in names)
+    found = con.execute(f"SELECT {counts} FROM samples WHERE run = ?", [run]).fetchall()[0]
+    return [name for name, n in zip(names, found, strict=True) if n]
 
 
 def run_counts(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> RunCounts:

@@ -30,3 +30,8 @@ def fetch_as(
 def narrowed(ids: Sequence[str] | None) -> tuple[str, list[object]]:
     """SQL that keeps only `ids`, and its parameter."""
     return ("", []) if ids is None else (" AND image_id IN (SELECT unnest(?::VARCHAR[]))", [list(ids)])
+
+
+def has_table(con: Connection, name: str) -> bool:
+    """Whether a published generation has a table: those of an older whylook lack some."""
+    return bool(con.execute("SELECT 1 FROM information_schema.tables WHERE table_name = ?", [name]).fetchall())

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from core import queries
 from core.findings import Finding
-from core.queries import Connection, literal
+from core.queries import PLACEBO, Connection, CueRow, literal
+from core.report.cues import cues_of, select
 from core.report.facts import BEST, WORST, Facts, facts, worst_and_best
-from core.statistics import format_mean, format_rate, mean_interval, wilson
+from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson
 
 
 def markdown(con: Connection, run: str, findings: Sequence[Finding]) -> str:
@@ -19,7 +20,8 @@ def markdown(con: Connection, run: str, findings: Sequence[Finding]) -> str:
         QueryError: There is no such run.
     """
     known = facts(con, run)
-    parts = [f"# What run {escape(run)} shows", *_headline(known), "## Findings", *_findings(findings)]
+    parts = [f"# What run {escape(run)} shows", *_headline(known), *_cues(con, run)]
+    parts += ["## Findings", *_findings(findings)]
     parts += ["## Classes", _classes(con, run), *_failures(known)]
     return "\n\n".join(parts) + "\n"
 
@@ -28,6 +30,26 @@ def _headline(known: Facts) -> list[str]:
     lines = [f"- **{escape(name)}**: {escape(value)}" for name, value in known.headline]
     notes = [f"> {escape(note)}" for note in known.notes]
     return ["\n".join(lines), *notes]
+
+
+def _cues(con: Connection, run: str) -> list[str]:
+    """What discovery found, used cues first; nothing where it has not looked."""
+    found = cues_of(con, run)
+    if not found.found:
+        return []
+    parts = ["## Causes", *(_cue(rank, cue, run) for rank, cue in enumerate(found.used, start=1))]
+    parts += [] if found.used else ["No cue that the classifier uses was found."]
+    for verdict, cues in found.others:
+        lines = [f"- {escape(cue.words)} ({format_pictures(cue.n)}: {escape(cue.sql)})" for cue in cues]
+        parts += [f"**{verdict.capitalize()} ({len(cues):,})**", "\n".join(lines)]
+    return [*parts, f"{PLACEBO} One in twenty of the cues called used may be chance."]
+
+
+def _cue(rank: int, cue: CueRow, run: str) -> str:
+    number = f"{rank}. "
+    told = [f"**{escape(cue.words)}**", escape(cue.harm), escape(cue.evidence)]
+    said = f"\n\n{' ' * len(number)}".join(line for line in told if line)
+    return f"{number}{said}\n\n{_fenced(select(run, cue), indent=len(number))}"
 
 
 def _findings(findings: Sequence[Finding]) -> list[str]:

@@ -18,6 +18,7 @@ from core.findings import Finding
 from core.images.masking import overlay
 from core.queries import Connection
 from core.report import charts
+from core.report.cues import cues_of, prototypes, select
 from core.report.facts import facts
 from core.statistics import format_percent, wilson
 
@@ -50,10 +51,16 @@ def html(con: Connection, run: str, findings: Sequence[Finding]) -> str:
         QueryError: There is no such run.
     """
     known = facts(con, run)
-    cells = queries.matrix(con, run)
+    cells, found = queries.matrix(con, run), cues_of(con, run)
     judged = any(row["n"] for row in cells if row["cell"] is not None)
     return _TEMPLATES.get_template("page.html").render(
         facts=known,
+        cues=found,
+        placebo=queries.PLACEBO,
+        stories=[
+            (cue, select(run, cue), [_inline(picture) for picture in prototypes(con, cue, side=PICTURE_SIDE)])
+            for cue in found.used
+        ],
         findings=[(finding, *_both_sides(con, run, finding)) for finding in findings],
         cells=charts.cell_counts(cells) if judged else [],
         drawings=_drawings(con, run, judged=judged),

@@ -1,0 +1,53 @@
+"""What discovery found, for a report: cues in the order of their verdicts, and their pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from core import queries
+from core.images.outline import outlined
+from core.queries import Connection, CueRow, literal
+
+PROTOTYPES = 4
+FOLDED = ("present but not used", "cannot tell")
+
+
+@dataclass(frozen=True)
+class Cues:
+    """The cues that are used, and the others by verdict; verdicts that no cue has are left out."""
+
+    used: tuple[CueRow, ...]
+    others: tuple[tuple[str, tuple[CueRow, ...]], ...]
+
+    @property
+    def found(self) -> bool:
+        """Whether there is anything to say: discovery has looked, and at something."""
+        return bool(self.used or self.others)
+
+
+def cues_of(con: Connection, run: str) -> Cues:
+    """The cues of a run; none where discovery has not looked."""
+    found = queries.cues(con, run)
+    others = ((verdict, tuple(cue for cue in found if cue.verdict == verdict)) for verdict in FOLDED)
+    return Cues(tuple(cue for cue in found if cue.verdict == "used"), tuple(pair for pair in others if pair[1]))
+
+
+def select(run: str, cue: CueRow) -> str:
+    """The SELECT of a cue's pictures."""
+    return f"SELECT * FROM samples WHERE run = {literal(run)} AND ({cue.sql})"
+
+
+def prototypes(con: Connection, cue: CueRow, *, side: int) -> Sequence[Image.Image]:
+    """Some pictures that hold a cue, at most `side` pixels long, its region outlined where it has one."""
+    thumbnails = queries.thumbnails(con, cue.prototypes[:PROTOTYPES])
+    pictures = []
+    for image_id in cue.prototypes[:PROTOTYPES]:
+        if image_id in thumbnails:
+            picture = Image.open(io.BytesIO(thumbnails[image_id])).convert("RGB")
+            picture.thumbnail((side, side))
+            pictures.append(picture if cue.region is None else outlined(picture, cue.region))
+    return pictures
