@@ -9,9 +9,10 @@ import pytest
 
 from core import queries
 from core.columns import SAMPLE_COLUMNS, Column
+from core.images.properties import HUES
 from core.pipeline.request import RunRequest
 from core.pipeline.run import run
-from core.store import Store
+from core.store import Store, open_for_writing
 from tests.support.tiny_world import make_folder, make_model
 
 JUDGE = Path(__file__).resolve().parents[1] / "data" / "demo" / "judge"
@@ -19,7 +20,7 @@ JUDGE = Path(__file__).resolve().parents[1] / "data" / "demo" / "judge"
 
 @pytest.fixture(scope="module")
 def con(tmp_path_factory: pytest.TempPathFactory) -> queries.Connection:
-    """Nine pictures, predicted, explained and judged."""
+    """Nine pictures, predicted, explained and judged, and as if discovery had looked."""
     folder = tmp_path_factory.mktemp("columns")
     pictures = make_folder(folder / "pictures", per_class=3)
     notes = "".join(f"{path.relative_to(pictures)},{path.stem}\n" for path in pictures.rglob("*.png"))
@@ -28,7 +29,12 @@ def con(tmp_path_factory: pytest.TempPathFactory) -> queries.Connection:
         pictures, f"{make_model(folder)}:tiny", metadata=folder / "notes.csv", vlm=JUDGE / "judge.gguf",
         mmproj=JUDGE / "judge-mmproj.gguf", card_sample=0, store=folder / "store", device="cpu",
     )  # fmt: skip
-    run(request, progress=lambda news: None, stop=lambda: False)
+    name = run(request, progress=lambda news: None, stop=lambda: False).run
+    with open_for_writing(folder / "store") as writer:
+        seen = queries.pictures(writer.reader(), name)
+        groups = {"strategy": "red 1", "detail": "red a", "cue": "dark pictures → red"}
+        writer.write("strategies", [{"image_id": row["image_id"], **groups} for row in seen], fingerprint=name)
+        writer.publish()
     return Store(folder / "store").reader()
 
 
@@ -41,7 +47,7 @@ def test_samples_has_the_columns_of_the_table_in_their_order_and_types_then_the_
 def test_values_lie_in_the_range_that_their_column_states(con: queries.Connection, column: Column) -> None:
     found = [row[0] for row in con.execute(f"SELECT {column.name} FROM samples").fetchall() if row[0] is not None]
     assert found
-    if bounds := re.fullmatch(r"(-?[\d.]+) (?:to (-?[\d.]+)|or more)", column.range):
+    if bounds := re.fullmatch(r"(?:above )?(-?[\d.]+)(?: to (?:about )?(-?[\d.]+)| or more)?", column.range):
         low, high = float(bounds[1]), float(bounds[2] or "inf")
         assert all(low <= value <= high + 0.005 for value in found)  # 1.79 is ln 6 to two decimals
     elif column.range == "32 hex digits":
@@ -50,5 +56,9 @@ def test_values_lie_in_the_range_that_their_column_states(con: queries.Connectio
         assert {type(value) for value in found} == {bool}
     elif column.range == "text":
         assert all(value and isinstance(value, str) for value in found)
+    elif column.range in ("class and number", "class and letter"):
+        assert all(re.fullmatch(r".+ (\d+|[a-h])", value) for value in found)
+    elif column.range == "a hue or grey":
+        assert set(found) <= {*HUES, "grey"}
     else:
         assert set(found) <= set(re.split(r", | or ", column.range))

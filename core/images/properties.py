@@ -14,7 +14,7 @@ SIDE = 128
 """Longer side at which properties are measured, so that they mean the same for large and small files."""
 _GREY_BELOW = 0.15
 """Mean saturation below which a picture has no colour."""
-_HUES = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
+HUES = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 _BORDERS = (0.04, 0.11, 0.18, 0.44, 0.53, 0.72, 0.83, 0.94)
 """Upper hue (0 to 1) of each of them; beyond the last it is red again."""
 
@@ -60,5 +60,5 @@ def _colour(hue: NDArray[np.float32], strength: NDArray[np.float32]) -> str:
     """The hue that most of the colour has; `strength` weighs the pixels."""
     if float(strength.mean()) < _GREY_BELOW / 2:
         return "grey"
-    places = np.searchsorted(_BORDERS, hue.ravel()) % len(_HUES)
-    return _HUES[int(np.bincount(places, weights=strength.ravel(), minlength=len(_HUES)).argmax())]
+    places = np.searchsorted(_BORDERS, hue.ravel()) % len(HUES)
+    return HUES[int(np.bincount(places, weights=strength.ravel(), minlength=len(HUES)).argmax())]
