@@ -143,7 +143,7 @@ def _verdict(cue: Cue, level: float) -> Cue:
     if level <= RATE and found.value >= LEAST_EFFECT:
         return replace(cue, verdict="used", p=level)
     telling = all(each.kind != "swap" for each in cue.effects)  # what was attended may still hold the old context
-    if telling and all(each.high < SLIGHT and each.n >= ENOUGH for each in cue.effects):
+    if telling and all(each.reach < SLIGHT and each.n >= ENOUGH for each in cue.effects):
         return replace(cue, verdict="present but not used", p=level)
     return replace(cue, p=level, reason="the difference to the placebo is within chance")
 

@@ -24,15 +24,15 @@ FLIPS = 4_000
 LEAST = 8
 """Pictures an intervention needs."""
 SLIGHT = 0.05
-"""Change of probability, in an interval's upper end, below which a cue that is there is called not used."""
+"""Change of probability, at the upper end of its interval, below which a cue that is there is called not used."""
 
 
 @dataclass(frozen=True)
 class Effect:
     """Mean change of a probability beyond the stronger placebo, with its 95% interval and one-sided p-value.
 
-    `change` is the change itself, `placebo` that of the stronger placebo; all in -1 to 1 towards the cue's class
-    (towards losing it for `remove`). `n` pictures were changed.
+    `change` is the change itself, `reach` the upper end of its interval, `placebo` the change by the stronger placebo;
+    all in -1 to 1 towards the cue's class (towards losing it for `remove`). `n` pictures were changed.
     """
 
     kind: Kind
@@ -40,6 +40,7 @@ class Effect:
     low: float
     high: float
     change: float
+    reach: float
     placebo: float
     p: float
     n: int
@@ -133,6 +134,7 @@ def beyond(change: NDArray[np.float64], placebos: Sequence[NDArray[np.float64]],
         mean - 1.96 * spread,
         mean + 1.96 * spread,
         float(change.mean()),
+        float(change.mean() + 1.96 * change.std(ddof=1) / np.sqrt(change.size)),
         max(float(placebo.mean()) for placebo in placebos),
         max(sign_flip_p(values) for values in differences),
         int(change.size),

@@ -67,6 +67,8 @@ class Question:
     """The condition that is suspected, where the question is about a single one ..."""
     answer: str | None = None
     """... and the class towards which it is suspected to pull."""
+    measured: bool = False
+    """Whether it is about what was measured in pictures and maps: it may follow from what the user's columns say."""
     topic: str = ""
     """Questions of one topic whose pictures overlap are one story; an empty one is no topic."""
 

@@ -13,6 +13,7 @@ from operator import and_
 
 import numpy as np
 
+from core.columns import BY_NAME
 from core.findings.asking import LEAST_INSIDE, PROPOSE_P, Comparison, Question, promising
 from core.findings.finding import Finding
 from core.findings.frame import (
@@ -143,6 +144,7 @@ def _question(frame: Frame, item: Slice, part: Places) -> Question:
     return Question(
         "weak_slice", item.comparisons(frame), shown, part, partial(_weak_slice, frame, item),
         cause=cause,
+        measured=any(condition.column in BY_NAME for condition in item.conditions),
         topic=f"where it looks: {item.label!r}" if attention else "",
     )  # fmt: skip
 
