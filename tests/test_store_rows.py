@@ -17,13 +17,13 @@ from tests.support.store_factory import image, make_store, prediction
 TABLES = {"runs", "images", "metadata", "predictions", "attributions", "judgements", "embeddings", "failures"}
 
 
-TABLES |= {"faithfulness", "slices", "findings", "deck"}
+TABLES |= {"faithfulness", "slices", "findings", "deck", "features", "strategies", "cues"}
 
 
 COLUMNS = """run image_id path label prediction correct confidence margin label_probability cell score label_score
 mistake score_entropy judge_state description justification weight attention_area attention_entropy
 attention_border attention_x attention_y attention_islands attention_agreement causal_drop
-causal_drop_random habitat night size"""
+causal_drop_random brightness contrast saturation warmth sharpness colour aspect strategy detail cue habitat night size"""
 
 
 def test_samples_has_the_columns_of_the_design_and_every_metadata_column(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_value_that_does_not_fit_is_refused_before_anything_is_written(tmp_pat
         run = store.begin_run({}, {})
         wrong = [
             ("pictures", [{}], {"fingerprint": "f"}),
-            ("images", [{"image_id": "x", "path": "x", "colour": "red"}], {"fingerprint": "f"}),
+            ("images", [{"image_id": "x", "path": "x", "hue": "red"}], {"fingerprint": "f"}),
             ("images", [{"image_id": "x", "path": "x", "width": "wide"}], {"fingerprint": "f"}),
             ("embeddings", [{"image_id": "x", "vector": [1.0, 2.0]}], {"fingerprint": "f"}),
             ("judgements", [Judgement("x", "ok", None, distribution=(1.0,))], {"fingerprint": "f"}),

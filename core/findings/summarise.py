@@ -109,9 +109,10 @@ def _follows(frame: Frame, question: Question, cause: Question, costlier: bool) 
     """Whether `question` follows from `cause`; `costlier`: whether the cause costs more pictures."""
     if question.kind == "shortcut" != cause.kind:  # a suspected cause follows from no count of mistakes
         return False
-    if cause.measured and not question.measured:  # what the user wrote down is the better name
-        return False
-    costlier = costlier or (question.measured and not cause.measured)
+    if question.kind == cause.kind == "weak_slice" and question.measured != cause.measured:
+        if cause.measured:  # what the user wrote down is the better name
+            return False
+        costlier = True
     own, other = question.shown, cause.shown
     here, there = own.inside & own.hits, other.inside & other.hits
     shared = int((here & there).sum())

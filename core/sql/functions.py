@@ -5,7 +5,18 @@ from __future__ import annotations
 import re
 
 TABLES = frozenset(("samples", "runs", "images", "metadata", "predictions", "attributions", "faithfulness"))
-TABLES |= {"judgements", "judge_card", "embeddings", "failures", "slices", "findings", "deck"}
+TABLES |= {
+    "judgements",
+    "judge_card",
+    "embeddings",
+    "failures",
+    "slices",
+    "findings",
+    "deck",
+    "features",
+    "strategies",
+    "cues",
+}
 TABLE_FUNCTIONS = frozenset(("unnest", "range", "generate_series", "repeat", "repeat_row", "json_each", "json_tree"))
 TABLE_MACROS = frozenset(("histogram", "histogram_values"))
 """Table functions whose first argument names a table."""
