@@ -35,7 +35,7 @@ def causes(name: str) -> None:
     st.subheader("What do the answers rest on?")
     running = _launch.discovering()
     if running is not None:
-        _watch(name)
+        watch(name)
         return
     found = read(queries.cues, name)
     if not found:
@@ -154,7 +154,7 @@ def _offer(name: str) -> None:
 
 
 @st.fragment(run_every=1.0)
-def _watch(name: str) -> None:
+def watch(name: str) -> None:
     """How far discovery is, as it says itself; the page is drawn anew once it has ended."""
     running = _launch.discovering()
     if running is None:

@@ -17,6 +17,7 @@ from core.pipeline.stages import BESIDE, limiting, shares
 from core.records import Row, Run
 from core.statistics import format_duration
 from pages import _charts, _launch
+from pages._causes import watch as watch_discovery
 from pages._frame import current_run, frame, guarded, run_title, when
 from pages._run_form import ask
 from pages._shared import read, store, store_folder
@@ -31,6 +32,8 @@ def main() -> None:
     run, broken = readable_run()
     st.title("Runs")
     watch()
+    if _launch.discovering() is not None:
+        watch_discovery("")
     if broken:
         st.warning(f"{plain(broken)}. Run again, below, makes it anew.", icon=":material/warning:")
     if st.session_state["launch_error"]:

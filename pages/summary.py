@@ -182,9 +182,16 @@ def summarise(name: str) -> None:
         st.info("Nothing stands out: no group of pictures differs from the rest by more than chance.")
         return
     downloads(name, rest)
-    everything = len(found) <= FINDINGS or st.toggle(f"Show all {len(found)} findings")
-    listed = found if everything else found[:FINDINGS]
-    draw("findings", key="findings", items=[_finding(name, finding) for finding in listed])
+    told = [finding for finding in found if finding.kind == "cue"]
+    news = [finding for finding in found if finding.kind != "cue"]
+    everything = len(news) <= FINDINGS or st.toggle(f"Show all {len(news)} findings")
+    listed = news if everything else news[:FINDINGS]
+    if listed:
+        draw("findings", key="findings", items=[_finding(name, finding) for finding in listed])
+    if told:
+        count = "The cause above" if len(told) == 1 else f"The {len(told)} causes above"
+        with st.expander(f"{count}, with what follows from {'it' if len(told) == 1 else 'them'}"):
+            draw("findings", key="told", items=[_finding(name, finding) for finding in told])
 
 
 def keep(name: str, found: list[Finding]) -> None:

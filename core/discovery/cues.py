@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -11,7 +12,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from core.discovery.candidates import Candidate
-from core.discovery.interventions import SLIGHT, Effect
+from core.discovery.interventions import LEAST_EFFECT, SLIGHT, Effect
 from core.discovery.regions import Box
 from core.findings.frame import Frame, Mask, quoted
 from core.findings.significance import RATE, adjusted
@@ -19,8 +20,9 @@ from core.findings.significance import RATE, adjusted
 Verdict = Literal["used", "present but not used", "cannot tell"]
 ENOUGH = 24
 """Changed pictures from which a small effect can be told from none."""
-LEAST_EFFECT = 0.02
 PROTOTYPES = 8
+_CONDITION = re.compile(r"(\w+) (=|≤|>) ")
+_SPOKEN = {"=": " ", "≤": " of at most ", ">": " above "}
 UNTESTED = 1.0
 
 
@@ -75,20 +77,17 @@ class Cue:
         found = self.effect
         if found is None:
             return f"{self.subject.rstrip(' ,')}: cannot tell whether that is used ({self.reason})."
-        towards = f"“{self.answer}”" if self.answer is not None else "the right answer"
-        size = _points(found.change)
-        points = f"{size} point{'' if size == '1' else 's'} of probability"
-        did = {
-            "insert": f"put into other pictures it adds {points} for {towards}",
-            "swap": f"with it other pictures gain {points} for {towards}",
-            "remove": f"without it {towards} loses {points}",
-            "apply": f"made so, other pictures gain {points} for {towards}"
-            if self.answer
-            else f"made so, right answers lose {points}",
-        }[found.kind]
         be = "are" if self.kind == "property" else "is"
         said = {"used": f"{be} used", "present but not used": f"{be} there but not used", "cannot tell": "may be used"}
-        return f"{self.subject} {said[self.verdict]}: {did}; a matched placebo {_points(found.placebo)}."
+        made = {
+            "insert": "put into other pictures,",
+            "swap": "with it in other pictures,",
+            "remove": "without it,",
+            "apply": "in other pictures made so,",
+        }[found.kind]
+        placebo = _points(math.copysign(1, found.change) * found.placebo)
+        does = f"{made} {_moves(found, self.answer)}; with a matched placebo {placebo}"
+        return f"{self.subject} {said[self.verdict]}: {does}."
 
     @property
     def subject(self) -> str:
@@ -98,7 +97,8 @@ class Cue:
             return f"What {self.n:,} pictures called {who} show {_where(self.region)}"
         if self.kind == "detail":
             return f"What {self.n:,} pictures called {who} show where the answer rests, at changing places,"
-        return f"{self.words[:1].upper()}{self.words[1:]}"
+        words = _CONDITION.sub(lambda found: found[1].replace("_", " ") + _SPOKEN[found[2]], self.words)
+        return f"{words[:1].upper()}{words[1:]}"
 
     def row(self) -> Mapping[str, object]:
         """As a row of table `cues`."""
@@ -158,6 +158,17 @@ def _where(box: Box | None) -> str:
     if not row and not column:
         return "in the middle"
     return f"at the {row or 'middle'} {column}".rstrip()
+
+
+def _moves(found: Effect, answer: str | None) -> str:
+    """What an answer does: “horse” loses 61 points of probability."""
+    down = found.kind == "remove" or (found.kind == "apply" and answer is None)
+    size = _points(abs(found.change))
+    if size == "0":
+        return f"{f'“{answer}”' if answer is not None else 'the right answer'} hardly moves"
+    verb = "loses" if (found.change > 0) == down else "gains"
+    who = f"“{answer}”" if answer is not None else "the right answer"
+    return f"{who} {verb} {size} point{'' if size == '1' else 's'} of probability"
 
 
 def _points(change: float) -> str:

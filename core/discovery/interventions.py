@@ -1,7 +1,8 @@
 """Used, or only present: what the answer does when a cue is put in, taken out or swapped, beside matched placebos.
 
 Explanations alone accuse cues that are not used (Adebayo et al. 2022, arXiv 2212.04629). In-fill is the same place of
-another picture, which keeps pictures more natural than blur. Tests flip the signs of the differences at random.
+another picture, which keeps pictures more natural than blur. Tests flip the signs of the differences at random; what
+they reject is not "no effect at all" but "at most `LEAST_EFFECT`", so that a trace of use is not called use.
 """
 
 from __future__ import annotations
@@ -23,13 +24,17 @@ Kind = Literal["insert", "remove", "apply", "swap"]
 FLIPS = 4_000
 LEAST = 8
 """Pictures an intervention needs."""
+LEAST_EFFECT = 0.02
+"""Change of probability beyond the placebo that a used cue surpasses."""
 SLIGHT = 0.05
 """Change of probability, at the upper end of its interval, below which a cue that is there is called not used."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """Mean change of a probability beyond the stronger placebo, with its 95% interval and one-sided p-value.
+    """Mean change of a probability beyond the stronger placebo, with its 95% interval.
+
+    `p` is one-sided: how often chance alone shows so much where the truth is `LEAST_EFFECT` at most.
 
     `change` is the change itself, `reach` the upper end of its interval, `placebo` the change by the stronger placebo;
     all in -1 to 1 towards the cue's class (towards losing it for `remove`). `n` pictures were changed.
@@ -136,7 +141,7 @@ def beyond(change: NDArray[np.float64], placebos: Sequence[NDArray[np.float64]],
         float(change.mean()),
         float(change.mean() + 1.96 * change.std(ddof=1) / np.sqrt(change.size)),
         max(float(placebo.mean()) for placebo in placebos),
-        max(sign_flip_p(values) for values in differences),
+        max(sign_flip_p(values - LEAST_EFFECT) for values in differences),
         int(change.size),
     )
 

@@ -19,8 +19,18 @@ from core.attribution.head import forward, frozen_eval
 from core.classifier.loading import Classifier
 from core.discovery.candidates import Candidate, Ways, candidates, chosen, ways_of_seeing
 from core.discovery.changes import changed, moved
-from core.discovery.cues import LEAST_EFFECT, Cue, judged, unknown
-from core.discovery.interventions import LEAST, Effect, Measured, Trial, insertions, measure, removals
+from core.discovery.cues import Cue, judged, unknown
+from core.discovery.interventions import (
+    LEAST,
+    LEAST_EFFECT,
+    Effect,
+    Kind,
+    Measured,
+    Trial,
+    insertions,
+    measure,
+    removals,
+)
 from core.discovery.regions import Box, around, differing
 from core.errors import ImageError, ModelError, RequestError
 from core.findings.frame import Frame, Mask, load
@@ -40,6 +50,8 @@ LOOKING = 0.3
 """Share of that time for looking where groups differ."""
 RECIPIENTS, MEMBERS, MATES, COMPARED = 48, 32, 64, 24
 """Pictures into which a cue is put, from which it is taken, others of its class, and those that show its place."""
+CHANGED = 96
+"""Pictures whose property or context is changed: smaller effects than those of a part, so more of them."""
 BATCH = 32
 KEPT_BYTES = 2**29
 """Inputs that are kept, not read again."""
@@ -243,15 +255,31 @@ class Work:
         towards = None if item.answer is None else self._names.index(item.answer)
         able = (self._answers >= 0) & ~item.members & np.isfinite(usual)
         able &= self._frame.correct if towards is None else (self._answers != towards) & (self._labels != towards)
-        places = self._some(able, RECIPIENTS)
-        trials, answers = [], []
-        for place in places:
-            trial = self._changed(int(place), item, float(self._generator.choice(usual[able])))
-            if trial is not None:
-                trials.append(trial)
-                answers.append(self._class.get(self._names[self._answers[place]], 0))
-        target: int | NDArray[np.int64] = np.asarray(answers) if towards is None else self._class[str(item.answer)]
-        return self._tested([measure(trials, target, self._predict, kind="apply")])
+        others = usual[able]
+        return self._until_futile(
+            self._some(able, CHANGED),
+            lambda place: self._changed(place, item, float(self._generator.choice(others))),
+            kind="apply",
+            answer=None if item.answer is None else self._class[item.answer],
+        )
+
+    def _until_futile(
+        self, places: Sequence[int], make: Callable[[int], Trial | None], *, kind: Kind, answer: int | None
+    ) -> Tested:
+        """The pictures changed one way, all of them only where the first show an effect; `answer` None: the own one."""
+        trials: list[Trial] = []
+        answers: list[int] = []
+        result = Tested(reason="too few pictures to change")
+        for some in (places[:FIRST], places[FIRST:]):
+            for place in some:
+                if (trial := make(place)) is not None:
+                    trials.append(trial)
+                    answers.append(self._class.get(self._names[self._answers[place]], 0) if answer is None else answer)
+            target = np.asarray(answers, dtype=np.int64) if answer is None else answer
+            result = self._tested([measure(trials, target, self._predict, kind=kind)])
+            if result.effects and all(each.value < LEAST_EFFECT for each in result.effects):
+                return result
+        return result
 
     def _changed(self, place: int, item: Candidate, other: float) -> Trial | None:
         assert item.property is not None
@@ -270,13 +298,14 @@ class Work:
         """What was attended put into pictures with and without the context, of the same label."""
         answer, towards = self._class[str(item.answer)], self._names.index(str(item.answer))
         others = (self._labels >= 0) & (self._labels != towards)
-        recipients = self._some(others & (self._answers != towards) & ~item.members, RECIPIENTS)
-        trials = []
-        for place in recipients:
-            pair = self._donors(others, item.members)
-            if pair is not None and (trial := self._swapped(place, *pair)) is not None:
-                trials.append(trial)
-        return self._tested([measure(trials, answer, self._predict, kind="swap")])
+        recipients = self._some(others & (self._answers != towards) & ~item.members, CHANGED)
+        return self._until_futile(
+            recipients, lambda place: self._with_context(place, others, item.members), kind="swap", answer=answer
+        )
+
+    def _with_context(self, place: int, others: Mask, members: Mask) -> Trial | None:
+        pair = self._donors(others, members)
+        return self._swapped(place, *pair) if pair is not None else None
 
     def _donors(self, others: Mask, members: Mask) -> tuple[int, int] | None:
         """A picture with the context and one without, of one label."""
