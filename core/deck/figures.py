@@ -1,0 +1,33 @@
+"""Rows of a query as the words on a slide; the same function writes them, and checks them later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from core.deck.slide import Measure
+from core.errors import RequestError
+from core.statistics import Interval, format_mean, format_rate, format_spoken, wilson
+
+SELECTED = {"count": "n", "share": "hits, n", "mean": "mean, standard deviation, n"}
+
+
+def told(measure: Measure, row: Sequence[float | int | None]) -> tuple[str, str]:
+    """What the back row reads, and the whole truth, of one row: (`81%`, `81.3% [79.6, 83.0] · n 2,000`).
+
+    Raises:
+        RequestError: the row is not what the measure reads.
+    """
+    if len(row) != len(SELECTED[measure].split(", ")):
+        raise RequestError(f"a figure of kind {measure} needs a query that selects {SELECTED[measure]}")
+    n = int(row[-1] or 0)
+    if measure == "count":
+        return f"{n:,}", f"n {n:,}"
+    if measure == "share":
+        rate = wilson(int(row[0] or 0), n)
+        return format_spoken(rate.value) if n else "–", format_rate(rate)
+    mean, deviation = float(row[0] or 0.0), float(row[1] or 0.0)
+    reach = float(stats.t.ppf(0.975, n - 1)) * deviation / np.sqrt(n) if n > 1 else float("nan")
+    return f"{mean:.2g}", format_mean(Interval(mean, mean - reach, mean + reach, n))
