@@ -130,3 +130,9 @@ def test_a_store_of_an_older_version_has_no_hashes_and_is_read_all_the_same() ->
     con.execute("ALTER TABLE images DROP near_hash")
     frame = load(con, "r-made")
     assert not frame.grouped and named(ranked(frame), ("night",))
+
+
+def test_a_difference_that_is_sure_but_too_small_to_matter_is_not_listed() -> None:
+    run = made_run(5, n=100_000, hard=False)
+    harder(run, run.has("time_of_day", "night"), 0.015)
+    assert not [finding for finding in ranked(run.frame()) if "night" in finding.sentence]

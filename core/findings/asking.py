@@ -24,6 +24,8 @@ MOST_FIXED = 150
 LEAST_HITS = 5
 LEAST_INSIDE = 8
 """Pictures that a group needs among those of which it is asked."""
+LEAST_GAP, LEAST_RATIO = 0.02, 2.0
+"""A difference of fewer points is not worth a sentence, however sure it is, unless one rate is twice the other."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def promising(frame: Frame, comparisons: Sequence[Comparison]) -> list[int]:
 def answered(frame: Frame, questions: Sequence[Question]) -> list[tuple[Question, Finding]]:
     """The questions that stand at one false discovery rate over all of them, with their findings."""
     levels = adjusted([question.p(frame) for question in questions])
-    standing = [place for place, level in enumerate(levels) if level <= RATE]
+    standing = [place for place, level in enumerate(levels) if level <= RATE and _matters(questions[place])]
     z = selected_z(len(standing), len(questions))
     found: list[tuple[Question, Finding]] = []
     for place in standing:
@@ -119,6 +121,12 @@ def answered(frame: Frame, questions: Sequence[Question]) -> list[tuple[Question
         finding = question.write(question.shown.table(question.part), z)
         found.append((question, replace(finding, evidence=_evidence(finding, len(questions), float(levels[place])))))
     return found
+
+
+def _matters(question: Question) -> bool:
+    table = question.shown.table(question.part)
+    rate, rest = table.rate, table.rest_rate
+    return not (rate - rest < LEAST_GAP and rate < LEAST_RATIO * rest)  # also where there is no rest
 
 
 def _evidence(finding: Finding, tried: int, level: float) -> str:
