@@ -71,7 +71,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Attribution:
-    """A class activation map at its own resolution, (h, w) float32 in [0, 1], and its statistics."""
+    """A class activation map at its own resolution, (h, w) float32 in [0, 1], and its statistics.
+
+    The map is that of the classifier's input; `seen` is the part of the picture that it shows (see core/placing.py),
+    None the whole.
+    """
 
     image_id: str
     state: State
@@ -87,6 +91,7 @@ class Attribution:
     causal_keep: float | None = None
     attention_islands: int | None = None
     attention_agreement: float | None = None
+    seen: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ CREATE TABLE attributions (
     map FLOAT[], map_height INTEGER, map_width INTEGER,
     attention_area FLOAT, attention_entropy FLOAT, attention_border FLOAT, attention_x FLOAT, attention_y FLOAT,
     attention_islands INTEGER, attention_agreement FLOAT,
-    causal_drop FLOAT, causal_drop_random FLOAT, causal_keep FLOAT
+    causal_drop FLOAT, causal_drop_random FLOAT, causal_keep FLOAT,
+    seen FLOAT[]  -- the part of the picture that the map is of, where it is not the whole: top, left, bottom, right
 );
 CREATE TABLE judgements (
     fingerprint VARCHAR, image_id VARCHAR, state VARCHAR, reason VARCHAR, description VARCHAR, justification VARCHAR,

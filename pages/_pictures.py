@@ -21,6 +21,7 @@ from core.errors import WhylookError
 from core.images.decoding import Reader
 from core.images.masking import masked_image, overlay
 from core.images.outline import outlined
+from core.placing import inside
 from core.records import ATTENDED, Fill
 from pages._shared import read, store, store_folder
 
@@ -101,7 +102,10 @@ def _outlined(
 ) -> list[Shown]:
     thumbnails = read(queries.thumbnails, list(ids))
     known = [(image_id, thumbnails[image_id]) for image_id in ids if image_id in thumbnails]
-    drawn = [outlined(Image.open(io.BytesIO(content)), region) for _, content in known]
+    seen = read(queries.seen_parts, run, list(ids))
+    drawn = [
+        outlined(Image.open(io.BytesIO(content)), inside(region, seen.get(image_id))) for image_id, content in known
+    ]
     return [{"src": address(encode(np.asarray(picture))), "alt": "with its part outlined"} for picture in drawn]
 
 

@@ -323,7 +323,7 @@ class Work:
         """A picture with what neither it nor the donor was attended at taken from the donor, and from the placebo."""
         tensor = self._tensor(place)
         ids = [self._ids[each] for each in (place, donor, placebo)]
-        maps = queries.maps(self._frame.con, self._frame.run, ids)
+        maps = queries.maps(self._frame.con, self._frame.run, ids, of_input=True)
         if any(image_id not in maps for image_id in ids):
             return None
         attended = [

@@ -314,4 +314,6 @@ def _attributions(
             "attention_agreement": answer.agreement[i],
             **(vars(effect) if effect is not None else {}),
         }
-        results.attributions.append(Attribution(group[i].entry.image_id, "ok", None, row, **figures))
+        results.attributions.append(
+            Attribution(group[i].entry.image_id, "ok", None, row, seen=group[i].seen, **figures)
+        )

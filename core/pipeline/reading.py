@@ -13,10 +13,11 @@ from PIL import Image
 
 from core import images
 from core.classifier.loading import Classifier
-from core.classifier.preprocess import Preprocess
+from core.classifier.preprocess import Preprocess, seen_part
 from core.errors import ImageError, ModelError
 from core.memory import picture_budget
 from core.pipeline.in_flight import InFlight
+from core.placing import Part
 from core.records import Failure, ImageEntry
 
 MODEL_ERRORS = (ModelError, torch.OutOfMemoryError)
@@ -40,6 +41,8 @@ class Prepared:
     row: dict[str, object] | None = None
     tensor: torch.Tensor | None = None
     failure: Failure | None = None
+    seen: Part | None = None
+    """The part of the picture that the input shows; None: the whole."""
     seconds: float = 0.0
     """What decoding, thumbnail and preprocessing took, in a thread."""
 
@@ -83,7 +86,8 @@ def _prepare(entry: ImageEntry, classifier: Classifier, *, model: bool, notes: I
         if not model:
             return Prepared(entry, row)
         try:
-            return Prepared(entry, row, classifier.transform(found.picture))
+            tensor = classifier.transform(found.picture)
+            return Prepared(entry, row, tensor, seen=seen_part(classifier.transform, found.picture.size))
         except MODEL_ERRORS as error:
             return Prepared(entry, row, failure=failure_of("classifier", entry, error))
 

@@ -17,6 +17,7 @@ from core.attribution.methods import METHODS
 from core.classifier.loading import Classifier, load_classifier, stack_by_shape
 from core.classifier.names import Precision
 from core.classifier.precision import set_precision
+from core.classifier.preprocess import seen_part
 from core.errors import ImageError, RequestError, StoreError, WhylookError
 from core.images.reading import PROBES, first_picture, probe_picture
 from core.memory import give_back
@@ -194,7 +195,9 @@ def _explain_fingerprints(request: RunRequest, scan: images.Scan, classifier: Cl
     predicted = prediction_fingerprint(classifier.fingerprint, request.precision)
     labels = listed if request.question in ("label", "contrast") else None  # maps that depend on labels
     asked = (request.method, request.question, labels, classifier.layer, CAUSAL_DRAWS, CAUSAL_SEED)
-    attributed = fingerprint("attribution", VERSIONS["attribution"], predicted, asked)
+    # what is cut or padded has its maps kept with the part of the picture that they are of
+    cut = ("placed",) if seen_part(classifier.transform, (300, 200)) is not None else ()
+    attributed = fingerprint("attribution", VERSIONS["attribution"], predicted, asked, *cut)
     return {"images": listed, "classifier": predicted, "attribution": attributed}
 
 

@@ -7,7 +7,7 @@ from core.queries.cues import PLACEBO, CueRow, Example, cues
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import NO_FEATURES, FeatureTable, features, has_features
 from core.queries.labels import LabelRows, label_rows
-from core.queries.pictures import maps, mean_map, neighbours, pictures, sample, thumbnails
+from core.queries.pictures import maps, mean_map, neighbours, pictures, sample, seen_parts, thumbnails
 from core.queries.reads import (
     ClassRow,
     ConfusionRow,
@@ -103,6 +103,7 @@ __all__ = [
     "runs_on_disk",
     "sample",
     "search",
+    "seen_parts",
     "slice_stats",
     "thumbnails",
     "map_faithfulness",

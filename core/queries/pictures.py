@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from core.columns import BY_NAME
 from core.errors import QueryError
+from core.placing import Part, placed
 from core.queries.reads import columns
-from core.queries.rows import Connection, fetch_rows, narrowed
+from core.queries.rows import Connection, fetch_rows, has_column, narrowed
 from core.records import Row, Sample
 from core.store.quoting import identifier
 
@@ -65,8 +66,8 @@ def sample(con: Connection, run: str, image_id: str) -> Sample:
         raise QueryError(f"run {run} has no picture {image_id}")
     beside = fetch_rows(
         con,
-        """SELECT i.paths, i.width, i.height, i.thumbnail, i.metadata, p.probabilities,
-               a.map, a.map_height, a.map_width, a.causal_keep,
+        f"""SELECT i.paths, i.width, i.height, i.thumbnail, i.metadata, p.probabilities,
+               a.map, a.map_height, a.map_width, {_seen(con)} AS seen, a.causal_keep,
                a.state AS attribution_state, a.reason AS attribution_reason, j.reason AS judge_reason,
                j.distribution::FLOAT[] AS distribution, r.class_names
         FROM samples s JOIN runs r USING (run)
@@ -91,7 +92,7 @@ def sample(con: Connection, run: str, image_id: str) -> Sample:
         thumbnail=found["thumbnail"],
         probabilities=None if values is None else np.asarray(values, dtype=np.float32),
         top=_top(names, values or []),
-        map=_map(found["map"], found["map_height"], found["map_width"]),
+        map=_placed(found["map"], found["map_height"], found["map_width"], found["seen"]),
         attribution_state=found["attribution_state"],
         attribution_reason=found["attribution_reason"],
         causal_keep=found["causal_keep"],
@@ -111,6 +112,34 @@ def _map(values: Sequence[float] | None, height: int | None, width: int | None) 
     return np.asarray(values, dtype=np.float32).reshape(height, width)  # (h, w)
 
 
+def _placed(
+    values: Sequence[float] | None, height: int | None, width: int | None, seen: Sequence[float] | None
+) -> NDArray[np.float32] | None:
+    """The map of the whole picture, of which the classifier was shown the part `seen`."""
+    heat = _map(values, height, width)
+    return heat if heat is None else placed(heat, _part(seen))
+
+
+def _part(seen: Sequence[float] | None) -> Part | None:
+    return (seen[0], seen[1], seen[2], seen[3]) if seen else None
+
+
+def _seen(con: Connection) -> str:
+    """The column that says which part was shown; generations of an older whylook lack it."""
+    return "a.seen" if has_column(con, "attributions", "seen") else "NULL"
+
+
+def seen_parts(con: Connection, run: str, ids: Sequence[str]) -> dict[str, Part]:
+    """The part of each picture that the classifier was shown, for those of which it is not the whole."""
+    rows = con.execute(
+        f"""SELECT a.image_id, {_seen(con)} AS part FROM attributions a
+        JOIN runs r ON r.attribution_fingerprint = a.fingerprint
+        WHERE r.run = ? AND part IS NOT NULL AND a.image_id IN (SELECT unnest(?::VARCHAR[]))""",
+        [run, list(ids)],
+    ).fetchall()
+    return {str(row[0]): part for row in rows if (part := _part(row[1])) is not None}
+
+
 def thumbnails(con: Connection, ids: Sequence[str]) -> dict[str, bytes]:
     """WebP bytes by image_id; the same bytes are the same picture in every run."""
     found: dict[str, bytes] = {}
@@ -125,15 +154,15 @@ def thumbnails(con: Connection, ids: Sequence[str]) -> dict[str, bytes]:
     return found
 
 
-def maps(con: Connection, run: str, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Maps (h, w) by image_id, for those pictures that have one."""
+def maps(con: Connection, run: str, ids: Sequence[str], *, of_input: bool = False) -> dict[str, NDArray[np.float32]]:
+    """Maps (h, w) of whole pictures by image_id, where there is one; `of_input`: of what the classifier was shown."""
     rows = con.execute(
-        """SELECT a.image_id, a.map, a.map_height, a.map_width FROM attributions a
+        f"""SELECT a.image_id, a.map, a.map_height, a.map_width, {_seen(con)} FROM attributions a
         JOIN runs r ON r.attribution_fingerprint = a.fingerprint
         WHERE r.run = ? AND a.map IS NOT NULL AND a.image_id IN (SELECT unnest(?::VARCHAR[]))""",
         [run, list(ids)],
     ).fetchall()
-    found = {str(row[0]): _map(row[1], row[2], row[3]) for row in rows}
+    found = {str(row[0]): _placed(row[1], row[2], row[3], None if of_input else row[4]) for row in rows}
     return {image_id: heat for image_id, heat in found.items() if heat is not None}
 
 

@@ -35,3 +35,9 @@ def narrowed(ids: Sequence[str] | None) -> tuple[str, list[object]]:
 def has_table(con: Connection, name: str) -> bool:
     """Whether a published generation has a table: those of an older whylook lack some."""
     return bool(con.execute("SELECT 1 FROM information_schema.tables WHERE table_name = ?", [name]).fetchall())
+
+
+def has_column(con: Connection, table: str, name: str) -> bool:
+    """Whether a published generation's table has a column."""
+    found = "SELECT 1 FROM information_schema.columns WHERE table_name = ? AND column_name = ?"
+    return bool(con.execute(found, [table, name]).fetchall())

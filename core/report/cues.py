@@ -10,6 +10,7 @@ from PIL import Image
 
 from core import queries
 from core.images.outline import outlined
+from core.placing import inside
 from core.queries import Connection, CueRow, literal
 
 PROTOTYPES = 4
@@ -41,13 +42,16 @@ def select(run: str, cue: CueRow) -> str:
     return f"SELECT * FROM samples WHERE run = {literal(run)} AND ({cue.sql})"
 
 
-def prototypes(con: Connection, cue: CueRow, *, side: int) -> Sequence[Image.Image]:
+def prototypes(con: Connection, run: str, cue: CueRow, *, side: int) -> Sequence[Image.Image]:
     """Some pictures that hold a cue, at most `side` pixels long, its region outlined where it has one."""
     thumbnails = queries.thumbnails(con, cue.prototypes[:PROTOTYPES])
+    seen = queries.seen_parts(con, run, cue.prototypes[:PROTOTYPES])
     pictures = []
     for image_id in cue.prototypes[:PROTOTYPES]:
         if image_id in thumbnails:
             picture = Image.open(io.BytesIO(thumbnails[image_id])).convert("RGB")
             picture.thumbnail((side, side))
-            pictures.append(picture if cue.region is None else outlined(picture, cue.region))
+            pictures.append(
+                picture if cue.region is None else outlined(picture, inside(cue.region, seen.get(image_id)))
+            )
     return pictures

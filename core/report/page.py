@@ -58,7 +58,7 @@ def html(con: Connection, run: str, findings: Sequence[Finding]) -> str:
         cues=found,
         placebo=queries.PLACEBO,
         stories=[
-            (cue, select(run, cue), [_inline(picture) for picture in prototypes(con, cue, side=PICTURE_SIDE)])
+            (cue, select(run, cue), [_inline(picture) for picture in prototypes(con, run, cue, side=PICTURE_SIDE)])
             for cue in found.used
         ],
         findings=[(finding, *_both_sides(con, run, finding)) for finding in findings],

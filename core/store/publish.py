@@ -105,6 +105,7 @@ def build(target: Path, *, copied: bool, shards: ShardSet, contents: Contents, g
         for column in ("near_hash BLOB", *(f"{name} FLOAT" for name in PROPERTIES), "colour VARCHAR"):
             con.execute(f"ALTER TABLE images ADD COLUMN IF NOT EXISTS {column}")
         con.execute(schema_section("discovery"))
+        con.execute("ALTER TABLE attributions ADD COLUMN IF NOT EXISTS seen FLOAT[]")
         con.execute("ALTER TABLE findings ADD COLUMN IF NOT EXISTS evidence VARCHAR")
         for column in ("label_asked VARCHAR", "label_score FLOAT"):
             con.execute(f"ALTER TABLE judgements ADD COLUMN IF NOT EXISTS {column}")

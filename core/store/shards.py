@@ -50,7 +50,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "attributions": pa.schema(
         [*_KEY, *_STATE, ("map", _REALS), ("map_height", _WHOLE), ("map_width", _WHOLE)]
-        + [("attention_islands", _WHOLE), *((name, _REAL) for name in (*_STATISTICS, *_CHECKS))]
+        + [("attention_islands", _WHOLE), *((name, _REAL) for name in (*_STATISTICS, *_CHECKS)), ("seen", _REALS)]
     ),
     "features": pa.schema(
         [*_KEY, *((name, pa.binary()) for name in ("pooled", "places", "detail")), ("cell", pa.list_(_WHOLE))]
