@@ -53,7 +53,6 @@ CREATE TABLE findings (
     run VARCHAR, rank INTEGER, kind VARCHAR, sentence VARCHAR, sql VARCHAR, value DOUBLE, low DOUBLE, high DOUBLE, n BIGINT,
     rest_value DOUBLE, rest_low DOUBLE, rest_high DOUBLE, rest_n BIGINT, evidence VARCHAR
 );
-CREATE TABLE deck (name VARCHAR, title VARCHAR, body VARCHAR, sql VARCHAR, saved TIMESTAMP);
 
 -- section: discovery
 -- What the model saw: float16 sketches of core/attribution/features.py; keyed as the attributions are.
@@ -67,6 +66,13 @@ CREATE TABLE IF NOT EXISTS cues (
     sql VARCHAR, n BIGINT, wrong DOUBLE, wrong_rest DOUBLE,
     effect DOUBLE, low DOUBLE, high DOUBLE, placebo DOUBLE, p DOUBLE, tested INTEGER,
     region DOUBLE[], prototypes VARCHAR[], examples JSON
+);
+
+-- Slides kept for a meeting; written anew by each publish, so that an older generation's shape does not matter.
+DROP TABLE IF EXISTS deck;
+CREATE TABLE deck (
+    position INTEGER, key VARCHAR, kind VARCHAR, run VARCHAR, title VARCHAR, body VARCHAR[], notes VARCHAR,
+    figures JSON, sources JSON, page VARCHAR, saved TIMESTAMP
 );
 
 -- section: settled failures

@@ -234,7 +234,7 @@ def test_slices_can_be_saved_while_a_run_writes_and_reach_the_tables(tmp_path: P
     with open_for_writing(tmp_path) as store:
         run = store.begin_run({}, {"images": "i"})
         app.save_slice("wrong", "SELECT * FROM samples WHERE NOT correct")
-        app.save_card("first", title="Cows", body="off the meadow")
+        app.save_slide("first", {"title": "Cows", "kind": "text", "run": "r", "body": ["off the meadow"]})
         app.save_findings(
             run, [{"rank": 1, "kind": "failures", "sentence": "s", "sql": "SELECT 1", "value": 0.5, "n": 2}]
         )
@@ -244,12 +244,21 @@ def test_slices_can_be_saved_while_a_run_writes_and_reach_the_tables(tmp_path: P
         ("wrong", "SELECT * FROM samples WHERE NOT correct")
     ]
     assert con.execute("SELECT run, value, n, low FROM findings").fetchall() == [(run, 0.5, 2, None)]
-    assert con.execute("SELECT title FROM deck").fetchall() == [("Cows",)]
+    assert con.execute("SELECT position, key, title, body FROM deck").fetchall() == [
+        (1, "first", "Cows", ["off the meadow"])
+    ]
     assert app.findings(run)[0]["sentence"] == "s" and app.findings("other") == []
-    assert app.undo() == "adding card “Cows”"  # findings follow from the data and are not undone
-    app.save_card("first", title="Cows", body="again")
-    app.delete_card("first")
-    assert app.deck() == []
+    assert app.undo() == "keeping slide “Cows”"  # findings follow from the data and are not undone
+    for key in ("a", "b", "c"):
+        app.save_slide(key, {"title": key, "kind": "text", "run": "r"})
+    app.move_slide("c", 0)
+    app.save_slide("a", {"title": "new", "kind": "text", "run": "r"})
+    assert [entry["slide"]["title"] for entry in app.deck()] == ["c", "new", "b"]
+    app.delete_slide("a")
+    assert app.undo("deck") == "deleting slide a"
+    assert [entry["slide"]["title"] for entry in app.deck()] == ["c", "new", "b"]
+    with pytest.raises(StoreError, match="no slide"):
+        app.move_slide("gone", 0)
 
 
 def test_a_finding_is_kept_with_its_evidence_in_a_store_whose_last_generation_had_none(tmp_path: Path) -> None:

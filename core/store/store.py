@@ -132,18 +132,42 @@ class Store:
         """Saved slices: name, sql, note, saved."""
         return self._entries("slices")
 
-    def save_card(self, name: str, *, title: str, body: str, sql: str = "") -> None:
-        """Adds a card to the deck, in place of an older one of that name."""
-        entry = {"name": name, "title": title, "body": body, "sql": sql, "saved": runs.now()}
-        saved.put_entry(self._saved, "deck", name, entry, words=f"adding card “{title}”")
+    def save_slide(self, key: str, slide: Mapping[str, Any]) -> None:
+        """Keeps a slide (fields of `core.deck.slide.Slide`) in place of the one of that key, else at the end.
 
-    def delete_card(self, name: str) -> None:
-        """Deletes a card of the deck; a StoreError when there is none of that name."""
-        self._delete("deck", name, f"card “{name}”")
+        Raises:
+            StoreError: nothing can be written.
+        """
+        entries = self._timed("deck")
+        last = max((float(entry["position"]) for entry in entries.values()), default=0.0)
+        position = entries[key]["position"] if key in entries else last + 1
+        entry = {"position": position, "slide": {**slide, "key": key}, "saved": runs.now()}
+        words = f"{'changing' if key in entries else 'keeping'} slide “{slide['title']}”"
+        saved.put_entry(self._saved, "deck", key, entry, words=words)
+
+    def delete_slide(self, key: str) -> None:
+        """Deletes a slide; a StoreError when there is none of that key."""
+        self._delete("deck", key, f"slide {key}")
+
+    def move_slide(self, key: str, place: int) -> None:
+        """Moves a slide to a place of the deck, counted from 0; only its own entry changes.
+
+        Raises:
+            StoreError: there is no such slide, or nothing can be written.
+        """
+        entries = self._timed("deck")
+        if key not in entries:
+            raise StoreError(f"there is no slide {key}: it was deleted, perhaps in another window")
+        others = sorted(float(entry["position"]) for other, entry in entries.items() if other != key)
+        place = max(0, min(place, len(others)))
+        low = others[place - 1] if place else (others[0] - 2 if others else 0.0)
+        high = others[place] if place < len(others) else low + 2
+        entry = {**entries[key], "position": (low + high) / 2, "saved": runs.now()}
+        saved.put_entry(self._saved, "deck", key, entry, words=f"moving slide “{entry['slide']['title']}”")
 
     def deck(self) -> list[dict[str, Any]]:
-        """The deck's cards: name, title, body, sql, saved."""
-        return self._entries("deck")
+        """The deck's slides in their order: position, saved, and slide, the fields of `core.deck.slide.Slide`."""
+        return sorted(self._entries("deck"), key=lambda entry: float(entry["position"]))
 
     def save_findings(self, run: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keeps a run's findings in place of its earlier ones."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -168,7 +169,7 @@ class StoreWriter(Store):
             runs=[runs.as_row(record) for record in self.run_records()],
             slices=self.slices(),
             findings=[row for entry in saved.read_entries(self._saved, "findings").values() for row in entry["rows"]],
-            deck=self.deck(),
+            deck=[_as_row(place, entry) for place, entry in enumerate(self.deck(), start=1)],
             cues=[row for entry in saved.read_entries(self._saved, "cues").values() for row in entry["rows"]],
         )
         for known in self._failures.values():
@@ -219,3 +220,10 @@ class StoreWriter(Store):
         except (StoreError, duckdb.Error):
             return {}
         return {str(row[names.index("run")]): dict(zip(names, row, strict=True)) for row in rows}
+
+
+def _as_row(place: int, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A kept slide as a row of table `deck`."""
+    slide = entry["slide"]
+    told = {name: json.dumps(slide.get(name, []), ensure_ascii=False) for name in ("figures", "sources")}
+    return {**slide, **told, "position": place, "saved": entry["saved"]}

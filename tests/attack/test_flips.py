@@ -153,7 +153,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = Store(folder)
     for name in ("cows", "camels"):
         store.save_slice(name, f"SELECT * FROM samples WHERE label = '{name[:-1]}'")
-    store.save_card("first", title="Cows", body="off the meadow")
+    store.save_slide("first", {"title": "Cows", "kind": "text", "run": "r"})
     work(folder)
     return folder
 

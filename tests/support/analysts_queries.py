@@ -188,7 +188,7 @@ SELECT stage, reason, count(*) FROM failures GROUP BY ALL
 SELECT state, count(*) FROM attributions GROUP BY state
 SELECT list_max(map), list_sum(map), map[1:7] FROM attributions LIMIT 3
 SELECT sentence, sql FROM findings ORDER BY rank
-SELECT name, sql FROM slices UNION ALL SELECT name, sql FROM deck
+SELECT name, sql FROM slices UNION ALL SELECT title, sources FROM deck
 SELECT * FROM metadata WHERE habitat = 'snow'
 SELECT label AS l, count(*) AS n, n / sum(n) OVER () AS share FROM samples GROUP BY l
 SELECT path, confidence AS c, c - margin AS second FROM samples WHERE c > 0.5
