@@ -74,7 +74,7 @@ def _story(name: str, cue: CueRow, rank: str, *, prototypes: bool) -> dict[str, 
         "pictures": _prototypes(name, cue) if prototypes else [],
         "link": format_pictures(cue.n),
         "target": target("slices", run=name, sql=query),
-        "changed": "Changed, before → after",
+        "changed": "Those that changed most, before → after",
         "pairs": [
             {
                 "before": _inline(example.before, "before"),

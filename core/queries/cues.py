@@ -10,8 +10,8 @@ from core.queries.rows import Connection, fetch_rows, has_table
 from core.statistics import format_spoken
 
 PLACEBO = (
-    "A placebo is a change of the same size without the cue: of another part, from a picture that lacks it, or as far "
-    "the other way. What it does on its own is taken off."
+    "A placebo is a change of the same size without the cue: of another part, in or from a picture that lacks it, or "
+    "as far the other way. What it does on its own is taken off."
 )
 
 

@@ -58,8 +58,8 @@ def _used(answer: str, members: list[str]) -> dict[str, object]:
     example |= {"towards_before": 0.12, "towards_after": 0.83}
     return {
         "cue": f"{answer} 1", "kind": "strategy", "class": answer, "verdict": "used", "reason": "",
-        "words": f"What they show at the bottom right is used: put in it adds 41 points for “{answer}”; a matched "
-        "placebo 2.",
+        "words": f"The bottom right of {len(members):,} pictures called “{answer}” pulls other pictures towards "
+        f"“{answer}”: +41 points of probability (placebo: 2).",
         "sql": f"strategy = {queries.literal(f'{answer} 1')}", "n": len(members), "wrong": 0.5, "wrong_rest": 0.1,
         "effect": 0.39, "low": 0.3, "high": 0.48, "placebo": 0.02, "p": 0.002, "tested": 48, "region": REGION,
         "prototypes": members[:8], "examples": json.dumps([example] * 4),
@@ -72,10 +72,16 @@ def _others(answer: str, own: list[str]) -> list[dict[str, object]]:
         "prototypes": own[:8], "examples": "[]", "p": 1.0,
     }  # fmt: skip
     there = {"cue": "bright pictures", "kind": "property", "verdict": "present but not used", "reason": ""}
-    there |= {"words": "Bright pictures are there but not used.", "sql": "brightness >= 0.7", "tested": 48}
+    there |= {
+        "words": f"Bright pictures: there but not used; “{answer}” moves by less than 3 points.",
+        "sql": "brightness >= 0.7",
+        "tested": 48,
+    }
     there |= {"effect": 0.0, "low": -0.02, "high": 0.02, "placebo": 0.0}
     late = {"cue": "blurred pictures", "kind": "property", "verdict": "cannot tell", "tested": 0}
-    late |= {"reason": "not tested: the time was over", "sql": "sharpness <= 0.1"}
-    late |= {"words": "Blurred pictures: cannot tell whether that is used (not tested: the time was over)."}
+    late |= {"reason": "there was no time to test it", "sql": "sharpness <= 0.1"}
+    late |= {
+        "words": f"Cannot tell whether blurred pictures are pulled towards “{answer}”: there was no time to test it."
+    }
     late |= {"effect": None, "low": None, "high": None, "placebo": None}
     return [{**bare, **there}, {**bare, **late}]
