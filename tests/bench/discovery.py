@@ -215,7 +215,9 @@ def _compare(
         done = work.test(work.located([candidate, _rest(frame, candidate)], until=time.monotonic() + 60)[0])
         best = max(done.effects, key=lambda item: item.value, default=None)
         result.effect = best.value if best else float("nan")
-        result.verdict = "used" if best and min(1, len(done.effects) * best.p) <= 0.05 and best.value >= LEAST_EFFECT else "not"
+        result.verdict = (
+            "used" if best and min(1, len(done.effects) * best.p) <= 0.05 and best.value >= LEAST_EFFECT else "not"
+        )
 
 
 def _is_mark(cue: Cue, here: NDArray[np.bool_], kind: str) -> bool:
