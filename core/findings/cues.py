@@ -15,7 +15,7 @@ from core.findings.asking import Comparison, Question
 from core.findings.finding import Finding
 from core.findings.frame import Frame
 from core.findings.significance import Table
-from core.queries import CueRow
+from core.queries import CAUSE, CueRow
 from core.statistics import Interval, format_percent
 
 GROUPS = ("strategy", "detail")
@@ -30,8 +30,8 @@ def used_cues(frame: Frame, rows: Sequence[CueRow]) -> list[tuple[Question, Find
     names, labels, answers = frame.classes
     found: list[tuple[Question, Finding]] = []
     for row in rows:
-        if row.verdict != "used" or row.answer not in names or row.effect is None:
-            continue
+        if row.section != CAUSE or row.answer not in names or row.effect is None:
+            continue  # also a way of seeing that does no harm, such as the thing itself
         members, answer = frame.masks([row.sql])[0], names.index(row.answer)
         if row.kind in GROUPS:
             own = frame.judgeable & (answers == answer)
@@ -43,8 +43,6 @@ def used_cues(frame: Frame, rows: Sequence[CueRow]) -> list[tuple[Question, Find
             continue  # a column's value has its own finding; `confirmed` adds to it
         cost = int((shown.inside & shown.hits).sum())
         table = shown.table(frame.everything)
-        if row.kind in GROUPS and not table.rate > max(table.rest_rate, float(frame.wrong[frame.judgeable].mean())):
-            continue  # a way of seeing that does no harm, such as the thing itself
         write = partial(_finding, frame, row, int(members.sum()), float(cost))
         question = Question("cue", (shown,), shown, frame.everything, write, answer=row.answer)
         found.append((question, write(table, 0.0)))

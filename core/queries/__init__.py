@@ -3,7 +3,7 @@
 Knows: which functions other modules may call. Does not know: models, Streamlit, how rows got into the store.
 """
 
-from core.queries.cues import PLACEBO, CueRow, Example, cues
+from core.queries.cues import CAUSE, PLACEBO, UNTESTED, CueRow, Example, cues, sections
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import NO_FEATURES, FeatureTable, features, has_features
 from core.queries.labels import LabelRows, label_rows
@@ -57,7 +57,10 @@ __all__ = [
     "MatrixRow",
     "Measure",
     "NO_FEATURES",
+    "CAUSE",
     "PLACEBO",
+    "UNTESTED",
+    "sections",
     "RESTS_SQL",
     "Reasons",
     "RunCounts",

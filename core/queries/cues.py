@@ -15,6 +15,12 @@ PLACEBO = (
 )
 
 
+CAUSE, HARMLESS, UNUSED, UNSURE, UNTESTED = (
+    "used", "used, and no more often wrong", "there but not used", "cannot tell", "not tested",
+)  # fmt: skip
+"""What people are told of a cue, in this order: causes first, the rest folded."""
+
+
 @dataclass(frozen=True)
 class Example:
     """A picture before and after an intervention: WebP as base64, what the classifier says with which probability.
@@ -66,6 +72,14 @@ class CueRow:
     examples: tuple[Example, ...]
 
     @property
+    def section(self) -> str:
+        """Where it is told; a group of pictures is a cause only where more of it is wrong than of its class-mates."""
+        if self.verdict == "used":
+            grouped = self.kind in ("strategy", "detail") and self.wrong is not None and self.wrong_rest is not None
+            return HARMLESS if grouped and (self.wrong or 0.0) <= (self.wrong_rest or 0.0) else CAUSE
+        return UNUSED if self.verdict == "present but not used" else UNSURE if self.tested else UNTESTED
+
+    @property
     def harm(self) -> str:
         """What goes with it, as counted: its pictures beside the others; empty where labels do not say."""
         if self.wrong is None or self.wrong_rest is None:
@@ -103,6 +117,12 @@ def cues(con: Connection, run: str) -> list[CueRow]:
         )
         for row in rows
     ]
+
+
+def sections(found: Sequence[CueRow]) -> dict[str, list[CueRow]]:
+    """Cues by the section in which they are told, in its order; a section that has none is left out."""
+    by = {name: [cue for cue in found if cue.section == name] for name in (CAUSE, HARMLESS, UNSURE, UNUSED, UNTESTED)}
+    return {name: cues for name, cues in by.items() if cues}
 
 
 def _four(values: Sequence[float] | None) -> tuple[float, float, float, float] | None:
