@@ -45,7 +45,9 @@ from core.records import ATTENDED, ImageEntry
 from core.store import Store, open_for_writing
 
 SECONDS = 100.0
-"""Interventions begin within so many seconds; what is left over is called untested."""
+"""Interventions begin within so many seconds of work; what is left over is called untested."""
+SLOWER = 4
+"""A busy machine may take so many times as long."""
 LOOKING = 0.3
 """Share of that time for looking where groups differ."""
 RECIPIENTS, MEMBERS, MATES, COMPARED = 48, 32, 64, 24
@@ -57,9 +59,6 @@ KEPT_BYTES = 2**29
 """Inputs that are kept, not read again."""
 FIRST = 24
 """Pictures changed first; more are only where these do not settle it."""
-ALWAYS = 12
-"""Cues that are tested however busy the machine is, within `AT_MOST` times the seconds."""
-AT_MOST = 4
 REACHED = 0.25
 """Part of a property's dose by which a changed picture may miss its level."""
 
@@ -89,7 +88,7 @@ def discover(
     Args:
         store: the store that holds the run.
         run: its name.
-        seconds: interventions begin within this time, but for the first few.
+        seconds: of this thread's work, within which interventions begin; a busy machine may take `SLOWER` times that.
         device: where the classifier runs.
         seed: of clusters and draws.
         progress: called after every cue.
@@ -98,7 +97,11 @@ def discover(
     Raises:
         RequestError: the run has no features, or its pictures or classifier are not there any more.
     """
-    began = time.monotonic()
+    began, worked = time.monotonic(), time.thread_time()
+
+    def spent() -> float:
+        return max(time.thread_time() - worked, (time.monotonic() - began) / SLOWER)
+
     progress(Progress("looking at what was seen", 0, 0))
     found = queries.features(store.reader(), run)
     if found is None:
@@ -107,21 +110,14 @@ def discover(
     places, detail, cells, known = _aligned(frame, found)
     ways = ways_of_seeing(frame, places, detail, known)
     work = Work(open_run(store, run, device=device), frame, cells, np.random.default_rng(seed))
-    asked = chosen(work.located(candidates(frame, ways), until=began + LOOKING * seconds))
+    asked = chosen(work.located(candidates(frame, ways), late=lambda: spent() > LOOKING * seconds))
     tested: list[tuple[Candidate, Tested | None]] = []
     testing = time.monotonic()
     for place, item in enumerate(asked):
-        late = time.monotonic() - began > (seconds if place >= ALWAYS else AT_MOST * seconds) or stop()
+        late = spent() > seconds or stop()
         tested.append((item, None if late else work.test(item)))
-        left = (len(asked) - place - 1) * (time.monotonic() - testing) / (place + 1)
-        progress(
-            Progress(
-                "testing cues",
-                place + 1,
-                len(asked),
-                seconds_left=min(left, max(0.0, began + seconds - time.monotonic())),
-            )
-        )
+        pace = (time.monotonic() - testing) / (place + 1)
+        progress(Progress("testing cues", place + 1, len(asked), seconds_left=(len(asked) - place - 1) * pace))
     cues = judged(
         [
             unknown(frame, item, "there was no time to test it")
@@ -201,7 +197,7 @@ class Work:
 
     # ------------------------------------------------------------------ kinds
 
-    def located(self, found: Sequence[Candidate], *, until: float) -> list[Candidate]:
+    def located(self, found: Sequence[Candidate], *, late: Callable[[], bool]) -> list[Candidate]:
         """The candidates, those of kind strategy with the region where they differ from the rest of their class."""
         groups: dict[str | None, list[Candidate]] = defaultdict(list)
         for item in found:
@@ -209,7 +205,7 @@ class Work:
                 groups[item.answer].append(item)
         regions: dict[str, tuple[Box, float]] = {}
         for own in sorted(groups.values(), key=lambda items: min(item.p for item in items)):
-            if time.monotonic() > until:
+            if late():
                 break
             grids = {item.name: self._grid(self._some(item.members, COMPARED)) for item in own}
             for item in own:

@@ -47,8 +47,9 @@ class CueRow:
     """A row of table `cues`.
 
     `effect` with `low` and `high` is the change of probability beyond the stronger placebo, `p` its adjusted p-value,
-    `tested` the pictures changed; None and 0 where nothing was. `wrong` and `wrong_rest`: how often its pictures and
-    the others are wrong. `region` is top, left, bottom, right as shares of the picture. `prototypes` are image ids.
+    `tested` the pictures changed; None and 0 where nothing was. `wrong`, `wrong_rest` and `wrong_overall`: how often its
+    pictures, the others and all of the run are wrong. `region` is top, left, bottom, right as shares of the picture.
+    `prototypes` are image ids.
     """
 
     cue: str
@@ -70,13 +71,15 @@ class CueRow:
     region: tuple[float, float, float, float] | None
     prototypes: tuple[str, ...]
     examples: tuple[Example, ...]
+    wrong_overall: float | None = None
 
     @property
     def section(self) -> str:
-        """Where it is told; a group of pictures is a cause only where more of it is wrong than of its class-mates."""
+        """Where it is told; a group of pictures is a cause only where more of it is wrong than of the whole run."""
         if self.verdict == "used":
-            grouped = self.kind in ("strategy", "detail") and self.wrong is not None and self.wrong_rest is not None
-            return HARMLESS if grouped and (self.wrong or 0.0) <= (self.wrong_rest or 0.0) else CAUSE
+            known = self.wrong is not None and self.wrong_overall is not None
+            harmless = known and (self.wrong or 0.0) <= (self.wrong_overall or 0.0)
+            return HARMLESS if harmless and self.kind in ("strategy", "detail") else CAUSE
         return UNUSED if self.verdict == "present but not used" else UNSURE if self.tested else UNTESTED
 
     @property
@@ -105,6 +108,7 @@ def cues(con: Connection, run: str) -> list[CueRow]:
     """The cues of a run, used ones first; none where discovery has not looked."""
     if not has_table(con, "cues"):
         return []
+    overall = con.execute("SELECT avg((NOT correct)::INT) FROM samples WHERE run = ?", [run]).fetchall()[0][0]
     rows = fetch_rows(con, "SELECT * EXCLUDE (run, class), class AS answer FROM cues WHERE run = ?", [run])
     return [
         CueRow(
@@ -112,6 +116,7 @@ def cues(con: Connection, run: str) -> list[CueRow]:
                 **row,
                 "region": _four(row["region"]),
                 "prototypes": tuple(row["prototypes"] or ()),
+                "wrong_overall": overall,
                 "examples": tuple(Example(**item) for item in json.loads(row["examples"] or "[]")),
             }
         )
