@@ -47,7 +47,7 @@ class CueRow:
     """A row of table `cues`.
 
     `effect` with `low` and `high` is the change of probability beyond the stronger placebo, `p` its adjusted p-value,
-    `tested` the pictures changed; None and 0 where nothing was. `wrong`, `wrong_rest` and `wrong_overall`: how often its
+    `tested` the pictures changed; None and 0 where nothing was. `wrong`, `wrong_rest`, `wrong_overall`: how often its
     pictures, the others and all of the run are wrong. `region` is top, left, bottom, right as shares of the picture.
     `prototypes` are image ids.
     """
