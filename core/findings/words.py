@@ -1,7 +1,7 @@
 """What a judge often says of the pictures of a group that discovery found, beside what was measured of it.
 
 The blind descriptions of its pictures are compared with those of the others of the same answer. The proposing half
-suggests terms by their log-odds (Monroe, Colaresi & Quinn 2008, Political Analysis 16:372); the confirming half is asked
+suggests terms by their log-odds (Monroe, Colaresi & Quinn 2008, Political Analysis 16:372); the confirming half says
 whether they hold.
 """
 
