@@ -10,6 +10,7 @@ import streamlit as st
 
 from core import queries
 from core.errors import WhylookError
+from core.findings.words import described
 from core.queries import CueRow
 from core.statistics import format_pictures
 from pages import _launch
@@ -57,18 +58,21 @@ def causes(name: str) -> None:
 
 def stories(name: str, cues: Sequence[CueRow], *, key: str, ranked: bool = True, prototypes: bool = True) -> None:
     """Each cue with its sentence, pictures that hold it, and pictures before and after the change."""
+    said = read(described, name)
     items = [
-        _story(name, cue, str(rank) if ranked else "", prototypes=prototypes) for rank, cue in enumerate(cues, start=1)
+        _story(name, cue, str(rank) if ranked else "", said.get(cue.cue, ""), prototypes=prototypes)
+        for rank, cue in enumerate(cues, start=1)
     ]
     draw("stories", key=key, items=items, placebo=queries.PLACEBO)
 
 
-def _story(name: str, cue: CueRow, rank: str, *, prototypes: bool) -> dict[str, object]:
+def _story(name: str, cue: CueRow, rank: str, said: str, *, prototypes: bool) -> dict[str, object]:
     query = slice_sql(name, f"({cue.sql})")
     return {
         "rank": rank,
         "sentence": cue.words,
         "harm": cue.harm,
+        "described": said,
         "evidence": cue.evidence,
         "seen": SEEN.get(cue.kind, "Pictures with it"),
         "pictures": _prototypes(name, cue) if prototypes else [],

@@ -10,6 +10,7 @@ from core import queries
 from core.commands.read import existing
 from core.commands.terminal import ProgressLine, printable, rows_table, write_table
 from core.errors import RequestError
+from core.findings.words import described
 from core.pipeline.discover import discover as find_cues
 from core.pipeline.faithfulness import check_faithfulness
 from core.pipeline.report_card import card_of_run, set_high
@@ -23,10 +24,12 @@ def discover(arguments: argparse.Namespace) -> int:
     with closing(ProgressLine(quiet=arguments.quiet)) as line:
         found = find_cues(store, run, seconds=arguments.seconds, device=arguments.device, progress=line)
     rows = queries.cues(store.reader(), run)
+    said = described(store.reader(), run)
     columns: tuple[str, ...] = (
         "verdict",
         "cue",
         "words",
+        "described",
         "n",
         "wrong",
         "wrong_rest",
@@ -38,8 +41,10 @@ def discover(arguments: argparse.Namespace) -> int:
         "reason",
     )
     if arguments.format == "table":
-        columns = ("verdict", "words", "n", "wrong", "wrong_rest", "sql")
-    write_table(rows_table([vars(row) for row in rows], columns), arguments.format)
+        columns = ("verdict", "words", "described", "n", "wrong", "wrong_rest", "sql")
+    write_table(
+        rows_table([{**vars(row), "described": said.get(row.cue, "")} for row in rows], columns), arguments.format
+    )
     used = sum(row.verdict == "used" for row in rows)
     untested = sum(not row.tested for row in rows)
     print(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from core import queries
 from core.findings import Finding
+from core.findings.words import described
 from core.queries import PLACEBO, Connection, CueRow, literal
 from core.report.cues import cues_of, select
 from core.report.facts import BEST, WORST, Facts, facts, worst_and_best
@@ -37,7 +38,11 @@ def _cues(con: Connection, run: str) -> list[str]:
     found = cues_of(con, run)
     if not found.found:
         return []
-    parts = ["## Causes", *(_cue(rank, cue, run) for rank, cue in enumerate(found.used, start=1))]
+    said = described(con, run)
+    parts = [
+        "## Causes",
+        *(_cue(rank, cue, run, said.get(cue.cue, "")) for rank, cue in enumerate(found.used, start=1)),
+    ]
     parts += [] if found.used else ["No cue that the classifier uses was found."]
     for verdict, cues in found.others:
         lines = [f"- {escape(cue.words)} ({format_pictures(cue.n)}: {escape(cue.sql)})" for cue in cues]
@@ -45,9 +50,9 @@ def _cues(con: Connection, run: str) -> list[str]:
     return [*parts, f"{PLACEBO} One in twenty of the cues called used may be chance."]
 
 
-def _cue(rank: int, cue: CueRow, run: str) -> str:
+def _cue(rank: int, cue: CueRow, run: str, described_as: str) -> str:
     number = f"{rank}. "
-    told = [f"**{escape(cue.words)}**", escape(cue.harm), escape(cue.evidence)]
+    told = [f"**{escape(cue.words)}**", escape(cue.harm), escape(described_as), escape(cue.evidence)]
     said = f"\n\n{' ' * len(number)}".join(line for line in told if line)
     return f"{number}{said}\n\n{_fenced(select(run, cue), indent=len(number))}"
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from core import queries
 from core.findings import Finding
+from core.findings.words import described
 from core.images.masking import overlay
 from core.queries import Connection
 from core.report import charts
@@ -56,6 +57,7 @@ def html(con: Connection, run: str, findings: Sequence[Finding]) -> str:
     return _TEMPLATES.get_template("page.html").render(
         facts=known,
         cues=found,
+        said=described(con, run),
         placebo=queries.PLACEBO,
         stories=[
             (cue, select(run, cue), [_inline(picture) for picture in prototypes(con, run, cue, side=PICTURE_SIDE)])

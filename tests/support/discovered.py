@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +26,31 @@ def features(rows: int, generator: np.random.Generator) -> list[dict[str, object
     return [{"pooled": sketch(60), "places": sketch(96), "detail": sketch(96), "cell": [0, 0]} for _ in range(rows)]
 
 
-def make_discovered_store(folder: Path, *, classes: tuple[str, ...], rows: int = 48) -> tuple[Store, str]:
-    """A run whose first class is seen in two ways; its first way is a used cue, others are not used or not tested."""
-    store, run = make_store(folder, rows=rows, classes=classes)
+def _saying(tables: dict[str, list[Any]], term: str) -> None:
+    """Lets the judge say a term of the first half of each class's pictures."""
+    paths = {entry["image_id"]: entry["path"] for entry in tables["images"]}
+    for answer in {item.prediction for item in tables["predictions"]}:
+        own = sorted(
+            (item.image_id for item in tables["predictions"] if item.prediction == answer), key=paths.__getitem__
+        )
+        first = set(own[: len(own) // 2])
+        tables["judgements"] = [
+            replace(item, description=f"{item.description} A {term} is there.")
+            if item.state == "ok" and item.image_id in first
+            else item
+            for item in tables["judgements"]
+        ]
+
+
+def make_discovered_store(
+    folder: Path, *, classes: tuple[str, ...], rows: int = 48, says: str | None = None
+) -> tuple[Store, str]:
+    """A run whose first class is seen in two ways; its first way is a used cue, others are not used or not tested.
+
+    `says`: what the judge says of the first way, besides what it says of every picture.
+    """
+    change = (lambda tables: _saying(tables, says)) if says else (lambda tables: None)
+    store, run = make_store(folder, rows=rows, classes=classes, change=change)
     con = store.reader()
     seen = queries.pictures(con, run, order="path", descending=False, limit=rows)
     answer = str(seen[0]["prediction"])
