@@ -110,7 +110,7 @@ def _card(run: str, rows: LabelRows, item: Suspect, picture: Shown, decision: La
         draw("grid", key=f"picture-{item.image_id}", items=[shown], size=1000)
     with right:
         st.markdown(f"### {plain(short(item.label, NAME))} → {plain(short(item.suggested, NAME))}")
-        st.caption(plain(item.reason or "the classifier speaks against the label"))
+        st.caption(plain(item.reason))
         _answers(rows, item, decision)
         with st.container(horizontal=True, vertical_alignment="center", key=f"said-{item.image_id}"):
             st.markdown(f"**{_said(decision)}**" if decision else "Not decided")

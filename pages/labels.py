@@ -50,10 +50,9 @@ def headline(found: Suspects) -> None:
     if not found.flagged:
         return
     share = format_spoken(found.flagged / found.looked_at)
-    speak = "the classifier and pictures that look alike speak" if found.with_features else "the classifier speaks"
-    st.subheader(f"{format_pictures(found.flagged)} may have a wrong label")
+    st.subheader(found.headline)
     st.caption(
-        f"{share} of {found.looked_at:,}: {speak} against the label. Most suspicious first; a person decides. Looking "
+        f"That is {share} of {found.looked_at:,}; {found.speaks}. Most suspicious first; a person decides. Looking "
         f"through every mistake would mean {format_pictures(found.mistakes)}."
         + (f" The first {len(found.listed):,} are listed." if len(found.listed) < found.flagged else "")
     )

@@ -142,7 +142,8 @@ def test_the_command_prints_the_suspects_in_every_form(filled: tuple[Store, str]
     assert all(row["label"] != row["suggested"] and row["reasons"] and 0 <= row["support"] <= 1 for row in rows)
     few = whylook(capsys, *asked, "--format", "csv", "--limit", "2")
     assert [row["path"] for row in csv.DictReader(io.StringIO(few.out))] == [row["path"] for row in rows[:2]]
-    assert f"{len(rows)} of 300 labels are suspect; the first 2 are shown" in few.err
+    assert f"{len(rows)} pictures may have a wrong label, of 300; the first 2 are shown" in few.err
+    assert "support is how probable the label is" in few.err.splitlines()[0]
     assert rows[0]["path"] in whylook(capsys, *asked).out
     assert "cannot write" in refusal(capsys, *asked, "--fixes", str(store.folder / "none" / "x.csv"))
 
