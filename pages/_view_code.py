@@ -192,10 +192,10 @@ export default function ({ parentElement, data, setTriggerValue }) {
       const row = make('li', 'finding');
       const words = make('div', 'words');
       words.append(make('span', 'soft', item.heading), make('p', 'sentence', item.sentence));
-      const query = make('details'), code = make('pre', '', item.sql);
-      query.append(make('summary', 'soft', 'Evidence and SQL'));
+      const query = make('details');
+      query.append(make('summary', 'soft', item.sql ? 'Evidence and SQL' : 'Evidence'));
       if (item.evidence) query.append(make('p', 'evidence', item.evidence));
-      query.append(code, copy('Copy SQL', item.sql));
+      if (item.sql) query.append(make('pre', '', item.sql), copy('Copy SQL', item.sql));
       words.append(query);
       const sides = make('div', item.contrast.length ? 'sides compared' : 'sides');
       const to = anchor(item.target, 'pictures');

@@ -145,6 +145,7 @@ def wrong_labels(frame: Frame, found: Suspects) -> list[Finding]:
     evidence = (
         f"Suspect are {format_rate(value)}. Checking every mistake instead would mean "
         f"{format_pictures(found.mistakes)}. The page Labels ranks them, each with its reasons."
+        + (f" Its query gives the first {len(listed):,}." if found.flagged > len(listed) else "")
     )
     sql = frame.select(f"image_id IN ({', '.join(sorted(literal(item.image_id) for item in listed))})")
     return [Finding("wrong_label", 0, sentence, value, None, sql, len(listed), 0.25 * found.flagged, evidence)]
