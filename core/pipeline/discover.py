@@ -411,12 +411,14 @@ class Work:
 
 
 def _keep(store: Store, run: str, frame: Frame, ways: Ways, cues: Sequence[Cue]) -> None:
-    """Rows of table `strategies` and `cues`, published."""
+    """Rows of `strategies` and `cues`, published; a picture holds a cue where its answer is what that pulls to."""
+    predictions = frame.table["prediction"].to_pylist()
     used: list[str | None] = [None] * frame.n
     for cue in reversed(cues):
         if cue.verdict == "used":
             for place in np.flatnonzero(cue.members):
-                used[place] = cue.name
+                if cue.answer is None or predictions[place] == cue.answer:
+                    used[place] = cue.name
     ids = frame.table["image_id"].to_pylist()
     rows = [
         {"image_id": image_id, "strategy": strategy, "detail": detail, "cue": cue}

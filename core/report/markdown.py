@@ -10,7 +10,7 @@ from core.findings import Finding
 from core.findings.words import described
 from core.queries import PLACEBO, Connection, CueRow, literal
 from core.report.cues import cues_of, select
-from core.report.facts import BEST, WORST, Facts, facts, worst_and_best
+from core.report.facts import BEST, WORST, Facts, facts, source, worst_and_best
 from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson
 
 
@@ -22,7 +22,7 @@ def markdown(con: Connection, run: str, findings: Sequence[Finding]) -> str:
     """
     known = facts(con, run)
     parts = [f"# What run {escape(run)} shows", *_headline(known), *_cues(con, run)]
-    parts += ["## Findings", *_findings(findings)]
+    parts += ["## Findings", *_findings(findings, run)]
     parts += ["## Classes", _classes(con, run), *_failures(known)]
     return "\n\n".join(parts) + "\n"
 
@@ -57,17 +57,18 @@ def _cue(rank: int, cue: CueRow, run: str, described_as: str) -> str:
     return f"{number}{said}\n\n{_fenced(select(run, cue), indent=len(number))}"
 
 
-def _findings(findings: Sequence[Finding]) -> list[str]:
+def _findings(findings: Sequence[Finding], run: str) -> list[str]:
     if not findings:
         return ["Nothing stands out: no comparison survived its test."]
-    return [_finding(finding) for finding in findings]
+    return [_finding(finding, run) for finding in findings]
 
 
-def _finding(finding: Finding) -> str:
+def _finding(finding: Finding, run: str) -> str:
     number = f"{finding.rank}. "
     evidence = f"\n\n{' ' * len(number)}{escape(finding.evidence)}" if finding.evidence else ""
     sentence = f"{number}**{finding.heading}.** {escape(finding.sentence)}"
-    return f"{sentence}{evidence}\n\n{_fenced(finding.sql, indent=len(number))}"
+    text, words = source(finding, run)
+    return f"{sentence}{evidence}\n\n{_fenced(text, indent=len(number), words=words)}"
 
 
 def _fenced(sql: str, *, indent: int, words: str = "sql") -> str:
