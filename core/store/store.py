@@ -147,6 +147,19 @@ class Store:
         words = f"{'changing' if key in entries else 'keeping'} slide “{slide['title']}”"
         saved.put_entry(self._saved, "deck", key, entry, words=words)
 
+    def add_slides(self, slides: Mapping[str, Mapping[str, Any]], *, words: str) -> None:
+        """Adds slides by key at the end, in their order; one undo takes all back, and `words` say what it takes.
+
+        Raises:
+            StoreError: nothing can be written.
+        """
+        last = max((float(entry["position"]) for entry in self._timed("deck").values()), default=0.0)
+        new = {
+            key: {"position": last + place, "slide": {**slide, "key": key}, "saved": runs.now()}
+            for place, (key, slide) in enumerate(slides.items(), start=1)
+        }
+        saved.put_entries(self._saved, "deck", new, words=words)
+
     def delete_slide(self, key: str) -> None:
         """Deletes a slide; a StoreError when there is none of that key."""
         entries = self._timed("deck")
