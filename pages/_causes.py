@@ -9,10 +9,12 @@ from collections.abc import Sequence
 import streamlit as st
 
 from core import queries
+from core.deck.keep import of_cue
 from core.errors import WhylookError
 from core.queries import CueRow
 from core.statistics import format_pictures
 from pages import _launch
+from pages._keep import keep_or_undo, keep_words
 from pages._pictures import Shown, outlined_views, views
 from pages._shared import read, store_folder
 from pages._view import draw, target
@@ -60,7 +62,12 @@ def stories(name: str, cues: Sequence[CueRow], *, key: str, ranked: bool = True,
     items = [
         _story(name, cue, str(rank) if ranked else "", prototypes=prototypes) for rank, cue in enumerate(cues, start=1)
     ]
-    draw("stories", key=key, items=items, placebo=queries.PLACEBO)
+    by = {cue.cue: cue for cue in cues}
+
+    def keep_it(cue: str) -> None:
+        keep_or_undo(f"{name}-{cue}", lambda ask: of_cue(ask, name, by[cue]))
+
+    draw("stories", key=key, items=items, placebo=queries.PLACEBO, on_keep=keep_it)
 
 
 def _story(name: str, cue: CueRow, rank: str, *, prototypes: bool) -> dict[str, object]:
@@ -84,6 +91,7 @@ def _story(name: str, cue: CueRow, rank: str, *, prototypes: bool) -> dict[str, 
             for example in cue.examples[:PAIRS]
         ],
         "sql": query,
+        "keep": keep_words(f"{name}-{cue.cue}", cue.cue),
     }
 
 

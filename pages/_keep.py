@@ -50,9 +50,16 @@ def save(slide: Slide) -> None:
     store().save_slide(slide.key, asdict(slide))
 
 
+def kept_as(key: str) -> tuple[str, int] | None:
+    """The slide that was kept here in this session and its place, while it is in the deck."""
+    kept = st.session_state.get(f"kept-{key}")
+    place = deck().place(kept) if kept else None
+    return (kept, place) if kept and place else None
+
+
 def keep_button(key: str, make: Make, *, words: str = "Keep for the meeting") -> None:
     """A button that keeps what it stands beside as a slide; once kept, it takes that back."""
-    kept = st.session_state.get(f"kept-{key}")
+    kept = kept_as(key)
     with st.container(horizontal=True, vertical_alignment="center", width="content"):
         if kept:
             st.caption(f"Kept as slide {kept[1]}.", width="content")
@@ -77,8 +84,22 @@ def keep(key: str, make: Make) -> None:
     except (WhylookError, OSError) as problem:
         st.error(f"Not kept: {plain(problem)}", icon=":material/error:")
         return
-    st.session_state[f"kept-{key}"] = (slide.key, there)
+    st.session_state[f"kept-{key}"] = slide.key
     st.rerun()
+
+
+def keep_or_undo(key: str, make: Make) -> None:
+    """What a button inside a drawing does: keeps, or takes back what it kept before."""
+    if kept := kept_as(key):
+        undo_keep(key, kept[0])
+    else:
+        keep(key, make)
+
+
+def keep_words(key: str, identity: str) -> dict[str, str]:
+    """A keep button for an item of a drawing: what it is called now, and what `on_keep` is told."""
+    kept = kept_as(key)
+    return {"id": identity, "words": f"Kept as slide {kept[1]}: undo" if kept else "Keep for the meeting"}
 
 
 def undo_keep(key: str, slide: str) -> None:

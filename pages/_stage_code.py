@@ -45,7 +45,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     for (const item of slide.figures) {
       const number = make('div', 'figure');
       for (const [cls, text] of [['shown', item.shown], ['of', item.words], ['quiet', item.quiet]]) {
-        number.append(make('span', cls, text));
+        if (text !== 'n ' + item.shown) number.append(make('span', cls, text));
       }
       box.append(number);
     }
@@ -224,7 +224,8 @@ STAGE_CSS = """
   minmax(0, 1fr)) / repeat(var(--across), minmax(0, 1fr)); }
 .stage .picture { display: flex; flex-direction: column; min-height: 0; min-width: 0; align-items: center;
   justify-content: center; color: inherit; text-decoration: none; }
-.stage .picture img { flex: 1 1 auto; min-height: 0; width: 100%; object-fit: contain; border-radius: 4px; }
+.stage .picture img { flex: 1 1 auto; min-height: 0; width: 100%; object-fit: contain; border-radius: 4px;
+  background: var(--st-secondary-background-color); }
 .stage a.picture:focus-visible, .stage a.picture:hover { outline: 3px solid var(--st-primary-color);
   outline-offset: 2px; border-radius: 4px; }
 .stage .picture .label { flex: none; font-size: clamp(18px, 1.25vw, 28px); line-height: 1.3; padding-top: 2px;

@@ -118,8 +118,8 @@ def _nothing(run: str, looked: bool, counts: RunCounts) -> Slide:
 
 def _mend(ask: Ask, run: str, counts: RunCounts, causes: Sequence[CueRow], others: Sequence[Finding]) -> Slide:
     """One line for each story: what to do about it."""
-    lines = [f"{_bare(cue.words)}: {_advice(cue.kind, cue.answer)}" for cue in causes]
-    lines += [f"{_bare(of_finding(ask, run, item).title)}: {_advice(item.kind, None)}" for item in others]
+    lines = [f"{_bare(cue.words)}. {_advice(cue.kind, cue.answer)}" for cue in causes]
+    lines += [f"{_bare(of_finding(ask, run, item).title)}. {_advice(item.kind, None)}" for item in others]
     figures = []
     own = f"FROM samples WHERE run = {literal(run)} AND correct IS NOT NULL"
     if counts.labelled:

@@ -9,15 +9,18 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from core import queries
 from core.deck.figures import told
 from core.deck.slide import Figure, Measure, Pair, Shot, Slide, View
 from core.errors import RequestError
-from core.findings import Finding
 from core.queries import CueRow, SqlResult, literal
 from core.records import Sample
 from core.store import Store
+
+if TYPE_CHECKING:
+    from core.findings import Finding
 
 MOST_TITLE, MOST_NOTES = 500, 5000
 PICTURES, PAIRS = 6, 3
@@ -123,7 +126,7 @@ def of_cue(ask: Ask, run: str, cue: CueRow) -> Slide:
     source = f"SELECT effect, low, high, tested FROM cues WHERE run = {literal(run)} AND cue = {literal(cue.cue)}"
     figures = []
     if cue.effect is not None:
-        figures.append(figure(ask, "of probability, beyond the placebo", "change", source))
+        figures.append(figure(ask, "points of probability, beyond the placebo", "change", source))
     figures.append(_harm(ask, run, cue))
     pairs = tuple(Pair(item.before, item.after, "\n".join(item.words(cue.answer))) for item in cue.examples[:PAIRS])
     held = tuple(Shot(image_id, "overlay" if cue.kind == "detail" else "original") for image_id in cue.prototypes)
