@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import streamlit as st
 
-from core.deck.keep import Ask
+from core.deck.keep import Ask, edited
 from core.deck.slide import Slide, from_json
 from core.errors import RequestError, StoreError, WhylookError
 from pages._shared import sql, store
@@ -48,6 +48,25 @@ def save(slide: Slide) -> None:
         StoreError: nothing can be written.
     """
     store().save_slide(slide.key, asdict(slide))
+
+
+def rewrite(key: str, part: str, text: str, *, was: str) -> bool:
+    """Gives a slide another `title` or other `notes`, the rest of it as it is now.
+
+    True where that part was no longer as it `was` when the person saw it.
+
+    Raises:
+        RequestError: the slide is gone, or the text is none that a slide can hold.
+        StoreError: nothing can be written.
+    """
+    slide = next((slide for slide in deck().slides if slide.key == key), None)
+    if slide is None:
+        raise RequestError("this slide was deleted, perhaps in another window: Undo brings it back")
+    before = slide.title if part == "title" else slide.notes
+    new = edited(slide, title=text) if part == "title" else edited(slide, notes=text)
+    if new != slide:
+        save(new)
+    return before != was
 
 
 def kept_as(key: str) -> tuple[str, int] | None:

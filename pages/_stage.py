@@ -10,6 +10,7 @@ import streamlit as st
 from core import queries
 from core.deck.slide import Shot, Slide
 from core.errors import QueryError, WhylookError
+from core.statistics import format_spoken
 from pages._deck_code import DECK_CSS, DECK_JS
 from pages._frame import PAGES
 from pages._pictures import Shown, address, fill_of, full_picture, rgb_of, view
@@ -52,6 +53,7 @@ def staged(slide: Slide, place: int, runs: Collection[str]) -> dict[str, object]
             {"before": _inline(pair.before), "after": _inline(pair.after), "words": pair.words.splitlines()}
             for pair in slide.pairs
         ],
+        "shares": [format_spoken(value) for value in slide.bars.values] if slide.bars else [],
         "lost": lost,
         "target": None if gone else where(slide, place),
     }

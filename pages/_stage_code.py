@@ -72,7 +72,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     for (const shown of slide.pictures) box.append(picture(shown));
     return box;
   };
-  const drawBars = (bars) => {
+  const drawBars = (bars, shares) => {
     const box = make('div', 'bars');
     box.append(make('p', 'heading', bars.heading));
     const table = make('div', 'rows');
@@ -82,8 +82,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
       whisker.style.left = bars.low[index] * 100 + '%';
       whisker.style.width = (bars.high[index] - bars.low[index]) * 100 + '%';
       track.append(fill, whisker);
-      const share = Math.round(bars.values[index] * 100) + '%';
-      table.append(make('span', 'name', name), track, make('span', 'share', share));
+      table.append(make('span', 'name', name), track, make('span', 'share', shares[index]));
     });
     box.append(table);
     return box;
@@ -129,7 +128,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     const title = make('h1', length <= 60 ? 'large' : length <= 130 ? 'medium' : 'small', slide.title);
     const middle = make('div', 'middle');
     const shows = slide.pairs.length ? drawPairs(slide) : slide.pictures.length ? drawPictures(slide)
-      : slide.bars ? drawBars(slide.bars) : slide.grid ? drawGrid(slide.grid) : null;
+      : slide.bars ? drawBars(slide.bars, slide.shares) : slide.grid ? drawGrid(slide.grid) : null;
     if (slide.body.length) middle.append(drawBody(slide));
     if (slide.figures.length) middle.append(drawFigures(slide));
     if (shows) middle.append(shows);

@@ -9,12 +9,11 @@ from functools import partial
 import streamlit as st
 
 from core import queries
-from core.deck.keep import edited
-from core.errors import RequestError, StoreError, WhylookError
+from core.errors import StoreError, WhylookError
 from core.records import Run
 from core.statistics import format_count
 from pages._frame import current_run, frame, guarded
-from pages._keep import Deck, deck, save
+from pages._keep import Deck, deck, rewrite
 from pages._shared import findings, read, sql, store
 from pages._stage import Act, draw_list, draw_stage, listed, staged
 from pages._view import go
@@ -116,23 +115,12 @@ def handle(act: Act) -> None:
         title = next((short(slide.title) for slide in now.slides if slide.key == key), "it")
         change(lambda: store().delete_slide(key), f"Deleted “{plain(title)}”. Undo brings it back.")
     elif act["do"] in ("title", "notes"):
-        change(lambda: write(now, key, act), typed=act["text"])
+        change(lambda: write(key, act), typed=act["text"])
 
 
-def write(now: Deck, key: str, act: Act) -> None:
-    """Writes another title or other notes.
-
-    Raises:
-        RequestError: the slide is gone, or the text is none that a slide can hold.
-    """
-    slide = next((slide for slide in now.slides if slide.key == key), None)
-    if slide is None:
-        raise RequestError("this slide was deleted, perhaps in another window: Undo brings it back")
-    before = slide.title if act["do"] == "title" else slide.notes
-    if act["text"] == before:
-        return
-    save(edited(slide, title=act["text"]) if act["do"] == "title" else edited(slide, notes=act["text"]))
-    if before != act.get("was", before):
+def write(key: str, act: Act) -> None:
+    """Writes another title or other notes, and says so where another window had changed them meanwhile."""
+    if rewrite(key, act["do"], act["text"], was=act["was"]):
         st.toast("It was changed in another window meanwhile; yours stands now, Undo brings the other back.")
 
 

@@ -102,6 +102,7 @@ def of_slice(ask: Ask, run: str, sql: str, *, title: str = "", view: View = "ori
 
 def slice_title(sql: str) -> str:
     """The conditions of a SELECT in a line, to be put in better words by the presenter."""
+    sql = re.sub(r"--[^\n]*", "", sql)
     found = re.search(r"\bWHERE\b(.*?)(?:\bORDER BY\b.*|\bLIMIT\b.*)?$", " ".join(sql.split()), re.IGNORECASE)
     parts = re.split(r"\s+AND\s+", found[1].strip()) if found else []
     kept = [part for part in parts if not re.match(r"run\s*=", part, re.IGNORECASE)]
@@ -157,7 +158,7 @@ def of_finding(ask: Ask, run: str, finding: Finding) -> Slide:
     title = title.partition(". ")[0].rstrip(".") + "."
     return Slide(
         key_of("finding", run, finding.sql), "finding", run, title, _figures(ask, run, finding),
-        shots=shots(ask, run, finding.sql, view=view), quiet=_first_sentences(finding.evidence),
+        shots=shots(ask, run, finding.sql, view=view), quiet=("As tested: " if finding.rest else "") + _first_sentences(finding.evidence),
         notes=f"{finding.sentence}\n{finding.evidence}", sources=(finding.sql,),
         page="slices", state=_state(run, sql=finding.sql),
     )  # fmt: skip
@@ -224,7 +225,7 @@ def _first_sentences(text: str, most: int = 200) -> str:
         if kept and len(kept) + len(sentence) > most:
             break
         kept = f"{kept} {sentence}".strip()
-    return kept
+    return kept.rstrip(";") + ("." if kept.endswith(";") else "")
 
 
 def _state(run: str, **values: str) -> tuple[tuple[str, str], ...]:
