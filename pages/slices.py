@@ -12,12 +12,16 @@ from streamlit.delta_generator import DeltaGenerator
 from core import queries
 from core.columns import BY_NAME
 from core.commands.terminal import spreadsheet_table
+from core.deck.keep import of_slice
+from core.deck.slide import View
+from core.deck.tables import of_groups
 from core.errors import QueryError
 from core.queries import SqlResult
 from core.records import Row, Run
 from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson
 from pages import _charts
 from pages._frame import guarded, open_page
+from pages._keep import keep_button
 from pages._looks import looks
 from pages._pictures import VIEWS, scale_picture, views
 from pages._shared import read, slice_ids
@@ -102,6 +106,7 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
     if ids:
         against_rest(name, ids)
         looks(name, text, ids)
+        keep_button(f"{name}-{text}", lambda ask: of_slice(ask, name, text, view=slice_view()))
     kinds = ["Pictures", "Table", "Charts"] if ids else ["Table"]
     kind = kinds[0]
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
@@ -133,9 +138,15 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
     if kind == "Pictures":
         pictures(name, text, ids)
     elif kind == "Charts":
-        charts(name, ids)
+        charts(name, text, ids)
     else:
         table(name, text, result)
+
+
+def slice_view() -> View:
+    """The view in which a slice's pictures are kept: the one on screen."""
+    shown = VIEWS.get(st.session_state.get("view", ""), ("original",))
+    return "original" if "original" in shown else "overlay" if "overlay" in shown else "masked"
 
 
 def against_rest(name: str, ids: tuple[str, ...]) -> None:
@@ -218,7 +229,7 @@ def table(name: str, text: str, result: SqlResult) -> None:
         go("sample", run=row.get("run") or name, image=row["image_id"], sql=text)
 
 
-def charts(name: str, ids: tuple[str, ...]) -> None:
+def charts(name: str, text: str, ids: tuple[str, ...]) -> None:
     """Scores against the rest, and accuracy by any column of words."""
     stats = read(queries.slice_stats, name, list(ids))
     if stats.inside.scores.size:
@@ -235,6 +246,7 @@ def charts(name: str, ids: tuple[str, ...]) -> None:
         st.caption("No labels in this slice.")
         return
     st.altair_chart(_charts.groups(rows), width="stretch")
+    keep_button(f"{name}-{column}-{text}", lambda ask: of_groups(ask, name, column, within=text))
     if column in BY_NAME:
         st.caption(f"{column.capitalize()}: {plain(BY_NAME[column].meaning)}.")
     st.caption("Accuracy with its 95% interval and the number of pictures" + MOST_GROUPS * (len(rows) == GROUPS) + ".")

@@ -40,22 +40,32 @@ def put_entry(path: Path, kind: str, key: str, entry: Mapping[str, Any] | None, 
             state["undo"] = [*state["undo"], before][-_UNDO_STEPS:]
 
 
+def put_entries(path: Path, kind: str, new: Mapping[str, Mapping[str, Any]], *, words: str) -> None:
+    """Saves several entries at once; one undo takes all of them back."""
+    with _change(path) as state:
+        entries: Entries = state["kinds"].setdefault(kind, {})
+        before = {key: entries.get(key) for key in new}
+        entries.update({key: dict(entry) for key, entry in new.items()})
+        state["undo"] = [*state["undo"], {"kind": kind, "several": before, "words": words}][-_UNDO_STEPS:]
+
+
 def undo_entry(path: Path, kind: str | None = None, key: str | None = None) -> str | None:
     """Takes back the last change (of a kind, of a key) not yet taken back; returns its words, None without one."""
     with _change(path) as state:
         able = [
             place
             for place, change in enumerate(state["undo"])
-            if kind in (None, change["kind"]) and key in (None, change["key"])
+            if kind in (None, change["kind"]) and key in (None, change.get("key"))
         ]
         if not able:
             return None
         before = state["undo"].pop(able[-1])
         entries: Entries = state["kinds"].setdefault(before["kind"], {})
-        if before["entry"] is None:
-            entries.pop(before["key"], None)
-        else:
-            entries[before["key"]] = before["entry"]
+        for key, entry in before.get("several", {before.get("key"): before.get("entry")}).items():
+            if entry is None:
+                entries.pop(key, None)
+            else:
+                entries[key] = entry
         return str(before["words"])
 
 
