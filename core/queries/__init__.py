@@ -4,6 +4,7 @@ Knows: which functions other modules may call. Does not know: models, Streamlit,
 """
 
 from core.queries.cues import PLACEBO, CueRow, Example, cues
+from core.queries.facets import Bar, CodedRun, Facet, coded_run, facets
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import NO_FEATURES, FeatureTable, features, has_features
 from core.queries.labels import LabelRows, label_rows
@@ -42,12 +43,15 @@ from core.sql.pool import SqlResult, run_sql
 from core.store.quoting import identifier, literal
 
 __all__ = [
+    "Bar",
     "CardMeasure",
     "ClassRow",
+    "CodedRun",
     "ConfusionRow",
     "Connection",
     "CueRow",
     "Example",
+    "Facet",
     "FailureRow",
     "FeatureTable",
     "Group",
@@ -71,10 +75,12 @@ __all__ = [
     "Faithfulness",
     "card_of",
     "cells",
+    "coded_run",
     "columns",
     "cues",
     "confusion",
     "discovered",
+    "facets",
     "failures",
     "features",
     "fetch_rows",
