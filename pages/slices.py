@@ -17,6 +17,7 @@ from core.queries import SqlResult
 from core.records import Row, Run
 from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson
 from pages import _charts
+from pages._facets import chip_bar, facet_panel
 from pages._frame import guarded, open_page
 from pages._looks import looks
 from pages._pictures import VIEWS, scale_picture, views
@@ -48,8 +49,8 @@ def main() -> None:
     if run is None:
         return
     st.title("Slices")
-    left, right = st.columns([1, 2], gap="medium")
-    with left:
+    left, right = st.columns([1, 3.6], gap="medium")
+    with right:
         text = editor(run)
         problem = st.empty()
     try:
@@ -57,10 +58,12 @@ def main() -> None:
         ids = slice_ids(text, run.name)
     except QueryError as error:
         problem.error(plain(error), icon=":material/error:")
-        with right:
-            st.info("Correct the query on the left, or start from an example.", icon=":material/arrow_back:")
         return
+    if "image_id" in result.columns:
+        with left:
+            facet_panel(run.name, text, ids, _use)
     with right:
+        chip_bar(run.name, text, _use)
         show(run, text, result, ids)
 
 

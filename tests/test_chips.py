@@ -179,6 +179,9 @@ def test_true_and_false_are_told_from_one_and_nought() -> None:
 def test_a_range_takes_the_place_of_the_one_before_it_and_can_be_negated() -> None:
     query = chips.ranged(chips.ranged(parse(ALL, RUN), "size", 0, 1), "size", 0.5, 2)
     assert query.text.count("BETWEEN") == 1 and chips.range_of(query, "size") == (0.5, 2)
+    again = chips.ranged(query, "size", 0.5, 2)
+    assert "size NOT BETWEEN" in again.text
+    assert chips.ranged(again, "size", 0.5, 2).clauses == parse(ALL, RUN).clauses
     other = chips.negated(query, 1)
     assert "size NOT BETWEEN 0.5 AND 2" in other.text and chips.range_of(other, "size") is None
     assert parse(chips.negated(other, 1).text, RUN).clauses == query.clauses

@@ -59,6 +59,8 @@ class Facet:
     edges: tuple[float, ...] = ()
     more: int = 0
     """Values that are not among the bars."""
+    whole: bool = False
+    """Whether the edges are between whole numbers, so that a bin ends at the number below its upper edge."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class CodedColumn:
     values: tuple[Value, ...]
     edges: tuple[float, ...]
     codes: NDArray[np.int16]  # (n,)
+    whole: bool = False
 
     @property
     def places(self) -> int:
@@ -117,7 +120,7 @@ def _counted(column: CodedColumn, inside: NDArray[np.bool_]) -> Facet:
     here, rest = here[1:], both[1:] - here[1:]
     if column.edges:
         bars = tuple(Bar(None, int(here[at]), int(rest[at])) for at in range(column.places))
-        return Facet(column.column, column.group, (*bars, *unknown), column.edges)
+        return Facet(column.column, column.group, (*bars, *unknown), column.edges, whole=column.whole)
     order = np.arange(column.places)
     if any(isinstance(value, str) for value in column.values):  # numbers keep their order
         order = np.lexsort((-rest, -here))
@@ -164,7 +167,7 @@ def _binned(name: str, group: str, array: pa.Array, *, whole: bool) -> CodedColu
     edges = round_edges(float(numbers[known].min()), float(numbers[known].max()), whole=whole)
     places = np.clip(np.searchsorted(np.asarray(edges), numbers, side="right") - 1, 0, len(edges) - 2)
     codes = np.where(known, places, -1).astype(np.int16)
-    return CodedColumn(name, group, (), edges, codes)
+    return CodedColumn(name, group, (), edges, codes, whole)
 
 
 def round_edges(low: float, high: float, *, whole: bool = False, bins: int = BINS) -> tuple[float, ...]:

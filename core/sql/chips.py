@@ -45,10 +45,13 @@ def state_of(query: Query, column: str, value: Value | None, *, within: bool = F
 
 
 def ranged(query: Query, column: str, low: float, high: float) -> Query:
-    """The query with a column between two numbers, in place of an earlier range of that column."""
+    """The query with a column between two numbers, in place of an earlier range; again: not between, then neither."""
     wanted = Condition(column, "between", (low, high))
-    kept = [clause for clause in query.clauses if not _is(clause, "between", column, False)]
-    return query.having(*kept, wanted)
+    others = [clause for clause in query.clauses if clause != wanted.contrary()]
+    kept = [clause for clause in others if not _is(clause, "between", column, False)]
+    if len(others) < len(query.clauses):
+        return query.having(*kept)
+    return query.having(*kept, wanted.contrary() if wanted in query.clauses else wanted)
 
 
 def range_of(query: Query, column: str) -> tuple[float, float] | None:
