@@ -18,7 +18,7 @@ from core.sql import chips
 from core.sql.conditions import Clause, Condition, Group, Query, Raw
 from core.sql.where import parse
 from pages._facets_code import CSS, JS
-from pages._shared import store, store_folder
+from pages._shared import coded_run, store, store_folder
 from pages._words import visible
 
 OPEN = ("Answer", YOURS)
@@ -27,14 +27,9 @@ Use = Callable[[str], None]
 """Puts a query into the address."""
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _coded(folder: str, generation: int, run: str) -> queries.CodedRun:
-    return queries.coded_run(store().reader(), run)
-
-
 @st.cache_data(max_entries=64, show_spinner=False)
 def _facets(folder: str, generation: int, run: str, text: str, _ids: tuple[str, ...]) -> list[queries.Facet]:
-    return queries.facets(_coded(folder, generation, run), _ids)
+    return queries.facets(coded_run(run), _ids)
 
 
 def facet_panel(run: str, text: str, ids: tuple[str, ...], use: Use) -> None:

@@ -139,6 +139,16 @@ def of_labels(run: str, ask: Callable[[queries.LabelRows], T]) -> T:
     return cast(T, _of_labels(str(store_folder()), store().generation(), run, ask.__qualname__, _ask=ask))
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _coded(folder: str, generation: int, run: str) -> queries.CodedRun:
+    return queries.coded_run(store().reader(), run)
+
+
+def coded_run(run: str) -> queries.CodedRun:
+    """The columns of a run as numbers that can be counted; one copy for all: change nothing in it."""
+    return _coded(str(store_folder()), store().generation(), run)
+
+
 @st.cache_data(max_entries=8, show_spinner=False)
 def _report(folder: str, generation: int, run: str, kind: str) -> str:
     from core import report as core_report

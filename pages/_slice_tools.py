@@ -43,15 +43,15 @@ def examples(run: str) -> list[tuple[str, str]]:
 
 def toolbar(run: str, sql: str, use: Callable[[str], None]) -> None:
     """Columns, examples and saved slices, the link; `use` puts a query into the editor."""
-    upper, lower = st.columns(2), st.columns(2)
-    with upper[0].popover("Columns", width="stretch"):
+    columns, asked, saved, copied = st.columns(4)
+    with columns.popover("Columns", width="stretch"):
         columns_help()
-    with upper[1].popover("Examples", width="stretch"):
+    with asked.popover("Examples", width="stretch"):
         for index, (words, query) in enumerate(examples(run)):
             st.button(plain(short(words)), key=f"example-{index}", on_click=use, args=(query,), width="stretch")
-    with lower[0].popover("Saved", width="stretch"):
+    with saved.popover("Saved", width="stretch"):
         saved_slices(sql, use)
-    with lower[1]:
+    with copied:
         copy_button("Copy link", key="copy-link")
 
 

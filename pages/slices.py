@@ -17,6 +17,7 @@ from core.queries import SqlResult
 from core.records import Row, Run
 from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson
 from pages import _charts
+from pages._editor import sql_editor
 from pages._facets import chip_bar, facet_panel
 from pages._frame import guarded, open_page
 from pages._looks import looks
@@ -50,14 +51,18 @@ def main() -> None:
         return
     st.title("Slices")
     left, right = st.columns([1, 3.6], gap="medium")
-    with right:
-        text = editor(run)
-        problem = st.empty()
+    text = st.query_params.get("sql") or slice_sql(run.name)  # in the address: a link, a click and Back all lead here
+    problem: QueryError | None = None
     try:
         result = run_sql(text)
         ids = slice_ids(text, run.name)
     except QueryError as error:
-        problem.error(plain(error), icon=":material/error:")
+        problem = error
+    with right:
+        sql_editor(run.name, text, problem, _use)
+        toolbar(run.name, text, _use)
+    if problem is not None:
+        right.error(plain(problem), icon=":material/error:")
         return
     if "image_id" in result.columns:
         with left:
@@ -65,25 +70,6 @@ def main() -> None:
     with right:
         chip_bar(run.name, text, _use)
         show(run, text, result, ids)
-
-
-def editor(run: Run) -> str:
-    """The SQL editor; the address holds its text, so that a link, a click and Back all lead here."""
-    text = st.query_params.get("sql") or slice_sql(run.name)
-    if st.session_state.get("sql_editor") != text:
-        st.session_state["sql_editor"] = text
-    box = st.container()
-    toolbar(run.name, text, _use)
-    with box:
-        st.text_area(
-            "SELECT over samples",
-            key="sql_editor",
-            height=260,
-            help="Ctrl+Enter runs it. One SELECT; nothing can be changed.",
-            on_change=lambda: _use(st.session_state["sql_editor"]),
-        )
-        st.button("Run", type="primary", icon=":material/play_arrow:", width="stretch", help="Ctrl+Enter")
-    return text
 
 
 def _use(text: str) -> None:

@@ -31,6 +31,7 @@ from core.queries.reads import (
     per_class,
     run_counts,
     slice_stats,
+    table_columns,
 )
 from core.queries.reasons import RESTS_SQL, Reasons, Share, reasons
 from core.queries.report_card import CardMeasure, JudgeCard, Threshold, card_of, judge_card
@@ -111,6 +112,7 @@ __all__ = [
     "search",
     "seen_parts",
     "slice_stats",
+    "table_columns",
     "thumbnails",
     "map_faithfulness",
     "way_of_seeing",
