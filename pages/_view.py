@@ -78,6 +78,14 @@ def says(row: Row) -> str:
     return f"{label} → {prediction} {sure}"
 
 
+def named(picture: Mapping[str, str], path: object, label: object) -> dict[str, str]:
+    """A picture whose words, for those who do not see it, say its file and label."""
+    if "src" not in picture:
+        return dict(picture)
+    said = f"labelled {label}" if label is not None else "no label"
+    return {**picture, "alt": f"{picture['alt']}: {path or 'no file'}, {said}"}
+
+
 def grid(
     rows: Sequence[Row],
     pictures: Mapping[str, Sequence[Mapping[str, str]]],
@@ -98,7 +106,10 @@ def grid(
         items.append(
             {
                 "target": target("sample", run=run, image=row["image_id"], **state),
-                "pictures": list(pictures.get(row["image_id"], ({"missing": "no picture"},))),
+                "pictures": [
+                    named(shown, row.get("path"), row.get("label"))
+                    for shown in pictures.get(row["image_id"], ({"missing": "no picture"},))
+                ],
                 "title": says(row),
                 "lines": lines,
                 "colour": kind.colour,

@@ -192,10 +192,10 @@ export default function ({ parentElement, data, setTriggerValue }) {
       const row = make('li', 'finding');
       const words = make('div', 'words');
       words.append(make('span', 'soft', item.heading), make('p', 'sentence', item.sentence));
-      const query = make('details'), code = make('pre', '', item.sql);
-      query.append(make('summary', 'soft', 'Evidence and SQL'));
+      const query = make('details');
+      query.append(make('summary', 'soft', item.sql ? 'Evidence and SQL' : 'Evidence'));
       if (item.evidence) query.append(make('p', 'evidence', item.evidence));
-      query.append(code, copy('Copy SQL', item.sql));
+      if (item.sql) query.append(make('pre', '', item.sql), copy('Copy SQL', item.sql));
       words.append(query);
       const sides = make('div', item.contrast.length ? 'sides compared' : 'sides');
       const to = anchor(item.target, 'pictures');
@@ -236,12 +236,18 @@ _END = """
     return table;
   };
 
+  const drawTop = () => {
+    const mark = make('span', 'top');
+    requestAnimationFrame(() => mark.scrollIntoView());
+    return mark;
+  };
+
   const drawCopy = () => copy(data.text, data.value);
 
   const draw = {
     grid: drawGrid, matrix: drawMatrix, confusion: drawConfusion, classes: drawClasses, hits: drawHits,
     findings: drawFindings, facts: drawFacts, legend: drawLegend, copy: drawCopy,
-    stories: drawStories, asides: drawAsides,
+    stories: drawStories, asides: drawAsides, top: drawTop,
   }[data.kind];
   root.replaceChildren(draw());
   root.dataset.state = state;
@@ -266,6 +272,7 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
   padding: 0 6px; font-size: 0.75rem; }
 .frame.small { width: 46px; border-radius: 4px; }
 .dot { display: inline-block; width: 0.75em; height: 0.75em; border-radius: 50%; margin-right: 0.5em; flex: none; }
+.top { display: block; scroll-margin-top: 12rem; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 26px; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(var(--size), 100%), 1fr)); gap: 14px; }
 .card { display: block; border-radius: 8px; border: 1px solid var(--st-border-color);

@@ -19,7 +19,7 @@ from pages import _charts
 from pages import _report_card as _card
 from pages._causes import stories
 from pages._frame import empty, guarded, open_page
-from pages._pictures import fill_of, full_picture, rgb_of, scale_picture, view, views
+from pages._pictures import fill_of, full_picture, outlined_views, rgb_of, scale_picture, view, views
 from pages._shared import read, slice_ids, store_folder
 from pages._view import draw, go, grid, percent, score_text
 from pages._words import plain, short
@@ -223,7 +223,7 @@ def causal(sample: Sample) -> None:
 def how_it_was_seen(sample: Sample) -> None:
     """The way of seeing of this picture with those most like it, the used cue that it holds, and its properties."""
     way = read(queries.way_of_seeing, sample.run, sample.image_id, k=NEIGHBOURS)
-    used = [cue for cue in read(queries.cues, sample.run) if cue.cue == sample.cue] if sample.cue else []
+    used = [cue for cue in read(queries.cues, sample.run) if cue.cue == sample.cue and _concerns(cue, sample)]
     properties = _properties(sample)
     if not (way or used or properties):
         return
@@ -240,9 +240,21 @@ def how_it_was_seen(sample: Sample) -> None:
             grid(near, views(sample.run, way.nearest), run=sample.run, key="way", size=125)
     if used:
         st.caption("It holds a cue that the classifier uses:")
+        for cue in used:
+            if cue.region is not None:
+                shown = outlined_views(sample.run, [sample.image_id], cue.region)
+                if shown:
+                    st.image(shown[0]["src"], width=220, caption="where it lies", alt="this picture, the cue outlined")
         stories(sample.run, used, key="cue", ranked=False, prototypes=False)
     if properties:
         st.caption(properties)
+
+
+def _concerns(cue: queries.CueRow, sample: Sample) -> bool:
+    """Whether a cue pulls towards the answer or the label; of a whole picture or its context, towards the answer."""
+    if cue.answer is None:
+        return False
+    return cue.answer == sample.prediction or (cue.kind in ("strategy", "detail") and cue.answer == sample.label)
 
 
 def _of_the_class(way: queries.WayOfSeeing) -> str:

@@ -247,9 +247,9 @@ def _finding(name: str, finding: Finding) -> dict[str, object]:
         "pictures": [shown[image_id][0] for image_id in here],
         "contrast": [shown[image_id][0] for image_id in there],
         "contrast_target": target("slices", run=name, sql=finding.contrast_sql) if there else None,
-        "link": format_pictures(finding.n),
-        "target": target("slices", run=name, sql=finding.sql),
-        "sql": finding.sql,
+        "link": f"{format_pictures(finding.n)} on Labels" if finding.about_labels else format_pictures(finding.n),
+        "target": target("labels", run=name) if finding.about_labels else target("slices", run=name, sql=finding.sql),
+        "sql": "" if finding.about_labels else finding.sql,
     }
 
 

@@ -69,7 +69,7 @@ def test_a_mark_that_is_merely_there_is_never_called_used(tmp_path):
 def test_the_report_leads_to_the_used_cue_and_its_query_gives_its_pictures(used):
     store, run, _, _ = used
     findings = [finding for finding in summarise(store.reader(), run) if finding.kind == "cue"]
-    assert findings and "is used" in findings[0].sentence
+    assert findings and "“blue”" in findings[0].sentence and "(placebo: " in findings[0].sentence
     assert len(store.reader().execute(findings[0].sql).fetchall()) == findings[0].n
 
 

@@ -3,7 +3,7 @@
 Knows: which functions other modules may call. Does not know: models, Streamlit, how rows got into the store.
 """
 
-from core.queries.cues import PLACEBO, CueRow, Example, cues
+from core.queries.cues import CAUSE, PLACEBO, UNTESTED, CueRow, Example, cues, sections
 from core.queries.facets import Bar, CodedRun, Facet, coded_run, facets
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import NO_FEATURES, FeatureTable, features, has_features
@@ -20,6 +20,7 @@ from core.queries.reads import (
     cells,
     columns,
     confusion,
+    descriptions,
     failures,
     filled,
     histogram,
@@ -62,7 +63,10 @@ __all__ = [
     "MatrixRow",
     "Measure",
     "NO_FEATURES",
+    "CAUSE",
     "PLACEBO",
+    "UNTESTED",
+    "sections",
     "RESTS_SQL",
     "Reasons",
     "RunCounts",
@@ -80,6 +84,7 @@ __all__ = [
     "columns",
     "cues",
     "confusion",
+    "descriptions",
     "discovered",
     "facets",
     "failures",

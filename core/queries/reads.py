@@ -122,6 +122,12 @@ def filled(con: Connection, run: str, names: Sequence[str]) -> list[str]:
     return [name for name, n in zip(names, found, strict=True) if n]
 
 
+def descriptions(con: Connection, run: str) -> list[str | None]:
+    """The judge's descriptions of all pictures of a run in the order of `image_id`; None where there is none."""
+    rows = con.execute("SELECT description FROM samples WHERE run = ? ORDER BY image_id", [run]).fetchall()
+    return [row[0] for row in rows]
+
+
 def run_counts(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> RunCounts:
     """Counts of a run's pictures by state.
 

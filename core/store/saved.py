@@ -40,10 +40,14 @@ def put_entry(path: Path, kind: str, key: str, entry: Mapping[str, Any] | None, 
             state["undo"] = [*state["undo"], before][-_UNDO_STEPS:]
 
 
-def undo_entry(path: Path, kind: str | None = None) -> str | None:
-    """Takes back the last change (of a kind) not yet taken back; returns its words, None when there is nothing."""
+def undo_entry(path: Path, kind: str | None = None, key: str | None = None) -> str | None:
+    """Takes back the last change (of a kind, of a key) not yet taken back; returns its words, None without one."""
     with _change(path) as state:
-        able = [place for place, change in enumerate(state["undo"]) if kind in (None, change["kind"])]
+        able = [
+            place
+            for place, change in enumerate(state["undo"])
+            if kind in (None, change["kind"]) and key in (None, change["key"])
+        ]
         if not able:
             return None
         before = state["undo"].pop(able[-1])

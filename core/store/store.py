@@ -191,8 +191,10 @@ class Store:
         saved.put_entry(self._saved, "looks", f"{run} {key}", {"run": run, "key": key}, words=None)
         return len(before) + 1
 
-    def decide_label(self, image_id: str, verdict: Verdict, *, label: str | None, should_be: str | None = None) -> None:
-        """Keeps what a person says of a picture's label, in place of what was said before.
+    def decide_label(
+        self, image_id: str, verdict: Verdict, *, label: str | None, should_be: str | None = None, file: str = ""
+    ) -> None:
+        """Keeps what a person says of a picture's label, in place of what was said before; undo then names `file`.
 
         Raises:
             StoreError: a wrong label needs the right one, and only a wrong one has it; or nothing can be written.
@@ -201,7 +203,18 @@ class Store:
             raise StoreError(f"a label that is wrong needs the one it should be, got {verdict} and {should_be!r}")
         entry = {"label": label, "verdict": verdict, "should_be": should_be, "saved": runs.now()}
         said = {"right": "right", "unsure": "not sure", "wrong": f"should be {should_be}"}[verdict]
-        saved.put_entry(self._saved, "labels", image_id, entry, words=f"“{label}”: {said}")
+        words = f"{file}, “{label}”: {said}" if file else f"“{label}”: {said}"
+        saved.put_entry(self._saved, "labels", image_id, entry, words=words)
+
+    def undo_label(self, image_id: str) -> str | None:
+        """Takes back what was last said of one picture's label and says what it was.
+
+        None where that was too long ago to be known: then nothing is said of it any more.
+        """
+        words = saved.undo_entry(self._saved, "labels", image_id)
+        if words is None:
+            saved.put_entry(self._saved, "labels", image_id, None, words=None)
+        return words
 
     def label_decisions(self) -> list[LabelDecision]:
         """What people said of labels, in the order in which pictures were first decided.
