@@ -120,7 +120,7 @@ const build = (root, data) => {
     editor.send(text);
   };
   const go = make('button', 'run', '▶ Run'), old = make('button', '', 'History');
-  go.type = old.type = 'button'; go.title = 'Ctrl+Enter';
+  go.type = old.type = 'button';
   go.addEventListener('click', run);
   old.setAttribute('aria-expanded', 'false'); list.hidden = true;
   old.addEventListener('click', () => {
@@ -134,8 +134,11 @@ const build = (root, data) => {
     list.hidden = !list.hidden;
     old.setAttribute('aria-expanded', String(!list.hidden));
   });
-  tools.append(go, old, make('span', 'soft', 'Ctrl+Enter runs it · Ctrl+Space completes'));
-  root.replaceChildren(place, tools, list);
+  go.title = 'Ctrl+Enter runs it; Ctrl+Space completes tables, columns and values';
+  tools.append(go, old);
+  const beside = make('div', 'beside');
+  beside.append(place, tools);
+  root.replaceChildren(beside, list);
   editor.ready = import(new URL(data.library, window.location.origin).href)
     .then((cm) => { editor.area = rich(cm, place, root, latest, run); })
     .catch(() => { editor.area = simple(place, latest, run); });
@@ -160,7 +163,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
 
 CSS = """
 .root { font-family: var(--st-font); color: var(--st-text-color); font-size: 1rem; position: relative; }
-.place { border: 1px solid var(--st-border-color); border-radius: 8px; min-height: 5.6rem;
+.place { border: 1px solid var(--st-border-color); border-radius: 8px; min-height: 4.8rem;
   background: var(--st-secondary-background-color); overflow: hidden; }
 .place:focus-within { border-color: var(--st-primary-color); box-shadow: 0 0 0 1px var(--st-primary-color); }
 .root .cm-editor { max-height: 15rem; background: transparent; color: inherit; }
@@ -189,9 +192,10 @@ CSS = """
 .caret { white-space: pre; }
 .plain { width: 100%; box-sizing: border-box; border: 0; background: transparent; color: inherit; padding: 8px;
   resize: vertical; }
-.tools { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; margin-top: 6px; }
+.beside { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: 8px; }
+.tools { display: flex; flex-direction: column; gap: 6px; }
 .tools button { font: inherit; color: inherit; background: transparent; border: 1px solid var(--st-border-color);
-  border-radius: var(--st-button-radius, 8px); padding: .25rem .9rem; min-height: 2.2rem; cursor: pointer; }
+  border-radius: var(--st-button-radius, 8px); padding: .1rem .9rem; min-height: 2.1rem; cursor: pointer; }
 .tools .run { background: var(--st-primary-color); border-color: var(--st-primary-color); color: #fff; }
 button:focus-visible { outline: 3px solid var(--st-primary-color); outline-offset: 2px; }
 .history { display: flex; flex-direction: column; gap: 2px; max-height: 16rem; overflow: auto; margin-top: 6px;

@@ -18,7 +18,7 @@ from core.sql import chips
 from core.sql.conditions import Clause, Condition, Group, Query, Raw
 from core.sql.where import parse
 from pages._facets_code import CSS, JS
-from pages._shared import coded_run, store, store_folder
+from pages._shared import coded_run, store, store_folder, tags_by_picture
 from pages._words import visible
 
 OPEN = ("Answer", YOURS)
@@ -28,13 +28,14 @@ Use = Callable[[str], None]
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _facets(folder: str, generation: int, run: str, text: str, _ids: tuple[str, ...]) -> list[queries.Facet]:
+def _facets(folder: str, generation: int, run: str, mark: int, _ids: tuple[str, ...]) -> list[queries.Facet]:
     return queries.facets(coded_run(run), _ids)
 
 
 def facet_panel(run: str, text: str, ids: tuple[str, ...], use: Use) -> None:
     """Every column of the run: the slice against the rest, each value and range a click."""
-    found = _facets(str(store_folder()), store().generation(), run, text, _ids=ids)
+    found = _facets(str(store_folder()), store().generation(), run, hash(ids), _ids=ids)
+    found = [*_tags(run, ids), *found]
     query = parse(text, run)
     groups = [
         {
@@ -45,6 +46,17 @@ def facet_panel(run: str, text: str, ids: tuple[str, ...], use: Use) -> None:
         for name in GROUPS
     ]
     _draw("facets", run, text, use, groups=[group for group in groups if group["columns"]])
+
+
+def _tags(run: str, ids: tuple[str, ...]) -> list[queries.Facet]:
+    """The tags of now, which the published columns do not know yet."""
+    inside, everywhere = set(ids), set(coded_run(run).image_ids.to_pylist())
+    counts: dict[str, list[int]] = {}
+    for image_id, tags in tags_by_picture().items():
+        for tag in tags if image_id in everywhere else ():
+            counts.setdefault(tag, [0, 0])[image_id not in inside] += 1
+    bars = tuple(queries.Bar(tag, *n) for tag, n in sorted(counts.items(), key=lambda item: -sum(item[1])))
+    return [queries.Facet("tags", YOURS, bars)] if bars else []
 
 
 def chip_bar(run: str, text: str, use: Use) -> None:
@@ -95,7 +107,7 @@ def _column(facet: queries.Facet, query: Query) -> dict[str, object]:
             "words": "not known" if bar.value is None else _words(bar.value),
             "inside": bar.inside,
             "rest": bar.rest,
-            "state": chips.state_of(query, facet.column, bar.value),
+            "state": chips.state_of(query, facet.column, bar.value, within=facet.column == "tags"),
         }
         for bar in facet.bars[bins:]
     ]
@@ -118,6 +130,7 @@ def _column(facet: queries.Facet, query: Query) -> dict[str, object]:
         "range": chips.range_of(query, facet.column),
         "ends": [f"{edge:g}" for edge in facet.edges[:: len(facet.edges) - 1]] if facet.edges else [],
         "more": facet.more,
+        "within": facet.column == "tags",
     }
 
 

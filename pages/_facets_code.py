@@ -35,11 +35,11 @@ export default function ({ parentElement, data, setTriggerValue }) {
       said[item.state]})`;
     const row = button('value ' + item.state, column.column + '=' + item.words, says,
       () => act('value', { column: column.column, value: item.value, within: column.within }));
-    const bar = make('span', 'bar'), fill = make('span', 'fill'), tick = make('span', 'tick');
+    const bar = make('span', 'bar'), fill = make('span', 'fill'), mean = make('span', 'others');
     fill.style.width = 100 * item.inside / most.inside + '%';
-    tick.style.left = `calc(${100 * item.rest / most.rest}% - 1px)`;
+    mean.style.left = `calc(${100 * item.rest / most.rest}% - 1px)`;
     bar.append(fill);
-    if (most.rest > 1 || item.rest) bar.append(tick);
+    if (most.rest > 1 || item.rest) bar.append(mean);
     const mark = { in: '✓ ', out: '≠ ', '': '' }[item.state];
     row.append(bar, make('span', 'name', mark + item.words), make('span', 'n', count(item.inside)));
     return row;
@@ -223,7 +223,8 @@ button:focus-visible, summary:focus-visible { outline: 3px solid var(--st-primar
 .value .bar { position: absolute; inset: 0; z-index: 0; }
 .value .fill { position: absolute; inset: 0 auto 0 0; border-radius: 4px;
   background: color-mix(in srgb, var(--st-primary-color) 26%, transparent); }
-.value .tick { position: absolute; top: 3px; bottom: 3px; width: 2px; background: var(--st-text-color); opacity: .45; }
+.value .others { position: absolute; top: 3px; bottom: 3px; width: 2px; opacity: .45;
+  background: var(--st-text-color); }
 .value .name, .value .n { position: relative; z-index: 1; white-space: nowrap; overflow: hidden;
   text-overflow: ellipsis; }
 .value .n { font-variant-numeric: tabular-nums; }

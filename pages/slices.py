@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import zlib
+from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow.csv
 import streamlit as st
@@ -20,19 +22,27 @@ from pages import _charts
 from pages._editor import sql_editor
 from pages._facets import chip_bar, facet_panel
 from pages._frame import guarded, open_page
+from pages._grid import slice_grid
 from pages._looks import looks
 from pages._pictures import VIEWS, scale_picture, views
 from pages._shared import read, slice_ids
 from pages._shared import sql as run_sql
 from pages._slice_tools import toolbar
-from pages._view import go, grid
+from pages._view import go
 from pages._words import file_name, plain, slice_sql
 
 PER_PAGE = 48
 PER_PAGE_OF_THREE = 20
 GROUPS = 30
 MOST_GROUPS = f"; the {GROUPS} largest groups"
-SIZES = {"Small": 110, "Medium": 165, "Large": 270}
+SIZES = {"Small": 118, "Medium": 165, "Large": 270}
+STYLE = """<style>
+.st-key-numbers [data-testid="stMetric"], .st-key-numbers [data-testid="stMetric"] > div
+  { display: flex; flex-direction: row; align-items: baseline; gap: .5rem; width: auto; padding: 0; }
+.st-key-numbers { row-gap: 0; } .st-key-numbers [data-testid="stCaptionContainer"] { margin: 0; }
+.st-key-numbers [data-testid="stMetricValue"] { font-size: 1.4rem; line-height: 1.3; }
+</style>"""
+"""The numbers of a slice in one line, so that pictures are in the first screen."""
 ORDERS = {
     "As the query says": None,
     "Confidence, highest first": ("confidence", True),
@@ -49,7 +59,9 @@ def main() -> None:
     run = open_page("Slices")
     if run is None:
         return
-    st.title("Slices")
+    st.html(STYLE)
+    head, tools = st.columns([1, 3.6], gap="medium", vertical_alignment="center")
+    head.title("Slices")
     left, right = st.columns([1, 3.6], gap="medium")
     text = st.query_params.get("sql") or slice_sql(run.name)  # in the address: a link, a click and Back all lead here
     problem: QueryError | None = None
@@ -60,6 +72,7 @@ def main() -> None:
         problem = error
     with right:
         sql_editor(run.name, text, problem, _use)
+    with tools:
         toolbar(run.name, text, _use)
     if problem is not None:
         right.error(plain(problem), icon=":material/error:")
@@ -92,8 +105,8 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         against_rest(name, ids)
         looks(name, text, ids)
     kinds = ["Pictures", "Table", "Charts"] if ids else ["Table"]
-    kind = kinds[0]
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
+    kind, shown = kinds[0], Shown("Original", next(iter(ORDERS)), "Small")
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="controls"):
         if len(kinds) > 1:
             kind = st.segmented_control(
                 "Show as",
@@ -104,6 +117,8 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
                 bind="query-params",
                 label_visibility="collapsed",
             )
+        if kind == "Pictures":
+            shown = choices()
         st.download_button(
             "CSV",
             lambda: csv(result),
@@ -120,7 +135,7 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
             else "Add image_id to the SELECT to see pictures."
         )
     if kind == "Pictures":
-        pictures(name, text, ids)
+        pictures(name, text, ids, shown)
     elif kind == "Charts":
         charts(name, ids)
     else:
@@ -131,39 +146,54 @@ def against_rest(name: str, ids: tuple[str, ...]) -> None:
     """Accuracy and mean score of the slice against the rest, with intervals."""
     stats = read(queries.slice_stats, name, list(ids))
     inside, rest = stats.inside, stats.rest
-    facts = [("Accuracy", *(format_rate(wilson(group.correct, group.labelled)) for group in (inside, rest)))]
+    facts = [("Accuracy", *(format_rate(wilson(group.correct, group.labelled), n=False) for group in (inside, rest)))]
     if inside.scores.size or rest.scores.size:
-        means = (format_mean(mean_interval(group.scores, group.weights)) for group in (inside, rest))
+        means = (format_mean(mean_interval(group.scores, group.weights), n=False) for group in (inside, rest))
         facts.append(("Mean score, 0–5", *means))
-    columns = st.columns([1, 1.5, 1.5])
     share = inside.n / max(1, inside.n + rest.n)
-    columns[0].metric("Slice", f"{inside.n:,}", f"{share:.0%} of the run", delta_color="off", delta_arrow="off")
-    for column, (words, here, there) in zip(columns[1:], facts, strict=False):
-        value, _, bounds = here.partition(" ")
-        column.metric(words, value, bounds or None, delta_color="off", delta_arrow="off")
-        column.caption(f"rest {there}".replace(" · n ", "  \nn ") if rest.n else "no rest")
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="numbers"):
+        st.metric("Slice", f"{inside.n:,}", f"{share:.0%} of the run", delta_color="off", delta_arrow="off")
+        for words, here, there in facts:
+            value, _, bounds = here.partition(" ") if "[" in here else (here, "", "")
+            st.metric(words, value, bounds or None, delta_color="off", delta_arrow="off")
+            if rest.n:
+                st.caption(f"rest {there}")
 
 
-def pictures(name: str, text: str, ids: tuple[str, ...]) -> None:
-    """The grid: view, order, size, pages; a click opens the picture."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        shown = st.segmented_control(
-            "View", list(VIEWS), default="Original", required=True, key="view", bind="query-params"
-        )
-        order = st.selectbox("Sort", list(ORDERS), key="sort", bind="query-params", width=230)
-        size = st.selectbox("Size", list(SIZES), index=1, key="size", bind="query-params", width=130)
-    kinds = VIEWS[shown]
+@dataclass(frozen=True)
+class Shown:
+    """How pictures are shown: a name of VIEWS, of ORDERS and of SIZES."""
+
+    view: str
+    order: str
+    size: str
+
+
+def choices() -> Shown:
+    """View, order and size, in one row with what stands beside them."""
+    quiet: Literal["collapsed"] = "collapsed"
+    return Shown(
+        st.selectbox("View", list(VIEWS), key="view", bind="query-params", width=112, label_visibility=quiet),
+        st.selectbox("Sort", list(ORDERS), key="sort", bind="query-params", width=180, label_visibility=quiet),
+        st.selectbox("Size", list(SIZES), key="size", bind="query-params", width=96, label_visibility=quiet),
+    )
+
+
+def pictures(name: str, text: str, ids: tuple[str, ...], shown: Shown) -> None:
+    """The grid and its pages; a click opens the picture."""
+    order, size = shown.order, shown.size
+    kinds = VIEWS[shown.view]
     most = PER_PAGE if len(kinds) == 1 else PER_PAGE_OF_THREE
     pages = -(-len(ids) // most)
     key = f"page-{zlib.crc32(f'{text} {order} {most}'.encode())}"  # another query begins at its first page
     page = min(st.session_state.get(key, 1), pages)
     rows = page_rows(name, ids, ORDERS[order], (page - 1) * most, most)
-    made = views(name, [row["image_id"] for row in rows], kinds)
+    made = views(name, [row["image_id"] for row in rows], kinds, layered=True)
     if len(kinds) > 1:
         for several in made.values():
             for picture, words in zip(several, kinds, strict=True):
                 picture["label"] = words
-    grid(rows, made, run=name, key="grid", size=SIZES[size] * (2 if len(kinds) > 1 else 1), sql=text)
+    slice_grid(name, rows, made, ids, size=SIZES[size] * (2 if len(kinds) > 1 else 1), sql=text)
     if pages > 1:
         left, right = st.columns([3, 1], vertical_alignment="center")
         with left:
