@@ -12,13 +12,11 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
-from core.columns import BY_NAME
 from core.commands.terminal import spreadsheet_table
 from core.errors import QueryError
 from core.queries import SqlResult
 from core.records import Row, Run
 from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson
-from pages import _charts
 from pages._editor import sql_editor
 from pages._facets import chip_bar, facet_panel
 from pages._frame import guarded, open_page
@@ -27,14 +25,13 @@ from pages._looks import looks
 from pages._pictures import VIEWS, scale_picture, views
 from pages._shared import read, slice_ids
 from pages._shared import sql as run_sql
+from pages._slice_charts import charts
 from pages._slice_tools import toolbar
 from pages._view import go
 from pages._words import file_name, plain, slice_sql
 
 PER_PAGE = 48
 PER_PAGE_OF_THREE = 20
-GROUPS = 30
-MOST_GROUPS = f"; the {GROUPS} largest groups"
 SIZES = {"Small": 118, "Medium": 165, "Large": 270}
 STYLE = """<style>
 .st-key-numbers [data-testid="stMetric"], .st-key-numbers [data-testid="stMetric"] > div
@@ -235,43 +232,6 @@ def table(name: str, text: str, result: SqlResult) -> None:
     if picked:
         row = result.table.slice(picked[0], 1).to_pylist()[0]
         go("sample", run=row.get("run") or name, image=row["image_id"], sql=text)
-
-
-def charts(name: str, ids: tuple[str, ...]) -> None:
-    """Scores against the rest, and accuracy by any column of words."""
-    stats = read(queries.slice_stats, name, list(ids))
-    if stats.inside.scores.size:
-        st.altair_chart(
-            _charts.scores_inside_and_rest(stats.inside, stats.rest),
-            width="stretch",
-        )
-    words = [column for column, kind in read(queries.metadata_columns) if kind in ("VARCHAR", "BOOLEAN")]
-    found = read(queries.filled, name, ("strategy", "detail", "cue", "colour"))
-    options = ["label", "prediction", "cell", *found, *words]
-    column = st.selectbox("Accuracy by", options, key="by", bind="query-params")
-    rows = grouped(name, ids, column)
-    if not rows:
-        st.caption("No labels in this slice.")
-        return
-    st.altair_chart(_charts.groups(rows), width="stretch")
-    if column in BY_NAME:
-        st.caption(f"{column.capitalize()}: {plain(BY_NAME[column].meaning)}.")
-    st.caption("Accuracy with its 95% interval and the number of pictures" + MOST_GROUPS * (len(rows) == GROUPS) + ".")
-
-
-def grouped(name: str, ids: tuple[str, ...], column: str) -> list[dict[str, object]]:
-    """Accuracy per value of a column inside the slice, the largest groups, worst first."""
-    groups: dict[str, list[bool]] = {}
-    for row in read(queries.pictures, name, ids=list(ids), limit=len(ids)):
-        if row["correct"] is not None:
-            value = row.get(column)
-            groups.setdefault("not known" if value is None else str(value), []).append(bool(row["correct"]))
-    largest = sorted(groups.items(), key=lambda item: -len(item[1]))[:GROUPS]
-    rates = [(value, wilson(sum(flags), len(flags))) for value, flags in largest]
-    rates.sort(key=lambda item: item[1].value)
-    return [
-        {"value": value, "rate": rate.value, "low": rate.low, "high": rate.high, "n": rate.n} for value, rate in rates
-    ]
 
 
 def csv(result: SqlResult) -> bytes:

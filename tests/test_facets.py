@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from core.columns import BY_NAME
-from core.queries.facets import GROUPS, NOT_SHOWN, CodedColumn, CodedRun, coded_run, facets, round_edges
+from core.queries.facets import GROUPS, NOT_SHOWN, CodedColumn, CodedRun, coded_run, facets, groups, round_edges
 from core.store.quoting import identifier, literal
 from tests.support.store_factory import make_store
 
@@ -89,3 +89,37 @@ def test_a_hundred_thousand_pictures_are_counted_in_time() -> None:
     began = time.perf_counter()
     assert len(facets(coded, slice_ids)) == 30
     assert time.perf_counter() - began < 0.5
+
+
+@pytest.mark.parametrize("column", ["label", "night", "confidence", "score", "size"])
+def test_groups_of_a_slice_count_its_pictures_and_its_right_answers(made, column: str) -> None:
+    store, run = made
+    con = store.reader()
+    ids = [row[0] for row in con.execute("SELECT image_id FROM samples WHERE habitat = 'meadow'").fetchall()]
+    found = groups(coded_run(con, run), ids, column)
+    right = con.execute("SELECT count(*) FROM samples WHERE habitat = 'meadow' AND correct").fetchall()[0][0]
+    assert sum(row.inside for row in found) == sum(row.labelled for row in found) == len(ids)
+    assert sum(row.right for row in found) == right and all(row.whole >= row.inside > 0 for row in found)
+    if column == "label":
+        known = dict(con.execute("SELECT label, count(*) FROM samples GROUP BY 1").fetchall())
+        assert {row.words: row.whole for row in found} == known
+
+
+def test_accuracy_is_drawn_only_where_there_are_right_and_wrong_answers(made) -> None:
+    from pages._slice_charts import rates
+
+    store, run = made
+    con = store.reader()
+    coded = coded_run(con, run)
+    for where, title in (
+        ("true", "accuracy"),
+        ("NOT correct", "share of the group that is wrong and in this slice"),
+        ("correct AND night", "share of the group that is right and in this slice"),
+    ):
+        ids = [row[0] for row in con.execute(f"SELECT image_id FROM samples WHERE {where}").fetchall()]
+        found = groups(coded, ids, "label")
+        said, rows = rates(found, whole=where == "true")
+        assert said == title
+        errors = dict(con.execute(f"SELECT label, avg(({where})::INT) FROM samples GROUP BY 1").fetchall())
+        if where != "true":
+            assert {row["value"]: pytest.approx(row["rate"]) for row in rows} == errors

@@ -4,7 +4,7 @@ Knows: which functions other modules may call. Does not know: models, Streamlit,
 """
 
 from core.queries.cues import CAUSE, PLACEBO, UNTESTED, CueRow, Example, cues, sections
-from core.queries.facets import Bar, CodedRun, Facet, coded_run, facets
+from core.queries.facets import Bar, CodedRun, Facet, GroupCount, coded_run, facets, groups
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import NO_FEATURES, FeatureTable, features, has_features
 from core.queries.labels import LabelRows, label_rows
@@ -57,6 +57,7 @@ __all__ = [
     "FailureRow",
     "FeatureTable",
     "Group",
+    "GroupCount",
     "Hit",
     "LabelRows",
     "JudgeCard",
@@ -91,6 +92,7 @@ __all__ = [
     "features",
     "fetch_rows",
     "filled",
+    "groups",
     "has_features",
     "histogram",
     "identifier",

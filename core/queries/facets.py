@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -107,10 +108,49 @@ def coded_run(con: Connection, run: str) -> CodedRun:
 
 def facets(coded: CodedRun, ids: Sequence[str]) -> list[Facet]:
     """Counts every column of a run for the pictures of a slice and for the others."""
-    inside = np.ones(len(coded.image_ids), dtype=np.bool_)
-    if len(ids) < len(inside):
-        inside = np.asarray(pc.is_in(coded.image_ids, value_set=pa.array(ids, pa.string())))
+    inside = _inside(coded, ids)
     return [_counted(column, inside) for column in coded.columns]
+
+
+@dataclass(frozen=True)
+class GroupCount:
+    """The pictures of one value or bin of a column: in the run, in a slice, and of those with a label how many right."""
+
+    words: str
+    whole: int
+    inside: int
+    labelled: int
+    right: int
+
+
+def groups(coded: CodedRun, ids: Sequence[str], name: str) -> list[GroupCount]:
+    """A slice grouped by a column: bins in their order, values with the largest group first; empty groups left out."""
+    column = next(item for item in coded.columns if item.column == name)
+    inside = _inside(coded, ids)
+    known = np.zeros(len(inside), dtype=np.bool_)
+    right = known
+    if (correct := next((item for item in coded.columns if item.column == "correct"), None)) is not None:
+        known, right = correct.codes >= 0, correct.codes == correct.values.index(True)
+    masks = (np.ones(len(inside), dtype=np.bool_), inside, inside & known, inside & right)
+    counts = [np.bincount(column.codes[mask] + 1, minlength=column.places + 1).tolist() for mask in masks]
+    rows = [GroupCount(words, *(count[at] for count in counts)) for at, words in enumerate(_names(column))]
+    kept = [row for row in (*rows[1:], rows[0]) if row.inside]
+    return kept if column.edges else sorted(kept, key=lambda row: -row.inside)
+
+
+def _names(column: CodedColumn) -> list[str]:
+    """In words: not known, then each value or bin."""
+    less = 1 if column.whole else 0
+    bins = [f"{low:g} to {high - less:g}" for low, high in pairwise(column.edges)]
+    said = {True: "true", False: "false"}
+    values = [said[item] if isinstance(item, bool) else str(item) for item in column.values]
+    return ["not known", *(bins or values)]
+
+
+def _inside(coded: CodedRun, ids: Sequence[str]) -> NDArray[np.bool_]:
+    if len(ids) == len(coded.image_ids):
+        return np.ones(len(coded.image_ids), dtype=np.bool_)
+    return np.asarray(pc.is_in(coded.image_ids, value_set=pa.array(ids, pa.string())))
 
 
 def _counted(column: CodedColumn, inside: NDArray[np.bool_]) -> Facet:
