@@ -114,7 +114,7 @@ def facets(coded: CodedRun, ids: Sequence[str]) -> list[Facet]:
 
 @dataclass(frozen=True)
 class GroupCount:
-    """The pictures of one value or bin of a column: in the run, in a slice, and of those with a label how many right."""
+    """The pictures of one value or bin of a column: in the run, in a slice, of those with a label, of those right."""
 
     words: str
     whole: int
