@@ -133,7 +133,9 @@ def test_overlap_and_rank_correlation_are_those_of_two_maps() -> None:
     left, right = np.eye(4, dtype=np.float32)[:1], np.array([[1, 1, 0, 0]], dtype=np.float32)
     assert overlap(left, right).tolist() == [0.5]
     assert np.isnan(overlap(left * 0, right * 0)[0])
-    assert rank_correlation(right, 1 - right).tolist() == [-1]
+    ramp = np.array([[0.0, 0.1, 0.5, 0.9]], dtype=np.float32)
+    assert rank_correlation(ramp, 1 - ramp)[0] == pytest.approx(-1)
+    assert rank_correlation(ramp, ramp)[0] == pytest.approx(1)
     assert np.isnan(rank_correlation(right * 0, right)[0])
 
 

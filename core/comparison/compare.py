@@ -14,7 +14,7 @@ from core.comparison.pairs import Pairs, Side, paired
 from core.comparison.result import Accuracy, CellChange, Churn, Comparison, Meant
 from core.labels.calibration import LEAST, calibration_error
 from core.queries import Connection
-from core.statistics import format_pictures, wilson
+from core.statistics import format_pictures, mean_interval, wilson
 
 SAME_LABEL = "a.label = b.label"
 
@@ -48,6 +48,7 @@ def compare(con: Connection, a: str, b: str, *, group: str | None = None) -> Com
         cells=_cells(pairs),
         attention=moved(con, pairs),
         calibration=_calibration(pairs),
+        surer=mean_interval(pairs.side_b.confidence - pairs.side_a.confidence),
         judges=judges(pairs),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 
 from core import queries
 from core.comparison.pairs import Pairs
@@ -42,13 +42,16 @@ def moved(con: Connection, pairs: Pairs) -> Moved | None:
         return None
     places = [place for place, _, _ in both]
     first, second = (np.stack([item[side] for item in both]).reshape(len(both), -1) for side in (1, 2))  # (m, cells)
+    another = np.roll(second, 1, axis=0)  # the order of image ids is a random one
     overlaps = overlap(first, second)
     order = np.argsort(np.nan_to_num(overlaps, nan=2.0), kind="stable")[:MOST_MOVED]
     least = [place for place in order if np.isfinite(overlaps[place])]
     return Moved(
         overlap=mean_interval(overlaps),
-        other=mean_interval(overlap(first, np.roll(second, 1, axis=0)) if len(both) > 1 else []),
+        other=mean_interval(overlap(first, another) if len(both) > 1 else []),
         rank=mean_interval(rank_correlation(first, second)),
+        rank_other=mean_interval(rank_correlation(first, another) if len(both) > 1 else []),
+        area=mean_interval((second >= ATTENDED).mean(axis=1) - (first >= ATTENDED).mean(axis=1)),
         most=tuple(pairs.pair(places[place], overlap=float(overlaps[place])) for place in least),
     )
 
@@ -65,8 +68,13 @@ def overlap(first: Floats, second: Floats) -> NDArray[np.float64]:
 
 
 def rank_correlation(first: Floats, second: Floats) -> NDArray[np.float64]:
-    """Spearman's rho of each row, (m, cells) to (m,); NaN where a map is flat."""
-    a, b = (rankdata(rows, axis=1) for rows in (first, second))
-    a, b = (rows - rows.mean(axis=1, keepdims=True) for rows in (a, b))
-    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return np.where(scale > 0, (a * b).sum(axis=1) / np.where(scale > 0, scale, 1), np.nan)
+    """Spearman's rho of each row over the cells where either map is not 0, (m, cells) to (m,); NaN where one is flat.
+
+    What neither classifier was shown is 0 in both: it would count as agreement.
+    """
+    found = np.full(len(first), np.nan)
+    for place, (a, b) in enumerate(zip(first, second, strict=True)):
+        shown = (a > 0) | (b > 0)
+        if shown.sum() > 2 and np.ptp(a[shown]) > 0 and np.ptp(b[shown]) > 0:
+            found[place] = spearmanr(a[shown], b[shown]).statistic
+    return found

@@ -119,12 +119,15 @@ class CellChange:
 class Moved:
     """How far the two attended parts overlap (intersection over union) and the maps agree (Spearman), per picture.
 
-    `other` is the overlap of A's map with B's map of another picture: what two maps have in common anyway.
+    `other` and `rank_other` are those of A's map with B's map of another picture: what two maps have in common anyway.
+    `area` is the attended share of the picture, B's less A's.
     """
 
     overlap: Interval
     other: Interval
     rank: Interval
+    rank_other: Interval
+    area: Interval
     most: tuple[Pair, ...]
     """Pictures whose attention moved most, the least overlap first."""
 
@@ -169,4 +172,6 @@ class Comparison:
     cells: tuple[CellChange, ...]
     attention: Moved | None
     calibration: tuple[Meant, Meant] | None
+    surer: Interval
+    """Mean difference of the confidences over the pictures that both answered, B's less A's."""
     judges: Judges | None

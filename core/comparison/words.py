@@ -19,7 +19,7 @@ def sentences(found: Comparison) -> list[str]:
     if found.attention:
         said.append(attention_words(found.attention))
     if found.calibration:
-        said.append(calibration_words(*found.calibration))
+        said.append(f"{calibration_words(*found.calibration)} {surer_words(found.surer)}")
     if found.judges:
         said.append(judges_words(found.judges))
     return [*said, matched_words(found), *found.notes]
@@ -87,11 +87,21 @@ def attention_words(told: Moved) -> str:
     same = told.overlap.value >= 0.999
     if same:
         return f"Both look at the same part of every picture (n {format_count(told.overlap.n)})."
-    other = f"; maps of two different pictures {format_percent(told.other.value)}" if told.other.known else ""
+    other = f" (of two different pictures {format_percent(told.other.value)})" if told.other.known else ""
+    rank = f" ({format_number(told.rank_other.value)})" if told.rank_other.known else ""
     return (
-        f"The parts they attend to overlap by {format_rate(told.overlap)}{other}. The maps' rank correlation is "
-        f"{format_number(told.rank.value)}."
+        f"The parts they attend to overlap by {format_rate(told.overlap)}{other}; rank correlation of the maps "
+        f"{format_number(told.rank.value)}{rank}. {more(told.area, 'B attends to more', 'B attends to less')}."
     )
+
+
+def more(value: Interval, up: str, down: str) -> str:
+    """A difference of shares with its interval, as its direction and its size in points."""
+    if value.value < 0:
+        value = Interval(-value.value, -value.high, -value.low, value.n)
+        up = down
+    chance = ", no more than chance" if value.low <= 0 else ""
+    return f"{up} by {points(value).removeprefix('+')}{chance}"
 
 
 def calibration_words(a: Meant, b: Meant) -> str:
@@ -101,6 +111,11 @@ def calibration_words(a: Meant, b: Meant) -> str:
         for letter, meant in (("A", a), ("B", b))
     ]
     return "; ".join(parts) + "."
+
+
+def surer_words(value: Interval) -> str:
+    """How much surer B is than A on the same pictures."""
+    return f"On the same pictures {more(value, 'B is surer', 'B is less sure')}."
 
 
 def error_words(error: Interval) -> str:

@@ -60,7 +60,7 @@ def make_two_runs(
                 answer = place % len(classes) if is_right else (place + 1) % len(classes)
                 own["predictions"][place] = answered(own["images"][place]["image_id"], classes, answer)
         change(own, number)
-    stages = [stage for stage in ("images", "classifier", "attribution", *(("judge",) if judged else ()))]
+    stages = ["images", "classifier", "attribution", *(["judge"] if judged else [])]
     with open_for_writing(store.folder) as writer:
         for number, own in enumerate(tables):
             shared = {"images", *same}
