@@ -63,8 +63,8 @@ def test_a_spread_between_classes_makes_a_difference_less_sure() -> None:
     assert spread_of(alike[:7]) is None
     spread = spread_of(apart)
     assert spread is not None and 0.4 < spread < 0.8
-    assert spread_p(0.001, 20, spread, 10) > 0.1
-    assert spread_p(0.001, 20, 0.0, 10) == 0.001
+    assert spread_p(0.001, 20, spread) > 0.1
+    assert spread_p(0.001, 20, 0.0) == 0.001
 
 
 def test_a_run_that_is_right_on_one_picture_more_is_no_better(tmp_path: Path) -> None:

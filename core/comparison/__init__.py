@@ -4,7 +4,19 @@ Knows: published runs, their pictures, maps and judgements. Does not know: pages
 """
 
 from core.comparison.compare import compare
-from core.comparison.result import Accuracy, CellChange, Change, Changes, Churn, Comparison, Judges, Meant, Moved, Pair
+from core.comparison.result import (
+    Accuracy,
+    CellChange,
+    Change,
+    Changes,
+    Churn,
+    Comparison,
+    ConfusionChange,
+    Judges,
+    Meant,
+    Moved,
+    Pair,
+)
 from core.comparison.words import sentences
 
 __all__ = [
@@ -14,6 +26,7 @@ __all__ = [
     "Changes",
     "Churn",
     "Comparison",
+    "ConfusionChange",
     "Judges",
     "Meant",
     "Moved",

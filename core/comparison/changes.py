@@ -65,7 +65,7 @@ def changes(pairs: Pairs) -> Changes:
         others = [moves[other] for other in told if other != place]
         spread = spread_of(others)
         p = flip_p(moves[place])
-        p_values[place] = p if spread is None else spread_p(p, moves[place].size, spread, len(others))
+        p_values[place] = p if spread is None else spread_p(p, moves[place].size, spread)
     p_values[asked] = adjusted(p_values[asked].tolist())
     standing = int((p_values[asked] <= RATE).sum())
     z = selected_z(standing, len(asked)) if standing else selected_z(1, 1)

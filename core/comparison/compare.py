@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from scipy.stats import binom
 
@@ -11,7 +13,7 @@ from core.comparison.exact import by_group, flip_p, paired_interval
 from core.comparison.judges import judges
 from core.comparison.maps import moved
 from core.comparison.pairs import Pairs, Side, paired
-from core.comparison.result import Accuracy, CellChange, Churn, Comparison, Meant
+from core.comparison.result import Accuracy, CellChange, Churn, Comparison, ConfusionChange, Meant
 from core.labels.calibration import LEAST, calibration_error
 from core.queries import Connection
 from core.statistics import format_pictures, mean_interval, wilson
@@ -45,6 +47,7 @@ def compare(con: Connection, a: str, b: str, *, group: str | None = None) -> Com
         accuracy=_accuracy(pairs),
         churn=_churn(pairs),
         changes=changes(pairs),
+        confusions=_confusions(pairs),
         cells=_cells(pairs),
         attention=moved(con, pairs),
         calibration=_calibration(pairs),
@@ -111,6 +114,15 @@ def _churn(pairs: Pairs) -> Churn:
         expected=(low, high) if between and not pairs.frame.grouped else None,
         sql=pairs.sql("a.prediction <> b.prediction"),
     )
+
+
+def _confusions(pairs: Pairs) -> tuple[ConfusionChange, ...]:
+    a, b = (
+        Counter(zip(pairs.labels[pairs.labelled], side.answers[pairs.labelled], strict=True))
+        for side in (pairs.side_a, pairs.side_b)
+    )
+    found = [ConfusionChange(*key, a[key], b[key]) for key in {*a, *b} if a[key] != b[key]]
+    return tuple(sorted(found, key=lambda item: (-abs(item.b - item.a), item.label, item.answer)))
 
 
 def _cells(pairs: Pairs) -> tuple[CellChange, ...]:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom, norm, t
+from scipy.stats import binom, norm
 
 from core.statistics import UNKNOWN, Z95, Interval
 
@@ -80,13 +80,11 @@ def spread_of(classes: list[Signs]) -> float | None:
     return float(np.clip((sums**2 / squares - 1).sum() / (m - 1).sum(), 0.0, 1.0))
 
 
-def spread_p(p: float, m: int, spread: float, classes: int) -> float:
+def spread_p(p: float, m: int, spread: float) -> float:
     """A p-value of `m` disagreements again, where the split varies between classes by `spread` (see `spread_of`).
 
-    The number of standard errors shrinks by sqrt(1 + (m - 1) r); r is known from `classes` classes only,
-    hence Student's t.
+    The number of standard errors shrinks by sqrt(1 + (m - 1) r).
     """
     if spread <= 0 or p >= 1:
         return p
-    z = float(norm.isf(p / 2)) / math.sqrt(1 + (m - 1) * spread)
-    return max(p, 2 * float(t.sf(z, classes - 1)))
+    return 2 * float(norm.sf(norm.isf(p / 2) / math.sqrt(1 + (m - 1) * spread)))

@@ -116,6 +116,16 @@ class CellChange:
 
 
 @dataclass(frozen=True)
+class ConfusionChange:
+    """Pictures of one label with one answer, under A and under B, where the two numbers differ."""
+
+    label: str
+    answer: str
+    a: int
+    b: int
+
+
+@dataclass(frozen=True)
 class Moved:
     """How far the two attended parts overlap (intersection over union) and the maps agree (Spearman), per picture.
 
@@ -169,6 +179,8 @@ class Comparison:
     accuracy: Accuracy | None
     churn: Churn
     changes: Changes
+    confusions: tuple[ConfusionChange, ...]
+    """Cells of the confusion matrix that differ, the largest differences first."""
     cells: tuple[CellChange, ...]
     attention: Moved | None
     calibration: tuple[Meant, Meant] | None
