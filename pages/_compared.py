@@ -11,7 +11,7 @@ from core.cells import GREY, cell
 from core.comparison import Comparison, ConfusionChange, Pair
 from core.comparison.words import p_words, points
 from core.labels import calibration
-from core.queries import literal, most_confused
+from core.queries import literal
 from core.statistics import format_pictures, format_rate
 from pages._calibration import reliability
 from pages._confusion import block_order
@@ -22,7 +22,8 @@ from pages._words import visible
 
 SHOWN = 8
 CLASSES = 16
-"""Classes of the difference of the confusion matrices."""
+"""Classes that a matrix of differences shows; of more, the largest differences are listed."""
+LISTED = 50
 
 
 def pictures_of(found: Comparison, heading: str, pictures: Sequence[Pair], sql: str, *, key: str) -> None:
@@ -115,20 +116,25 @@ def matrix_section(found: Comparison) -> None:
 
 
 def confusion_change(found: Comparison) -> None:
-    """The cells that differ, of the classes that differ most."""
+    """The cells that differ: as a matrix, or of many classes as a list."""
+    if len({name for item in found.confusions for name in (item.label, item.answer)}) > CLASSES:
+        wrong = [item for item in found.confusions if item.label != item.answer][:LISTED]
+        rows = [
+            {"label": visible(item.label), "answer": visible(item.answer), "A": item.a, "B": item.b} for item in wrong
+        ]
+        st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+        st.caption("Wrong answers that one of the two gives more often, the largest differences first.")
+        return
     moves = {(item.label, item.answer): item for item in found.confusions}
     sizes = {pair: abs(item.b - item.a) for pair, item in moves.items()}
-    kept = most_confused(sizes, CLASSES)
-    names = block_order(kept, sizes)
+    names = block_order(sorted({name for pair in moves for name in pair}), sizes)
     largest = max(sizes.values())
     rows = [
         {"name": label, "cells": [_moved(found, moves.get((label, answer)), largest) for answer in names]}
         for label in names
     ]
     draw("confusion", key="confusion-change", names=names, rows=rows)
-    left = len({name for pair in moves for name in pair}) - len(names)
-    rest = f" The {left:,} other classes that differ are left out." if left > 0 else ""
-    st.caption(f"Rows are labels, columns answers: pictures more (+) or fewer (−) with B.{rest}")
+    st.caption("Rows are labels, columns answers: pictures more (+) or fewer (−) with B.")
 
 
 def _moved(found: Comparison, item: ConfusionChange | None, largest: int) -> dict[str, object] | None:

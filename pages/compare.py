@@ -52,7 +52,7 @@ def choose(runs: Sequence[Run], current: Run) -> tuple[str, str]:
     others = [item for item in runs if item.name != b]
     alike = [item for item in others if item.fingerprints.get("images") == _run(runs, b).fingerprints.get("images")]
     a = _wanted("a", names) or (alike or others)[0].name
-    columns = st.columns([5, 5, 1], vertical_alignment="bottom")
+    columns = st.columns([5, 5, 2], vertical_alignment="bottom")
     for column, key, words, chosen in ((columns[0], "a", "A, before", a), (columns[1], "b", "B, after", b)):
         st.session_state[f"compare_{key}"] = chosen
         column.selectbox(
@@ -112,8 +112,8 @@ def facts(found: Comparison) -> None:
         shown, _, rest = format_rate(value).partition(" ")
         column.metric(words, shown, rest or None, delta_color="off", delta_arrow="off")
     if found.accuracy:
-        shown, _, rest = points(found.accuracy.difference).partition(" [")
-        columns[-1].metric("B less A", shown, f"[{rest}", delta_color="off", delta_arrow="off")
+        shown, _, rest = points(found.accuracy.difference).partition(" points ")
+        columns[-1].metric("B less A, points", shown, rest, delta_color="off", delta_arrow="off")
 
 
 guarded(main)

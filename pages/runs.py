@@ -131,22 +131,30 @@ def overview(records: list[Run], *, broken: bool) -> None:
     told = {} if broken or not store().exists() else read(queries.accuracies)
     rows = [
         {
-            "run": item.name,
-            "name": names[item.name].name if item.name in names else "",
-            "state": _state(item),
+            "run": (item.name in names and names[item.name].name) or item.name,
+            "state": _state(item) + (" · partial" if _state(item) in ("interrupted", "failed") else ""),
             "started": when(item.started),
             "pictures from": Path(item.settings.images).name,
             "classifier": Path(item.settings.classifier).name,
             "pictures": item.counts.get("pictures"),
-            "right, 95% interval": format_rate(told[item.name].right) if item.name in told else "",
+            "right": 100 * told[item.name].right.value if item.name in told else None,
+            "95% interval · n": format_rate(told[item.name].right).partition(" ")[2] if item.name in told else "",
             "judged": told[item.name].judged if item.name in told else None,
             "failures": item.counts.get("failures"),
             "note": names[item.name].note if item.name in names else "",
         }
         for item in records
     ]
+    table = pd.DataFrame(rows)
+    table = table.drop(columns=[name for name in ("judged", "note") if not table[name].any()])
     event = st.dataframe(
-        pd.DataFrame(rows), hide_index=True, key="runs", on_select="rerun", selection_mode="single-row", width="stretch"
+        table,
+        column_config={"right": st.column_config.NumberColumn(format="%.1f%%")},
+        hide_index=True,
+        key="runs",
+        on_select="rerun",
+        selection_mode="single-row",
+        width="stretch",
     )
     picked = event.get("selection", {}).get("rows", [])
     if picked and records[picked[0]].name != st.query_params.get("run"):
