@@ -16,12 +16,13 @@ from core.discovery.cues import Cue, judged
 from core.discovery.interventions import Trial, beyond, measure, sign_flip_p
 from core.discovery.regions import Box, around, differing
 from core.discovery.strategies import components
+from core.errors import StoreError
 from core.findings import summarise
 from core.images.properties import properties
 from core.pipeline.discover import discover
 from core.pipeline.request import RunRequest
 from core.pipeline.run import run as run_pipeline
-from core.store import Store
+from core.store import Store, open_for_writing
 from tests.support.marked_world import make_marked_world
 
 
@@ -104,6 +105,13 @@ def test_a_run_that_keeps_no_features_is_told_what_to_do(tmp_path, capsys):
     assert main([*words, "--method", "occlusion", "--device", "cpu"]) == 0
     assert main(["discover", "--store", str(store), "--device", "cpu"]) == 2
     assert "run it again into a new --store" in capsys.readouterr().err
+
+
+def test_a_store_that_is_written_to_is_refused_before_any_work(used, monkeypatch):
+    store, run, _, _ = used
+    monkeypatch.setattr("core.pipeline.discover.load", lambda *args, **kwargs: pytest.fail("it began to work"))
+    with open_for_writing(store.folder), pytest.raises(StoreError, match="writes to"):
+        discover(store, run)
 
 
 @pytest.mark.parametrize("pictures", [3, 12])
