@@ -16,7 +16,7 @@ from core.discovery.cues import Cue, judged
 from core.discovery.interventions import Trial, beyond, measure, sign_flip_p
 from core.discovery.regions import Box, around, differing
 from core.discovery.strategies import components
-from core.errors import StoreError
+from core.errors import ModelError, StoreError
 from core.findings import summarise
 from core.images.properties import properties
 from core.pipeline.discover import discover
@@ -181,6 +181,16 @@ def test_an_intervention_follows_the_class_it_is_asked_about():
     assert gained is not None and lost is not None
     assert gained.effect.value == pytest.approx(0.5) and lost.effect.value == pytest.approx(-0.5)
     assert measure(trials[:7], 0, predict, kind="insert") is None
+
+
+def test_an_answer_that_is_no_number_is_an_error_not_an_effect():
+    trials = [Trial(torch.zeros(3, 8, 8), torch.ones(3, 8, 8), (torch.zeros(3, 8, 8),))] * 30
+
+    def predict(pictures):
+        return np.where(pictures.mean(dim=(1, 2, 3)).numpy()[:, None] > 0, np.nan, 0.5) * np.ones((1, 2))
+
+    with pytest.raises(ModelError, match="not a number"):
+        measure(trials, 1, predict, kind="insert")
 
 
 @pytest.mark.parametrize("name", CHANGEABLE)
