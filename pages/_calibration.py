@@ -33,7 +33,7 @@ def calibration_section(run: str) -> None:
         ("Sure, on average", format_percent(found.confidence), None),
         ("Right, of all", *_parts(found.right)),
         ("How far the two differ", *_parts(found.error)),
-        ("Temperature to mend it", format_number(mend.temperature), _mended(found)),
+        ("Temperature to mend it", format_number(mend.temperature) if mend.helps else "none helps", _mended(found)),
     ]
     for column, (words, value, under) in zip(st.columns(len(facts)), facts, strict=True):
         column.metric(words, value, under, delta_color="off", delta_arrow="off")

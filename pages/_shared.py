@@ -214,6 +214,6 @@ def matches(
     run: str, text: str, *, within: Sequence[str] | None, limit: int
 ) -> tuple[queries.SearchResult, str | None]:
     """Explanations that match a text by words and by meaning; the second value says why meaning was left out."""
-    vector, problem = text_vector(text)
+    vector, problem = text_vector(queries.plain_words(text))
     ids = list(within) if within is not None else None
     return read(queries.search, run, text, vector, where_ids=ids, limit=limit), problem

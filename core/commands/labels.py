@@ -80,10 +80,15 @@ def _sentences(rows: queries.LabelRows, found: core_labels.Suspects) -> list[str
         said.append(
             f"certainty: the classifier is {format_percent(measured.confidence)} sure on average and right "
             f"{format_rate(measured.right)}; over all confidences the two differ by "
-            f"{format_rate(measured.error, n=False)}; a temperature of {format_number(measured.mend.temperature)}, by "
-            "which logits are divided, would mend that best"
+            f"{format_rate(measured.error, n=False)}; {_mending(measured.mend)}"
         )
     return said
+
+
+def _mending(mend: core_labels.Mend) -> str:
+    if not mend.helps:
+        return "no temperature by which logits are divided would mend that"
+    return f"a temperature of {format_number(mend.temperature)}, by which logits are divided, would mend that best"
 
 
 def _write(file: Path, text: str) -> None:

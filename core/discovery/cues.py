@@ -119,10 +119,9 @@ class Cue:
     def _numbers(self, found: Effect) -> str:
         """Two numbers: what the change does, and what a placebo does."""
         if found.kind == "remove":
-            return f"without it they lose {_counted(found.change)} of probability (placebo: {_points(found.placebo)})"
+            return f"without it they {_moves(found, 'lose', 'gain')}"
         if found.kind == "apply":
-            what = "others made so lose" if self.answer is None else "others made so gain"
-            return f"{what} {_counted(found.change)} of probability (placebo: {_points(found.placebo)})"
+            return f"others made so {_moves(found, *(('lose', 'gain') if self.answer is None else ('gain', 'lose')))}"
         return f"{_signed(found.change)} of probability (placebo: {_points(found.placebo)})"
 
     def row(self) -> Mapping[str, object]:
@@ -200,6 +199,13 @@ def _place(box: Box | None) -> str:
 
 def _capital(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}"
+
+
+def _moves(found: Effect, more: str, less: str) -> str:
+    """Lose 61 points of probability (placebo: 5): a change below zero is told by the other verb."""
+    sign = -1 if found.change < 0 else 1
+    verb = less if sign < 0 else more
+    return f"{verb} {_counted(abs(found.change))} of probability (placebo: {_points(sign * found.placebo)})"
 
 
 def _counted(change: float) -> str:

@@ -63,6 +63,9 @@ REACHED = 0.25
 """Part of a property's dose by which a changed picture may miss its level."""
 
 
+UNTRIED = "there was no time to test it"
+
+
 @dataclass(frozen=True)
 class Discovery:
     """What came of it: the cues, best evidence first, and how many pictures were looked at in how many seconds."""
@@ -116,11 +119,18 @@ def discover(
     testing = time.monotonic()
     for place, item in enumerate(asked, start=1):
         late = spent() > seconds
-        result = Tested(reason="there was no time to test it") if late else work.test(item)
+        result = Tested(reason=UNTRIED) if late else work.test(item)
         found_cues.append(_cue(frame, item, result))
         pace = (time.monotonic() - testing) / place
         progress(Progress("testing cues", place, len(asked), seconds_left=(len(asked) - place) * pace))
     cues = judged(found_cues)
+    earlier = sum(row.tested > 0 for row in queries.cues(store.reader(), run))
+    tested = sum(bool(cue.effects) for cue in cues)
+    if tested < earlier and any(cue.reason == UNTRIED for cue in cues):
+        raise RequestError(
+            f"there was time to test {tested:,} cues, {earlier:,} were tested before: the earlier ones stay; give it "
+            "more --seconds"
+        )
     _keep(store, run, frame, ways, cues)
     return Discovery(run, tuple(cues), frame.n, time.monotonic() - began)
 
@@ -286,9 +296,10 @@ class Work:
         result = Tested(reason="too few pictures to change")
         for some in (places[:FIRST], places[FIRST:]):
             for place in some:
-                if (trial := make(place)) is not None:
+                said = self._class.get(self._names[self._answers[place]]) if answer is None else answer
+                if said is not None and (trial := make(place)) is not None:
                     trials.append(trial)
-                    answers.append(self._class.get(self._names[self._answers[place]], 0) if answer is None else answer)
+                    answers.append(said)
             target = np.asarray(answers, dtype=np.int64) if answer is None else answer
             result = self._tested([measure(trials, target, self._predict, kind=kind)])
             if _settled(result.effects):

@@ -38,7 +38,7 @@ from core.queries.reasons import RESTS_SQL, Reasons, Share, reasons
 from core.queries.report_card import CardMeasure, JudgeCard, Threshold, card_of, judge_card
 from core.queries.rows import Connection, fetch_rows
 from core.queries.runs import RunAccuracy, accuracies, run, runs, runs_on_disk
-from core.queries.search import Hit, SearchResult, search
+from core.queries.search import Hit, SearchResult, plain_words, search
 from core.queries.strategies import WayOfSeeing, discovered, way_of_seeing
 from core.sql.gate import SqlError
 from core.sql.pool import SqlResult, run_sql
@@ -111,6 +111,7 @@ __all__ = [
     "neighbours",
     "per_class",
     "pictures",
+    "plain_words",
     "reasons",
     "run",
     "run_counts",
