@@ -158,7 +158,8 @@ def of_finding(ask: Ask, run: str, finding: Finding) -> Slide:
     title = title.partition(". ")[0].rstrip(".") + "."
     return Slide(
         key_of("finding", run, finding.sql), "finding", run, title, _figures(ask, run, finding),
-        shots=shots(ask, run, finding.sql, view=view), quiet=("As tested: " if finding.rest else "") + _first_sentences(finding.evidence),
+        shots=shots(ask, run, finding.sql, view=view),
+        quiet=("As tested: " if finding.rest else "") + _first_sentences(finding.evidence),
         notes=f"{finding.sentence}\n{finding.evidence}", sources=(finding.sql,),
         page="slices", state=_state(run, sql=finding.sql),
     )  # fmt: skip
