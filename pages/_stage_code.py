@@ -106,6 +106,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
       table.append(line);
     }
     box.append(table);
+    box.tabIndex = 0; box.setAttribute('role', 'group'); box.setAttribute('aria-label', 'table');
     return box;
   };
   const drawBody = (slide) => {
@@ -116,6 +117,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
 
   const panel = (slide) => {
     const box = make('aside', 'panel');
+    box.tabIndex = 0; box.setAttribute('aria-label', 'behind the slide');
     if (open.notes) box.append(make('h2', '', 'Notes'), make('p', 'notes', slide.notes || 'No notes.'));
     if (open.sources) {
       box.append(make('h2', '', 'Queries'));
