@@ -16,6 +16,7 @@ from core.cells import CELLS
 from core.columns import BY_NAME
 from core.queries.rows import Connection, fetch_as, narrowed
 from core.queries.runs import run as run_record
+from core.sql.functions import TABLES
 from core.store.quoting import identifier
 
 
@@ -97,6 +98,16 @@ def columns(con: Connection) -> list[tuple[str, str]]:
     """Columns of `samples` with their DuckDB types, in order."""
     rows = con.execute("DESCRIBE samples").fetchall()
     return [(str(row[0]), str(row[1])) for row in rows]
+
+
+def table_columns(con: Connection) -> dict[str, list[str]]:
+    """The tables that SQL may read, each with its columns in order."""
+    rows = con.execute(
+        """SELECT table_name, list(column_name ORDER BY ordinal_position) FROM information_schema.columns
+        WHERE list_contains(?, table_name) GROUP BY table_name ORDER BY table_name <> 'samples', table_name""",
+        [sorted(TABLES)],
+    ).fetchall()
+    return {str(name): list(names) for name, names in rows}
 
 
 def metadata_columns(con: Connection) -> list[tuple[str, str]]:
