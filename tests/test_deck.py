@@ -6,9 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from core import queries
+from core.comparison import compare
+from core.deck.comparing import of_comparison
 from core.deck.figures import told
 from core.deck.first import first_deck
 from core.deck.keep import asking, edited, figure, of_cue, of_finding, of_picture, of_slice, slice_title
@@ -19,6 +22,7 @@ from core.findings import summarise
 from core.store import Store, open_for_writing
 from tests.support.discovered import make_discovered_store
 from tests.support.store_factory import make_store
+from tests.support.two_runs import make_two_runs
 
 ODD = ('<img src=x onerror="alert(1)">', "cow's; DROP", "horse")
 
@@ -168,6 +172,23 @@ def test_a_report_card_becomes_a_slide_that_counts_again(tmp_path: Path) -> None
     assert slide.bars is not None
     assert slide.bars.names[0] == "true map"
     assert slide.bars.values[1:] == (0, 0, 0, 0, 0)
+
+
+def test_a_comparison_becomes_a_slide_with_the_counts_of_both_runs(tmp_path: Path) -> None:
+    rows = np.arange(60) % 10
+    store, a, b = make_two_runs(tmp_path, rows=60, right=(rows >= 1, rows >= 4))
+    found = compare(store.reader(), a, b)
+    slide = of_comparison(asking(store), found, "before", "after")
+    counted(slide, store)
+    assert slide.title == "before is right more often."
+    assert found.accuracy is not None
+    assert [figure.quiet for figure in slide.figures] == [
+        told("share", [54, 60])[1], told("share", [36, 60])[1]
+    ]  # fmt: skip
+    assert len(slide.shots) == 3
+    alike = of_comparison(asking(store), compare(store.reader(), b, a), "x", "y")
+    assert alike.key != slide.key
+    assert alike.title == "y is right more often."
 
 
 def test_a_title_is_one_line_of_500_characters_at_most_in_any_script() -> None:
