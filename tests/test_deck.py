@@ -174,6 +174,12 @@ def test_a_report_card_becomes_a_slide_that_counts_again(tmp_path: Path) -> None
     assert slide.bars.values[1:] == (0, 0, 0, 0, 0)
 
 
+def _two(folder: Path, *right: np.ndarray) -> tuple[Any, str, str]:
+    """A reader of a store with two runs, and their names."""
+    store, a, b = make_two_runs(folder, rows=20, right=(right[0][:20], right[1][:20]))
+    return store.reader(), a, b
+
+
 def test_a_comparison_becomes_a_slide_with_the_counts_of_both_runs(tmp_path: Path) -> None:
     rows = np.arange(60) % 10
     store, a, b = make_two_runs(tmp_path, rows=60, right=(rows >= 1, rows >= 4))
@@ -189,6 +195,10 @@ def test_a_comparison_becomes_a_slide_with_the_counts_of_both_runs(tmp_path: Pat
     alike = of_comparison(asking(store), compare(store.reader(), b, a), "x", "y")
     assert alike.key != slide.key
     assert alike.title == "y is right more often."
+    near = compare(*_two(tmp_path / "near", rows >= 3, rows != 5))
+    assert of_comparison(asking(Store(tmp_path / "near")), near, "x", "y").title == (
+        "The difference between x and y may be chance."
+    )
 
 
 def test_a_title_is_one_line_of_500_characters_at_most_in_any_script() -> None:

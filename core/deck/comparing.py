@@ -31,7 +31,7 @@ def of_comparison(ask: Ask, found: Comparison, a: str, b: str) -> Slide:
     else:
         better = b if told.difference.value > 0 else a
         stands = told.p < SURE
-        title = f"{better} is right more often." if stands else f"{a} and {b} are right equally often, within chance."
+        title = f"{better} is right more often." if stands else f"The difference between {a} and {b} may be chance."
         known = f"{own} AND a.correct IS NOT NULL AND b.correct IS NOT NULL AND a.label IS NOT DISTINCT FROM b.label"
         figures = [
             figure(ask, f"{name} is right", "share", f"SELECT count(*) FILTER ({side}.correct), count(*) {known}")
@@ -43,6 +43,7 @@ def of_comparison(ask: Ask, found: Comparison, a: str, b: str) -> Slide:
     said = sentences(found)
     return Slide(
         key_of("comparison", found.b.name, found.a.name), "comparison", found.b.name, title, tuple(figures),
-        shots=tuple(shots), quiet=said[0], notes="\n".join(said), sources=tuple(sources), page="compare",
+        shots=tuple(shots), quiet=f"A is {a}, B is {b}. {said[0]}", notes="\n".join(said),
+        sources=tuple(sources), page="compare",
         state=(("run", found.b.name), ("a", found.a.name), ("b", found.b.name)),
     )  # fmt: skip
