@@ -145,7 +145,7 @@ def _drop(name: str) -> None:
 
 def _undo() -> None:
     try:
-        words = store().undo()
+        words = store().undo("slices")
     except StoreError as problem:
         st.error(plain(problem))
         return

@@ -203,7 +203,7 @@ def of_picture(ask: Ask, run: str, sample: Sample) -> Slide:
         words = "of probability lost when what it looked at is hidden"
         figures.append(figure(ask, words, "single", f"SELECT causal_drop {row}"))
     views: tuple[View, ...] = ("original", "overlay", "masked") if sample.map is not None else ("original",)
-    under = {"original": "", "overlay": "where it looked", "masked": "where it looked most"}
+    under = {"original": "as it is", "overlay": "where it looked", "masked": "where it looked most"}
     return Slide(
         key_of("picture", run, sample.image_id), "picture", run,
         f"{_said(sample.label, sample.prediction, sample.correct, by=' called ')}", tuple(figures),
