@@ -155,6 +155,7 @@ def test_two_judges_are_compared_where_they_scored_the_same_answer(tmp_path: Pat
     found, _ = compared(tmp_path / "s", judged=True, change=harsher, same=("classifier", "attribution"))
     told = found.judges
     assert told is not None and told.same_maps and told.n == 55
+    assert sentences(found)[0].startswith("Both runs are of one classifier, right on ")
     assert told.difference.high < -1
     assert "the judges agree" in " ".join(sentences(found))
     assert sum(cell.a for cell in found.cells) == sum(cell.b for cell in found.cells)
