@@ -96,7 +96,7 @@ def differences(found: Comparison) -> None:
 
 def matrix_section(found: Comparison) -> None:
     """What moved in the confusion matrix and in correct x attention."""
-    if not found.confusions and not found.cells:
+    if (found.one_classifier or found.accuracy is None) and not found.cells:
         return
     left, right = st.columns([3, 2], gap="large")
     with left:
@@ -170,7 +170,7 @@ def attention_section(found: Comparison) -> None:
 
 def calibration_sections(found: Comparison) -> None:
     """Both reliability diagrams."""
-    if found.calibration is None:
+    if found.calibration is None or found.one_classifier:
         return
     st.subheader("Do they mean their confidence?")
     for column, letter, run, meant in zip(

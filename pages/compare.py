@@ -97,7 +97,7 @@ def show(found: Comparison) -> None:
     for sentence in others:
         st.markdown(f"- {plain(sentence)}")
     told = found.accuracy
-    if told:
+    if told and not found.one_classifier:
         pictures_of(found, "Only A is right", told.regressions, told.regressions_sql, key="regressions")
         pictures_of(found, "Only B is right", told.wins, told.wins_sql, key="wins")
         differences(found)

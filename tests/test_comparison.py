@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, spearmanr
 from sklearn.metrics import cohen_kappa_score
 
 from core.comparison import Comparison, compare, sentences
@@ -137,6 +137,11 @@ def test_overlap_and_rank_correlation_are_those_of_two_maps() -> None:
     assert rank_correlation(ramp, 1 - ramp)[0] == pytest.approx(-1)
     assert rank_correlation(ramp, ramp)[0] == pytest.approx(1)
     assert np.isnan(rank_correlation(right * 0, right)[0])
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 1, 50)).astype(np.float32).round(1)
+    a[:, :20] = b[:, :20] = 0  # what neither was shown
+    shown = ((a > 0) | (b > 0))[0]
+    assert rank_correlation(a, b)[0] == pytest.approx(spearmanr(a[0, shown], b[0, shown]).statistic)
 
 
 def test_two_judges_are_compared_where_they_scored_the_same_answer(tmp_path: Path) -> None:
@@ -150,6 +155,7 @@ def test_two_judges_are_compared_where_they_scored_the_same_answer(tmp_path: Pat
     found, _ = compared(tmp_path / "s", judged=True, change=harsher, same=("classifier", "attribution"))
     told = found.judges
     assert told is not None and told.same_maps and told.n == 55
+    assert sentences(found)[0].startswith("Both runs are of one classifier, right on ")
     assert told.difference.high < -1
     assert "the judges agree" in " ".join(sentences(found))
     assert sum(cell.a for cell in found.cells) == sum(cell.b for cell in found.cells)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from core import queries
 from core.comparison.pairs import Pairs
@@ -17,10 +17,12 @@ from core.queries import Connection
 from core.records import ATTENDED
 from core.statistics import mean_interval
 
-SIDE = 28
+SIDE = 20
 """Cells along each side of a map that is compared."""
-MOST_MAPS = 20_000
+MOST_MAPS = 10_000
 """Pictures whose maps are compared at most; the order of image ids is a random one."""
+MOST_RANKED = 4000
+"""Pictures whose maps are ranked at most: sorting takes time."""
 MOST_MOVED = 60
 _AT_ONCE = 2000
 Floats = NDArray[np.float32]
@@ -49,8 +51,8 @@ def moved(con: Connection, pairs: Pairs) -> Moved | None:
     return Moved(
         overlap=mean_interval(overlaps),
         other=mean_interval(overlap(first, another) if len(both) > 1 else []),
-        rank=mean_interval(rank_correlation(first, second)),
-        rank_other=mean_interval(rank_correlation(first, another) if len(both) > 1 else []),
+        rank=mean_interval(rank_correlation(first[:MOST_RANKED], second[:MOST_RANKED])),
+        rank_other=mean_interval(rank_correlation(first[:MOST_RANKED], another[:MOST_RANKED]) if len(both) > 1 else []),
         area=mean_interval((second >= ATTENDED).mean(axis=1) - (first >= ATTENDED).mean(axis=1)),
         most=tuple(pairs.pair(places[place], overlap=float(overlaps[place])) for place in least),
     )
@@ -72,9 +74,13 @@ def rank_correlation(first: Floats, second: Floats) -> NDArray[np.float64]:
 
     What neither classifier was shown is 0 in both: it would count as agreement.
     """
-    found = np.full(len(first), np.nan)
-    for place, (a, b) in enumerate(zip(first, second, strict=True)):
-        shown = (a > 0) | (b > 0)
-        if shown.sum() > 2 and np.ptp(a[shown]) > 0 and np.ptp(b[shown]) > 0:
-            found[place] = spearmanr(a[shown], b[shown]).statistic
-    return found
+    shown = (first > 0) | (second > 0)
+    n = np.maximum(shown.sum(axis=1, keepdims=True), 1)
+    ranks = []
+    for rows in (first, second):
+        own = rankdata(np.where(shown, rows, -1), axis=1)  # what is not shown comes first, and shifts the others alike
+        own = np.where(shown, own, 0)
+        ranks.append(np.where(shown, own - own.sum(axis=1, keepdims=True) / n, 0))
+    a, b = ranks
+    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return np.where(scale > 0, (a * b).sum(axis=1) / np.where(scale > 0, scale, 1), np.nan)

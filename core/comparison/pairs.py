@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from core import queries
@@ -118,7 +120,6 @@ def paired(con: Connection, a: str, b: str, *, group: str | None = None) -> Pair
             "both runs must read the same files"
         )
     frame = load(con, second.name, group=group or second.settings.group or first.settings.group)
-    every = np.asarray(frame.table["image_id"].to_pylist(), dtype=object)
     relabelled = rows["relabelled"].to_numpy(dtype=bool)
 
     def column(name: str) -> NDArray[np.object_]:
@@ -144,7 +145,7 @@ def paired(con: Connection, a: str, b: str, *, group: str | None = None) -> Pair
         labelled=rows["known"].to_numpy(dtype=bool) & ~relabelled,
         relabelled=int(relabelled.sum()),
         frame=frame,
-        places=np.flatnonzero(np.isin(every, column("image_id"))),
+        places=np.flatnonzero(pc.is_in(frame.table["image_id"], pa.array(rows["image_id"])).to_numpy()),
     )
 
 

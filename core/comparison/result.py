@@ -187,3 +187,8 @@ class Comparison:
     surer: Interval
     """Mean difference of the confidences over the pictures that both answered, B's less A's."""
     judges: Judges | None
+
+    @property
+    def one_classifier(self) -> bool:
+        """Whether both runs have one classifier, so that no answer can differ."""
+        return self.a.fingerprints.get("classifier") == self.b.fingerprints.get("classifier")

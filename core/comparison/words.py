@@ -11,14 +11,17 @@ from core.statistics import Interval, format_count, format_number, format_percen
 
 def sentences(found: Comparison) -> list[str]:
     """What is said of two runs, the most important first."""
-    said = [accuracy_words(found.accuracy, found.churn)] if found.accuracy else [churn_words(found.churn)]
-    if found.accuracy and (words := chance_words(found.accuracy, found.churn)):
-        said.append(words)
-    if found.accuracy:
-        said.append(changes_words(found))
+    if found.one_classifier:
+        said = [classifier_words(found.accuracy)]
+    else:
+        said = [accuracy_words(found.accuracy, found.churn)] if found.accuracy else [churn_words(found.churn)]
+        if found.accuracy and (words := chance_words(found.accuracy, found.churn)):
+            said.append(words)
+        if found.accuracy:
+            said.append(changes_words(found))
     if found.attention:
         said.append(attention_words(found.attention))
-    if found.calibration:
+    if found.calibration and not found.one_classifier:
         said.append(f"{calibration_words(*found.calibration)} {surer_words(found.surer)}")
     if found.judges:
         said.append(judges_words(found.judges))
@@ -30,6 +33,12 @@ def matched_words(found: Comparison) -> str:
     alone = [f"{format_count(n)} only in {letter}" for letter, n in (("A", found.only_a), ("B", found.only_b)) if n]
     rest = f" ({', '.join(alone)})" if alone else ""
     return f"Both runs have {format_pictures(found.matched)} in common{rest}."
+
+
+def classifier_words(told: Accuracy | None) -> str:
+    """Where only maps or judges can differ."""
+    right = f", right on {format_count(round(told.a.value * told.n))} of {format_count(told.n)}" if told else ""
+    return f"Both runs are of one classifier{right}: only their maps and judges can differ."
 
 
 def accuracy_words(told: Accuracy, churn: Churn) -> str:
