@@ -9,11 +9,13 @@ from collections.abc import Sequence
 import streamlit as st
 
 from core import queries
+from core.deck.keep import of_cue
 from core.errors import WhylookError
 from core.findings.words import described
 from core.queries import CueRow
 from core.statistics import format_pictures
 from pages import _launch
+from pages._keep import keep_or_undo, keep_words
 from pages._pictures import Shown, outlined_views, views
 from pages._shared import read, store_folder
 from pages._view import draw, target
@@ -63,7 +65,12 @@ def stories(name: str, cues: Sequence[CueRow], *, key: str, ranked: bool = True,
         _story(name, cue, str(rank) if ranked else "", said.get(cue.cue, ""), prototypes=prototypes)
         for rank, cue in enumerate(cues, start=1)
     ]
-    draw("stories", key=key, items=items, placebo=queries.PLACEBO)
+    by = {cue.cue: cue for cue in cues}
+
+    def keep_it(cue: str) -> None:
+        keep_or_undo(f"{name}-{cue}", lambda ask: of_cue(ask, name, by[cue]))
+
+    draw("stories", key=key, items=items, placebo=queries.PLACEBO, on_keep=keep_it)
 
 
 def _story(name: str, cue: CueRow, rank: str, said: str, *, prototypes: bool) -> dict[str, object]:
@@ -88,6 +95,7 @@ def _story(name: str, cue: CueRow, rank: str, said: str, *, prototypes: bool) ->
             for example in cue.examples[:PAIRS]
         ],
         "sql": query,
+        "keep": keep_words(f"{name}-{cue.cue}", cue.cue),
     }
 
 

@@ -11,15 +11,18 @@ import streamlit as st
 
 from core import queries
 from core.columns import BY_NAME
+from core.deck.tables import of_groups
 from core.statistics import wilson
 from pages import _charts
+from pages._keep import keep_button
 from pages._shared import coded_run, read
 from pages._words import plain
 
 GROUPS = 30
+ACCURACY = "accuracy"
 
 
-def charts(name: str, ids: tuple[str, ...]) -> None:
+def charts(name: str, text: str, ids: tuple[str, ...]) -> None:
     """Scores against the rest, and a rate by any column."""
     stats = read(queries.slice_stats, name, list(ids))
     if stats.inside.scores.size:
@@ -33,6 +36,8 @@ def charts(name: str, ids: tuple[str, ...]) -> None:
     found = queries.groups(coded, ids, column)[:GROUPS]
     title, rows = rates(found, whole=stats.rest.n == 0)
     st.altair_chart(_charts.groups(rows, title=title), width="stretch")
+    if title == ACCURACY and not next(item.edges for item in coded.columns if item.column == column):
+        keep_button(f"{name}-{column}-{text}", lambda ask: of_groups(ask, name, column, within=text))
     known = f"{column}: {BY_NAME[column].meaning}. " if column in BY_NAME else ""
     most = f"; the {GROUPS} largest groups" if len(found) == GROUPS else ""
     st.caption(plain(f"{known}{title.capitalize()} with its 95% interval and the number of pictures{most}."))
@@ -42,7 +47,7 @@ def rates(found: Sequence[queries.GroupCount], *, whole: bool) -> tuple[str, lis
     """What is worth drawing of groups, with its name: accuracy, or the share of each group that a slice takes."""
     labelled, right, inside = (sum(getattr(row, of) for row in found) for of in ("labelled", "right", "inside"))
     if 0 < right < labelled:
-        title, made = "accuracy", [(row.words, wilson(row.right, row.labelled)) for row in found if row.labelled]
+        title, made = ACCURACY, [(row.words, wilson(row.right, row.labelled)) for row in found if row.labelled]
     elif whole:
         title, made = "share of the slice", [(row.words, wilson(row.inside, inside)) for row in found]
     else:

@@ -6,7 +6,7 @@ A click comes back as a page and its state, and `follow` goes there.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict
 
 import streamlit as st
@@ -47,9 +47,12 @@ def go(page: str, **state: object) -> None:
     st.switch_page(f"pages/{page}.py", query_params=kept)
 
 
-def draw(kind: str, *, key: str, **data: object) -> None:
-    """Draws one component and follows a click on it."""
-    result = _component(key=key, data={"kind": kind, **data}, on_go_change=lambda: None)
+def draw(kind: str, *, key: str, on_keep: Callable[[str], None] | None = None, **data: object) -> None:
+    """Draws one component and follows a click on it; `on_keep` is told of what in it is to be kept."""
+    result = _component(key=key, data={"kind": kind, **data}, on_go_change=lambda: None, on_keep_change=lambda: None)
+    kept = getattr(result, "keep", None)
+    if kept and on_keep is not None:
+        on_keep(kept)
     clicked = getattr(result, "go", None)
     if clicked:
         go(clicked["page"], **clicked["state"])

@@ -186,6 +186,12 @@ export default function ({ parentElement, data, setTriggerValue }) {
     return button;
   };
 
+  const keeper = (item) => {
+    const button = make('button', 'copy keep', item.keep.words);
+    button.addEventListener('click', () => { button.disabled = true; setTriggerValue('keep', item.keep.id); });
+    return button;
+  };
+
   const drawFindings = () => {
     const list = make('ol', 'findings');
     for (const item of data.items) {
@@ -197,6 +203,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
       if (item.evidence) query.append(make('p', 'evidence', item.evidence));
       if (item.sql) query.append(make('pre', '', item.sql), copy('Copy SQL', item.sql));
       words.append(query);
+      if (item.keep) words.append(keeper(item));
       const sides = make('div', item.contrast.length ? 'sides compared' : 'sides');
       const to = anchor(item.target, 'pictures');
       if (item.contrast.length) to.append(make('span', 'side soft', 'went wrong here'));
@@ -375,6 +382,7 @@ mark { background: color-mix(in srgb, var(--st-primary-color) 24%, transparent);
   .hit { grid-template-columns: minmax(0, 1fr); } .hit > .pictures { max-width: 300px; }
 }
 @container (max-width: 340px) { .matrix { grid-template-columns: minmax(0, 1fr); } }
+.keep { width: auto; margin-top: 8px; min-height: 2.1rem; padding: .15rem .7rem; font-size: .95rem; }
 .copy:hover { border-color: var(--st-primary-color); color: var(--st-primary-color); }
 """
 CSS += STORIES_CSS

@@ -48,6 +48,7 @@ STORIES_JS = """
         query.append(make('summary', 'soft', 'SQL'), make('pre', '', item.sql), copy('Copy SQL', item.sql));
         words.append(query);
       }
+      if (item.keep) words.append(keeper(item));
       if (item.rank) row.append(make('span', 'rank', item.rank));
       row.append(words);
       list.append(row);

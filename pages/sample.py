@@ -12,6 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from core import queries
 from core.cells import cell, said
 from core.columns import BY_NAME
+from core.deck.keep import of_picture
 from core.errors import QueryError
 from core.records import ATTENDED, Fill, Run, Sample
 from core.statistics import format_number, format_percent, format_pictures, format_rate, format_spoken
@@ -19,6 +20,7 @@ from pages import _charts
 from pages import _report_card as _card
 from pages._causes import stories
 from pages._frame import empty, guarded, open_page
+from pages._keep import keep_button
 from pages._pictures import fill_of, full_picture, outlined_views, rgb_of, scale_picture, view, views
 from pages._shared import read, slice_ids, store_folder
 from pages._view import draw, go, grid, percent, score_text
@@ -48,6 +50,7 @@ def main() -> None:
             go("slices", run=name)
         return
     heading(name, sample)
+    keep_button(f"{name}-{image_id}", lambda ask: of_picture(ask, name, sample))
     walk(name, image_id)
     pictures(run, sample)
     evidence(name, sample)

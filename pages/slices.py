@@ -13,6 +13,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
 from core.commands.terminal import spreadsheet_table
+from core.deck.keep import of_slice
+from core.deck.slide import View
 from core.errors import QueryError
 from core.queries import SqlResult
 from core.records import Row, Run
@@ -21,6 +23,7 @@ from pages._editor import sql_editor
 from pages._facets import chip_bar, facet_panel
 from pages._frame import guarded, open_page
 from pages._grid import slice_grid
+from pages._keep import keep_button
 from pages._looks import looks
 from pages._pictures import VIEWS, scale_picture, views
 from pages._shared import read, slice_ids
@@ -99,7 +102,9 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         st.button("Show every picture", on_click=_use, args=(slice_sql(name),))
         return
     if ids:
-        against_rest(name, ids)
+        with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="numbers"):
+            against_rest(name, ids)
+            keep_button(f"{name}-{text}", lambda ask: of_slice(ask, name, text, view=slice_view()))
         looks(name, text, ids)
     kinds = ["Pictures", "Table", "Charts"] if ids else ["Table"]
     kind, shown = kinds[0], Shown("Original", next(iter(ORDERS)), "Small")
@@ -134,9 +139,15 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
     if kind == "Pictures":
         pictures(name, text, ids, shown)
     elif kind == "Charts":
-        charts(name, ids)
+        charts(name, text, ids)
     else:
         table(name, text, result)
+
+
+def slice_view() -> View:
+    """The view in which a slice's pictures are kept: the one on screen."""
+    shown = VIEWS.get(st.session_state.get("view", ""), ("original",))
+    return "original" if "original" in shown else "overlay" if "overlay" in shown else "masked"
 
 
 def against_rest(name: str, ids: tuple[str, ...]) -> None:
@@ -148,13 +159,12 @@ def against_rest(name: str, ids: tuple[str, ...]) -> None:
         means = (format_mean(mean_interval(group.scores, group.weights), n=False) for group in (inside, rest))
         facts.append(("Mean score, 0–5", *means))
     share = inside.n / max(1, inside.n + rest.n)
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="numbers"):
-        st.metric("Slice", f"{inside.n:,}", f"{share:.0%} of the run", delta_color="off", delta_arrow="off")
-        for words, here, there in facts:
-            value, _, bounds = here.partition(" ") if "[" in here else (here, "", "")
-            st.metric(words, value, bounds or None, delta_color="off", delta_arrow="off")
-            if rest.n:
-                st.caption(f"rest {there}")
+    st.metric("Slice", f"{inside.n:,}", f"{share:.0%} of the run", delta_color="off", delta_arrow="off")
+    for words, here, there in facts:
+        value, _, bounds = here.partition(" ") if "[" in here else (here, "", "")
+        st.metric(words, value, bounds or None, delta_color="off", delta_arrow="off")
+        if rest.n:
+            st.caption(f"rest {there}")
 
 
 @dataclass(frozen=True)

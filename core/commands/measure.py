@@ -19,7 +19,8 @@ from core.statistics import format_rate
 
 SHORT = ("verdict", "cue", "effect [low, high]", "placebo", "tested", "reason")
 FULL = (
-    "verdict", "cue", "words", "described", "n", "wrong", "wrong_rest", "effect", "low", "high", "placebo", "p", "reason",
+    "verdict", "cue", "words", "described", "n", "wrong", "wrong_rest", "effect", "low", "high", "placebo", "p",
+    "reason",
 )  # fmt: skip
 VERDICTS = {"present but not used": "not used"}
 

@@ -21,6 +21,9 @@ Verdict = Literal["used", "present but not used", "cannot tell"]
 ENOUGH = 24
 """Changed pictures from which anything is called used, or not used."""
 PROTOTYPES = 8
+GROUPS = ("strategy", "detail")
+SAME = 0.8
+"""Share of a group's pictures that lie in another, from which both are one cue."""
 _CONDITION = re.compile(r"(\w+) (=|≤|>) ")
 _SPOKEN = {"=": " ", "≤": " of at most ", ">": " above "}
 UNTESTED = 1.0
@@ -101,10 +104,10 @@ class Cue:
     def _claim(self, kind: str) -> str:
         """What was tested, as a clause that stands by itself and after `whether`."""
         who = quoted(self.answer)
-        if self.kind in ("strategy", "detail") and kind != "insert":
+        if self.kind in GROUPS and kind != "insert":
             what = _place(self.region) if self.kind == "strategy" else "a detail at changing places"
             return f"{who} rests on {what} {'of' if self.kind == 'strategy' else 'in'} {self.n:,} pictures"
-        if self.kind in ("strategy", "detail"):
+        if self.kind in GROUPS:
             return f"{self._subject} pulls other pictures towards {who}"
         if self.answer is None:
             be = "cost" if self._subject.startswith(("pictures", "dark", "bright", "flat", "blurred")) else "costs"
@@ -155,6 +158,7 @@ def judged(cues: Sequence[Cue]) -> list[Cue]:
     levels = adjusted([cue.p for cue in tested])
     told = [_verdict(cue, float(level)) for cue, level in zip(tested, levels, strict=True)]
     told += [cue for cue in cues if not cue.effects]
+    told = [_within(cue, told) for cue in told]
     order = {"used": 0, "present but not used": 2, "cannot tell": 1}
     return sorted(told, key=lambda cue: (order[cue.verdict], -(cue.effect.value if cue.effect else -1.0)))
 
@@ -171,6 +175,17 @@ def _verdict(cue: Cue, level: float) -> Cue:
     few = found.n < ENOUGH
     reason = f"only {found.n} pictures could be changed" if few else "the difference to the placebo is within chance"
     return replace(cue, reason=reason)
+
+
+def _within(cue: Cue, others: Sequence[Cue]) -> Cue:
+    """A used group, with the reason where nearly all its pictures are those of a larger used one: the same cue again."""
+    for other in others:
+        if cue.verdict == other.verdict == "used" and cue.kind in GROUPS and other.kind in GROUPS and other.n > cue.n:
+            if cue.answer == other.answer and int((cue.members & other.members).sum()) >= SAME * cue.n:
+                return replace(
+                    cue, reason=f"its pictures are among the {other.n:,} of {other.name}, told by themselves"
+                )
+    return cue
 
 
 def _place(box: Box | None) -> str:

@@ -29,6 +29,8 @@ _READER_CONFIG: dict[str, str | bool | int | float | list[str]] = {
 TAG_LENGTH = 60
 TAGGED_AT_ONCE = 5000
 
+NO_SLIDE = "there is no such slide: it was deleted, perhaps in another window; Undo brings it back"
+
 
 class Store:
     """A store in a folder, to read. Saving slices needs no lock; `open_for_writing()` gives what writes rows."""
@@ -147,9 +149,25 @@ class Store:
         words = f"{'changing' if key in entries else 'keeping'} slide “{slide['title']}”"
         saved.put_entry(self._saved, "deck", key, entry, words=words)
 
+    def add_slides(self, slides: Mapping[str, Mapping[str, Any]], *, words: str) -> None:
+        """Adds slides by key at the end, in their order; one undo takes all back, and `words` say what it takes.
+
+        Raises:
+            StoreError: nothing can be written.
+        """
+        last = max((float(entry["position"]) for entry in self._timed("deck").values()), default=0.0)
+        new = {
+            key: {"position": last + place, "slide": {**slide, "key": key}, "saved": runs.now()}
+            for place, (key, slide) in enumerate(slides.items(), start=1)
+        }
+        saved.put_entries(self._saved, "deck", new, words=words)
+
     def delete_slide(self, key: str) -> None:
         """Deletes a slide; a StoreError when there is none of that key."""
-        self._delete("deck", key, f"slide {key}")
+        entries = self._timed("deck")
+        if key not in entries:
+            raise StoreError(NO_SLIDE)
+        saved.put_entry(self._saved, "deck", key, None, words=f"deleting slide “{entries[key]['slide']['title']}”")
 
     def move_slide(self, key: str, place: int) -> None:
         """Moves a slide to a place of the deck, counted from 0; only its own entry changes.
@@ -159,7 +177,7 @@ class Store:
         """
         entries = self._timed("deck")
         if key not in entries:
-            raise StoreError(f"there is no slide {key}: it was deleted, perhaps in another window")
+            raise StoreError(NO_SLIDE)
         others = sorted(float(entry["position"]) for other, entry in entries.items() if other != key)
         place = max(0, min(place, len(others)))
         low = others[place - 1] if place else (others[0] - 2 if others else 0.0)
