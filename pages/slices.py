@@ -26,7 +26,7 @@ from pages._grid import slice_grid
 from pages._keep import keep_button
 from pages._looks import looks
 from pages._pictures import VIEWS, scale_picture, views
-from pages._shared import read, slice_ids
+from pages._shared import read, read_of, slice_ids
 from pages._shared import sql as run_sql
 from pages._slice_charts import charts
 from pages._slice_tools import toolbar
@@ -152,7 +152,7 @@ def slice_view() -> View:
 
 def against_rest(name: str, ids: tuple[str, ...]) -> None:
     """Accuracy and mean score of the slice against the rest, with intervals."""
-    stats = read(queries.slice_stats, name, list(ids))
+    stats = read_of(queries.slice_stats, name, ids)
     inside, rest = stats.inside, stats.rest
     facts = [("Accuracy", *(format_rate(wilson(group.correct, group.labelled), n=False) for group in (inside, rest)))]
     if inside.scores.size or rest.scores.size:
@@ -214,9 +214,7 @@ def page_rows(name: str, ids: tuple[str, ...], order: tuple[str, bool] | None, s
     """Rows of one page of the grid, in the wanted order."""
     if order is not None:
         column, descending = order
-        return read(
-            queries.pictures, name, ids=list(ids), order=column, descending=descending, limit=most, offset=start
-        )
+        return read_of(queries.pictures, name, ids, order=column, descending=descending, limit=most, offset=start)
     page = list(ids[start : start + most])
     rows = {row["image_id"]: row for row in read(queries.pictures, name, ids=page, limit=most)}
     return [rows[image_id] for image_id in page if image_id in rows]
