@@ -5,8 +5,8 @@ import pytest
 from scipy.special import ndtr
 from scipy.stats import fisher_exact
 
-from core.findings.significance import RATE, Table, _exact_tail, adjusted, clustered_p, excess_p, selected_z
 from core import statistics
+from core.findings.significance import RATE, Table, _exact_tail, adjusted, clustered_p, excess_p, selected_z
 from core.statistics import (
     Interval,
     auroc,
