@@ -178,13 +178,13 @@ def _verdict(cue: Cue, level: float) -> Cue:
 
 
 def _within(cue: Cue, others: Sequence[Cue]) -> Cue:
-    """A used group, with the reason where nearly all its pictures are those of a larger used one: the same cue again."""
+    """A used group, with the reason where nearly all its pictures are those of a larger used one: the same cue."""
+    if cue.verdict != "used" or cue.kind not in GROUPS:
+        return cue
     for other in others:
-        if cue.verdict == other.verdict == "used" and cue.kind in GROUPS and other.kind in GROUPS and other.n > cue.n:
-            if cue.answer == other.answer and int((cue.members & other.members).sum()) >= SAME * cue.n:
-                return replace(
-                    cue, reason=f"its pictures are among the {other.n:,} of {other.name}, told by themselves"
-                )
+        alike = other.verdict == "used" and other.kind in GROUPS and other.answer == cue.answer
+        if alike and other.n > cue.n and int((cue.members & other.members).sum()) >= SAME * cue.n:
+            return replace(cue, reason=f"its pictures are among the {other.n:,} of {other.name}")
     return cue
 
 
