@@ -17,7 +17,7 @@ from core.errors import StoreError
 from core.records import Row
 from core.statistics import format_pictures
 from pages._grid_code import CSS, JS
-from pages._shared import read, store, tags_by_picture
+from pages._shared import read, read_of, store, tags_by_picture
 from pages._view import go, says, score_text, target
 from pages._words import plain
 
@@ -96,7 +96,7 @@ def done(run: str, ids: Sequence[str], act: Mapping[str, Any]) -> str:
         return f"Tag taken from {format_pictures(store().untag(chosen, str(act['tag'])))}."
     if act.get("act") != "decide" or act.get("verdict") not in ("right", "unsure", "wrong"):
         return "Nothing was changed."
-    rows = read(queries.pictures, run, ids=chosen, limit=len(chosen))
+    rows = read_of(queries.pictures, run, tuple(chosen), limit=len(chosen))
     labels = {row["image_id"]: row["label"] for row in rows}
     n = store().decide_labels(labels, act["verdict"], should_be=act.get("should_be") or None)
     return f"On the fix list: {format_pictures(n)}."

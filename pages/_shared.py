@@ -63,6 +63,27 @@ def read(query: Callable[Concatenate[queries.Connection, P], T], *arguments: P.a
     return cast(T, _read(str(store_folder()), store().generation(), name, arguments, options, _query=query))
 
 
+@st.cache_data(max_entries=128, show_spinner=False)
+def _read_of(
+    folder: str,
+    generation: int,
+    name: str,
+    run: str,
+    mark: int,
+    options: dict[str, object],
+    _query: Callable[..., object],
+    _ids: tuple[str, ...],
+) -> object:
+    return _query(store().reader(), run, ids=list(_ids), **options)
+
+
+def read_of(query: Callable[..., T], run: str, ids: tuple[str, ...], **options: object) -> T:
+    """A read about some pictures of a run, cached by a quick hash of their ids: there may be a hundred thousand."""
+    name = f"{query.__module__}.{query.__qualname__}"
+    key = (str(store_folder()), store().generation(), name, run, hash(ids), options)
+    return cast(T, _read_of(*key, _query=query, _ids=ids))
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
 def _sql(folder: str, generation: int, tags: int, text: str, max_rows: int) -> queries.SqlResult:
     return queries.run_sql(store(), text, max_rows=max_rows)

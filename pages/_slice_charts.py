@@ -15,7 +15,7 @@ from core.deck.tables import of_groups
 from core.statistics import wilson
 from pages import _charts
 from pages._keep import keep_button
-from pages._shared import coded_run, read
+from pages._shared import coded_run, read_of
 from pages._words import plain
 
 GROUPS = 30
@@ -24,7 +24,7 @@ ACCURACY = "accuracy"
 
 def charts(name: str, text: str, ids: tuple[str, ...]) -> None:
     """Scores against the rest, and a rate by any column."""
-    stats = read(queries.slice_stats, name, list(ids))
+    stats = read_of(queries.slice_stats, name, ids)
     if stats.inside.scores.size:
         st.altair_chart(_charts.scores_inside_and_rest(stats.inside, stats.rest), width="stretch")
     coded = coded_run(name)
@@ -36,7 +36,7 @@ def charts(name: str, text: str, ids: tuple[str, ...]) -> None:
     found = queries.groups(coded, ids, column)[:GROUPS]
     title, rows = rates(found, whole=stats.rest.n == 0)
     st.altair_chart(_charts.groups(rows, title=title), width="stretch")
-    if title == ACCURACY:
+    if title == ACCURACY and not next(item.edges for item in coded.columns if item.column == column):
         keep_button(f"{name}-{column}-{text}", lambda ask: of_groups(ask, name, column, within=text))
     known = f"{column}: {BY_NAME[column].meaning}. " if column in BY_NAME else ""
     most = f"; the {GROUPS} largest groups" if len(found) == GROUPS else ""

@@ -26,7 +26,7 @@ from pages._grid import slice_grid
 from pages._keep import keep_button
 from pages._looks import looks
 from pages._pictures import VIEWS, scale_picture, views
-from pages._shared import read, slice_ids
+from pages._shared import read, read_of, slice_ids
 from pages._shared import sql as run_sql
 from pages._slice_charts import charts
 from pages._slice_tools import toolbar
@@ -102,9 +102,10 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         st.button("Show every picture", on_click=_use, args=(slice_sql(name),))
         return
     if ids:
-        against_rest(name, ids)
+        with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="numbers"):
+            against_rest(name, ids)
+            keep_button(f"{name}-{text}", lambda ask: of_slice(ask, name, text, view=slice_view()))
         looks(name, text, ids)
-        keep_button(f"{name}-{text}", lambda ask: of_slice(ask, name, text, view=slice_view()))
     kinds = ["Pictures", "Table", "Charts"] if ids else ["Table"]
     kind, shown = kinds[0], Shown("Original", next(iter(ORDERS)), "Small")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="controls"):
@@ -151,20 +152,19 @@ def slice_view() -> View:
 
 def against_rest(name: str, ids: tuple[str, ...]) -> None:
     """Accuracy and mean score of the slice against the rest, with intervals."""
-    stats = read(queries.slice_stats, name, list(ids))
+    stats = read_of(queries.slice_stats, name, ids)
     inside, rest = stats.inside, stats.rest
     facts = [("Accuracy", *(format_rate(wilson(group.correct, group.labelled), n=False) for group in (inside, rest)))]
     if inside.scores.size or rest.scores.size:
         means = (format_mean(mean_interval(group.scores, group.weights), n=False) for group in (inside, rest))
         facts.append(("Mean score, 0–5", *means))
     share = inside.n / max(1, inside.n + rest.n)
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="numbers"):
-        st.metric("Slice", f"{inside.n:,}", f"{share:.0%} of the run", delta_color="off", delta_arrow="off")
-        for words, here, there in facts:
-            value, _, bounds = here.partition(" ") if "[" in here else (here, "", "")
-            st.metric(words, value, bounds or None, delta_color="off", delta_arrow="off")
-            if rest.n:
-                st.caption(f"rest {there}")
+    st.metric("Slice", f"{inside.n:,}", f"{share:.0%} of the run", delta_color="off", delta_arrow="off")
+    for words, here, there in facts:
+        value, _, bounds = here.partition(" ") if "[" in here else (here, "", "")
+        st.metric(words, value, bounds or None, delta_color="off", delta_arrow="off")
+        if rest.n:
+            st.caption(f"rest {there}")
 
 
 @dataclass(frozen=True)
@@ -214,9 +214,7 @@ def page_rows(name: str, ids: tuple[str, ...], order: tuple[str, bool] | None, s
     """Rows of one page of the grid, in the wanted order."""
     if order is not None:
         column, descending = order
-        return read(
-            queries.pictures, name, ids=list(ids), order=column, descending=descending, limit=most, offset=start
-        )
+        return read_of(queries.pictures, name, ids, order=column, descending=descending, limit=most, offset=start)
     page = list(ids[start : start + most])
     rows = {row["image_id"]: row for row in read(queries.pictures, name, ids=page, limit=most)}
     return [rows[image_id] for image_id in page if image_id in rows]

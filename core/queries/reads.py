@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from core.cells import CELLS
@@ -298,15 +300,14 @@ def histogram(con: Connection, run: str, *, bins: int = 10, ids: Sequence[str] |
 
 def slice_stats(con: Connection, run: str, ids: Sequence[str]) -> SliceStats:
     """A slice and the rest of its run; ids of other runs count for nothing."""
-    table = con.execute(
-        """SELECT image_id IN (SELECT unnest(?::VARCHAR[])) AS inside, correct, score, weight
-        FROM samples WHERE run = ?""",
-        [list(ids), run],
-    ).to_arrow_table()
-    inside = np.asarray(table["inside"].to_pylist(), dtype=bool)
-    known = np.asarray([value is not None for value in table["correct"].to_pylist()], dtype=bool)
-    correct = np.asarray([value is True for value in table["correct"].to_pylist()], dtype=bool)
-    score, weight = (_floats(table[name].to_pylist()) for name in ("score", "weight"))
+    table = con.execute("SELECT image_id, correct, score, weight FROM samples WHERE run = ?", [run]).to_arrow_table()
+    columns_ = {name: table[name].combine_chunks() for name in table.column_names}
+    inside = np.asarray(pc.is_in(columns_["image_id"], value_set=pa.array(ids, pa.string())))
+    known = np.asarray(columns_["correct"].is_valid())
+    correct = np.asarray(columns_["correct"].fill_null(False))
+    score, weight = (
+        np.asarray(columns_[name].cast(pa.float64()).fill_null(float("nan"))) for name in ("score", "weight")
+    )
 
     def group(side: NDArray[np.bool_]) -> Group:
         scored = side & ~np.isnan(score)
@@ -314,7 +315,3 @@ def slice_stats(con: Connection, run: str, ids: Sequence[str]) -> SliceStats:
         return Group(n, labelled, right, score[scored], weight[scored])
 
     return SliceStats(group(inside), group(~inside))
-
-
-def _floats(values: list[float | None]) -> NDArray[np.float64]:
-    return np.asarray([np.nan if value is None else value for value in values], dtype=np.float64)
