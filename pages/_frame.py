@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from core import queries
 from core.errors import WhylookError
 from core.queries import literal
 from core.records import Run
+from pages._history import keep_history
 from pages._report_card import warn
 from pages._shared import read, store, store_folder
 from pages._view import go
@@ -27,6 +28,7 @@ STYLE = """<style>
 [data-testid="stMetricValue"] { font-weight: 650; font-variant-numeric: tabular-nums; }
 h1 { padding-top: 0; } hr { margin: 0.6rem 0 1rem; }
 [data-testid="stMarkdownContainer"], [data-testid="stHeading"] { overflow-wrap: anywhere; min-width: 0; }
+.st-key-whylook-history { position: absolute; }
 [data-testid="stMetricDelta"] > div { white-space: normal; }
 @media (max-width: 1100px) {
   .stMainBlockContainer [data-testid="stColumn"] { min-width: min(100%, 12rem); }
@@ -42,8 +44,11 @@ log = logging.getLogger("whylook.app")
 
 def guarded(body: Callable[[], None]) -> None:
     """Runs a page's body; anything that goes wrong becomes one clear message, never a traceback on screen."""
+    page = Path(body.__code__.co_filename).stem
+    st.session_state["page_name"] = page
     try:
         body()
+        places()[page] = st.query_params.to_dict()
     except WhylookError as problem:
         st.error(plain(problem), icon=":material/error:")
         st.caption("Reload the page once this is fixed; nothing in the store has changed.")
@@ -68,6 +73,26 @@ def run_title(run: Run) -> str:
     return " · ".join(short(part) for part in (run.name, source_name(run)) if part)
 
 
+def places() -> dict[str, dict[str, str]]:
+    """The state of every page as this person left it: it is there again when they come back by the navigation."""
+    kept: dict[str, dict[str, str]] = st.session_state.setdefault("places", {})
+    return kept
+
+
+def _come_back(names: list[str]) -> None:
+    """Opens a page that was asked for without a state as it was left."""
+    page = st.session_state.get("page_name")
+    kept = places().pop(page, {}) if page and not st.query_params else {}
+    chosen, old = st.session_state.get("chosen_run"), kept.get("run")
+    if page and old and chosen in names:
+        go(page, **{**kept, **_of_run(kept, old, chosen), "run": chosen})
+
+
+def _of_run(state: Mapping[str, str], old: str, new: str) -> dict[str, str]:
+    """The queries in a state, of another run."""
+    return {name: state[name].replace(literal(old), literal(new)) for name in ("sql", "within") if name in state}
+
+
 def choose_run(runs: list[Run]) -> Run:
     """The run picker; the address wins over the last choice, which wins over the newest run."""
     names = [run.name for run in runs]
@@ -82,7 +107,7 @@ def choose_run(runs: list[Run]) -> Run:
     titles = {run.name: run_title(run) for run in runs}
     st.sidebar.selectbox("Run", names, key="run_picker", format_func=titles.__getitem__, on_change=_changed)
     st.session_state["chosen_run"] = chosen
-    if wanted != chosen:
+    if wanted != chosen and st.query_params:
         st.query_params["run"] = chosen
     return runs[names.index(chosen)]
 
@@ -90,10 +115,8 @@ def choose_run(runs: list[Run]) -> Run:
 def _changed() -> None:
     old, new = st.session_state.get("chosen_run"), st.session_state["run_picker"]
     st.session_state["chosen_run"] = new
-    st.query_params["run"] = new
-    for name in ("sql", "within"):
-        if old and name in st.query_params:
-            st.query_params[name] = st.query_params[name].replace(literal(old), literal(new))
+    queries_ = _of_run(st.query_params, old, new) if old else {}
+    st.query_params.update(run=new, **queries_)
 
 
 def through_app() -> None:
@@ -121,8 +144,11 @@ def current_run() -> Run | None:
     """Lets the user choose among the runs and says what there is to say of it; None when there is none yet."""
     runs = read(queries.runs) if store().exists() else []
     if not runs:
+        keep_history()
         return None
+    _come_back([run.name for run in runs])
     run = choose_run(runs)
+    keep_history(run=run.name)
     _status(run)
     return run
 

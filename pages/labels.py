@@ -106,7 +106,12 @@ def to_decide(run: str, rows: LabelRows, found: Suspects, decided: dict[str, Lab
     """The suspects as cards, those that nobody looked at first."""
     done = [item for item in found.listed if item.image_id in decided]
     choices = {LOOK: [item for item in found.listed if item.image_id not in decided], SEEN: done}
-    chosen = st.segmented_control("Show", list(choices), default=LOOK, label_visibility="collapsed", key="show") or LOOK
+    chosen = (
+        st.segmented_control(
+            "Show", list(choices), default=LOOK, label_visibility="collapsed", key="show", bind="query-params"
+        )
+        or LOOK
+    )
     shown = choices[chosen][:AT_ONCE]
     if not shown:
         words = "Every suspect has been looked at." if chosen == LOOK else "Nothing has been looked at yet."

@@ -18,11 +18,12 @@ from core.statistics import format_number, format_percent, format_pictures, form
 from pages import _charts
 from pages import _report_card as _card
 from pages._causes import stories
-from pages._frame import empty, guarded, open_page
+from pages._frame import empty, guarded, open_page, places
+from pages._order import ordered_ids
 from pages._pictures import fill_of, full_picture, rgb_of, scale_picture, view, views
-from pages._shared import read, slice_ids, store_folder
+from pages._shared import read, store_folder
 from pages._view import draw, go, grid, percent, score_text
-from pages._words import plain, short
+from pages._words import plain, short, slice_sql
 
 NEIGHBOURS = 6
 MOST_OF_A_NAME = 80  # in the title; the whole name is in its help
@@ -84,23 +85,25 @@ def heading(run: str, sample: Sample) -> None:
 
 def walk(name: str, image_id: str) -> None:
     """Back to the slice, previous and next within it."""
-    sql = st.query_params.get("sql")
+    sql, order = st.query_params.get("sql"), st.query_params.get("order", "")
     if not sql:
         return
     try:
-        ids = slice_ids(sql, name)
+        ids = ordered_ids(sql, name, order)
     except QueryError:
         return
     back, before, after, place = st.columns([1.2, 1, 1, 3], vertical_alignment="center")
     if back.button("Back to the slice", icon=":material/arrow_back:", width="stretch"):
-        go("slices", run=name, sql=sql)
+        left = places().get("slices", {})  # its page, sort and view, where it is the slice that one came from
+        same = left.get("sql", slice_sql(name)) == sql and left.get("run") == name
+        go("slices", **(left if same else {"run": name, "sql": sql}))
     if image_id not in ids:
         return
     index = ids.index(image_id)
     if before.button("Previous", disabled=index == 0, width="stretch", shortcut="Left"):
-        go("sample", run=name, image=ids[index - 1], sql=sql)
+        go("sample", run=name, image=ids[index - 1], sql=sql, order=order)
     if after.button("Next", disabled=index == len(ids) - 1, width="stretch", shortcut="Right"):
-        go("sample", run=name, image=ids[index + 1], sql=sql)
+        go("sample", run=name, image=ids[index + 1], sql=sql, order=order)
     place.caption(f"{index + 1:,} of {len(ids):,}")
 
 

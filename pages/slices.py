@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zlib
 
 import pyarrow.csv
 import streamlit as st
@@ -17,8 +16,10 @@ from core.queries import SqlResult
 from core.records import Row, Run
 from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson
 from pages import _charts
+from pages._claim import show_claim
 from pages._frame import guarded, open_page
-from pages._looks import looks
+from pages._looks import by_answer, looks
+from pages._order import AS_ASKED, ORDERS, ordered_ids
 from pages._pictures import VIEWS, scale_picture, views
 from pages._shared import read, slice_ids
 from pages._shared import sql as run_sql
@@ -31,15 +32,6 @@ PER_PAGE_OF_THREE = 20
 GROUPS = 30
 MOST_GROUPS = f"; the {GROUPS} largest groups"
 SIZES = {"Small": 110, "Medium": 165, "Large": 270}
-ORDERS = {
-    "As the query says": None,
-    "Confidence, highest first": ("confidence", True),
-    "Confidence, lowest first": ("confidence", False),
-    "Score, lowest first": ("score", False),
-    "Score, highest first": ("score", True),
-    "Causal drop, lowest first": ("causal_drop", False),
-    "Path": ("path", False),
-}
 
 
 def main() -> None:
@@ -85,6 +77,7 @@ def editor(run: Run) -> str:
 
 def _use(text: str) -> None:
     """Makes a query the page's own; an empty one means every picture."""
+    _first_page()
     if text.strip():
         st.query_params["sql"] = text.strip()
     else:
@@ -100,7 +93,8 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         st.button("Show every picture", on_click=_use, args=(slice_sql(name),))
         return
     if ids:
-        against_rest(name, ids)
+        show_claim(name, text)
+        against_rest(name, text, ids)
         looks(name, text, ids)
     kinds = ["Pictures", "Table", "Charts"] if ids else ["Table"]
     kind = kinds[0]
@@ -138,11 +132,16 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         table(name, text, result)
 
 
-def against_rest(name: str, ids: tuple[str, ...]) -> None:
-    """Accuracy and mean score of the slice against the rest, with intervals."""
+def against_rest(name: str, text: str, ids: tuple[str, ...]) -> None:
+    """Accuracy and mean score of the slice against the rest, with intervals.
+
+    A slice that is chosen by its answers has no accuracy: it is what was chosen.
+    """
     stats = read(queries.slice_stats, name, list(ids))
     inside, rest = stats.inside, stats.rest
-    facts = [("Accuracy", *(format_rate(wilson(group.correct, group.labelled)) for group in (inside, rest)))]
+    facts = []
+    if not by_answer(text):
+        facts.append(("Accuracy", *(format_rate(wilson(group.correct, group.labelled)) for group in (inside, rest))))
     if inside.scores.size or rest.scores.size:
         means = (format_mean(mean_interval(group.scores, group.weights)) for group in (inside, rest))
         facts.append(("Mean score, 0–5", *means))
@@ -152,7 +151,7 @@ def against_rest(name: str, ids: tuple[str, ...]) -> None:
     for column, (words, here, there) in zip(columns[1:], facts, strict=False):
         value, _, bounds = here.partition(" ")
         column.metric(words, value, bounds or None, delta_color="off", delta_arrow="off")
-        column.caption(f"rest {there}".replace(" · n ", "  \nn ") if rest.n else "no rest")
+        column.caption(f"rest {there}".replace(" · n ", "  \nn ") if rest.n else "every picture of the run")
 
 
 def pictures(name: str, text: str, ids: tuple[str, ...]) -> None:
@@ -161,39 +160,39 @@ def pictures(name: str, text: str, ids: tuple[str, ...]) -> None:
         shown = st.segmented_control(
             "View", list(VIEWS), default="Original", required=True, key="view", bind="query-params"
         )
-        order = st.selectbox("Sort", list(ORDERS), key="sort", bind="query-params", width=230)
+        order = st.selectbox("Sort", list(ORDERS), key="sort", bind="query-params", width=230, on_change=_first_page)
         size = st.selectbox("Size", list(SIZES), index=1, key="size", bind="query-params", width=130)
     kinds = VIEWS[shown]
     most = PER_PAGE if len(kinds) == 1 else PER_PAGE_OF_THREE
     pages = -(-len(ids) // most)
-    key = f"page-{zlib.crc32(f'{text} {order} {most}'.encode())}"  # another query begins at its first page
-    page = min(st.session_state.get(key, 1), pages)
-    rows = page_rows(name, ids, ORDERS[order], (page - 1) * most, most)
+    cards = st.container()
+    page = 1
+    if pages > 1:
+        left, right = st.columns([3, 1], vertical_alignment="center")
+        with left:
+            page = st.pagination(pages, key="page", bind="query-params")
+        right.caption(f"{format_pictures(len(ids))}, {most} a page")
+    rows = page_rows(name, ordered_ids(text, name, order)[(page - 1) * most : page * most])
     made = views(name, [row["image_id"] for row in rows], kinds)
     if len(kinds) > 1:
         for several in made.values():
             for picture, words in zip(several, kinds, strict=True):
                 picture["label"] = words
-    grid(rows, made, run=name, key="grid", size=SIZES[size] * (2 if len(kinds) > 1 else 1), sql=text)
-    if pages > 1:
-        left, right = st.columns([3, 1], vertical_alignment="center")
-        with left:
-            st.pagination(pages, key=key)
-        right.caption(f"{format_pictures(len(ids))}, {most} a page")
+    side = SIZES[size] * (2 if len(kinds) > 1 else 1)
+    with cards:
+        grid(rows, made, run=name, key="grid", size=side, sql=text, order="" if order == AS_ASKED else order)
     if "overlay" in kinds:
         st.image(scale_picture(), width=280, caption="no attention … all attention")
 
 
-def page_rows(name: str, ids: tuple[str, ...], order: tuple[str, bool] | None, start: int, most: int) -> list[Row]:
-    """Rows of one page of the grid, in the wanted order."""
-    if order is not None:
-        column, descending = order
-        return read(
-            queries.pictures, name, ids=list(ids), order=column, descending=descending, limit=most, offset=start
-        )
-    page = list(ids[start : start + most])
-    rows = {row["image_id"]: row for row in read(queries.pictures, name, ids=page, limit=most)}
-    return [rows[image_id] for image_id in page if image_id in rows]
+def page_rows(name: str, ids: tuple[str, ...]) -> list[Row]:
+    """Rows of one page of the grid, in the order of its ids."""
+    rows = {row["image_id"]: row for row in read(queries.pictures, name, ids=list(ids), limit=len(ids))}
+    return [rows[image_id] for image_id in ids if image_id in rows]
+
+
+def _first_page() -> None:
+    st.session_state["page"] = 1
 
 
 def table(name: str, text: str, result: SqlResult) -> None:

@@ -184,7 +184,7 @@ def summarise(name: str) -> None:
     downloads(name, rest)
     told = [finding for finding in found if finding.kind == "cue"]
     news = [finding for finding in found if finding.kind != "cue"]
-    everything = len(news) <= FINDINGS or st.toggle(f"Show all {len(news)} findings")
+    everything = len(news) <= FINDINGS or st.toggle(f"Show all {len(news)} findings", key="all", bind="query-params")
     listed = news if everything else news[:FINDINGS]
     if listed:
         draw("findings", key="findings", items=[_finding(name, finding) for finding in listed])
@@ -272,7 +272,9 @@ def classes(name: str) -> None:
     st.subheader("Class by class")
     rates = {row["label"]: wilson(row["correct"], row["n"]) for row in rows}
     rows.sort(key=lambda row: (rates[row["label"]].value, row["label"]))
-    everything = len(rows) <= CLASS_ROWS or st.toggle(f"Show all {len(rows):,} classes")
+    everything = len(rows) <= CLASS_ROWS or st.toggle(
+        f"Show all {len(rows):,} classes", key="classes_all", bind="query-params"
+    )
     shown = rows if everything else rows[:CLASS_ROWS]
     heat = {row["label"]: _heat(name, row["label"]) if len(shown) <= 200 else None for row in shown}
     draw("classes", key="classes", head=HEAD, rows=[_class_row(name, row, rates, heat[row["label"]]) for row in shown])

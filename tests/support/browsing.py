@@ -169,7 +169,7 @@ def state(page: Any) -> tuple[str, dict[str, str]]:
     return parts.path.strip("/"), {name: values[0] for name, values in parse_qs(parts.query).items()}
 
 
-def wait_for(page: Any, name: str, **wanted: str) -> dict[str, str]:
+def wait_for(page: Any, name: str, /, **wanted: str) -> dict[str, str]:
     """Waits until the address is that page with these words in its query, and gives the query."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
