@@ -22,7 +22,7 @@ STRONG = 0.05
 def calibration_section(run: str) -> None:
     """The section: a sentence, the numbers, the reliability diagram and the classes."""
     st.divider()
-    st.subheader("Does it mean its confidence?")
+    st.header("Does it mean its confidence?")
     found = of_labels(run, calibration)
     if found is None:
         st.write("That takes 50 labelled pictures and two classes or more.")

@@ -32,7 +32,7 @@ _DONE = re.compile(r"([\d,]+) of ([\d,]+)")
 
 def causes(name: str) -> None:
     """Cues that the classifier uses, as stories; what is only there and what cannot be told, folded."""
-    st.subheader("What do the answers rest on?")
+    st.header("What do the answers rest on?")
     running = _launch.discovering()
     if running is not None:
         watch(name)

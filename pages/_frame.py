@@ -13,6 +13,7 @@ from core import queries
 from core.errors import WhylookError
 from core.queries import literal
 from core.records import Run
+from pages._charts import accent
 from pages._history import keep_history
 from pages._report_card import warn
 from pages._shared import read, store, store_folder
@@ -23,12 +24,18 @@ PAGES = ("summary", "slices", "search", "sample", "labels", "runs")
 STYLE = """<style>
 .stMainBlockContainer { padding: 4.2rem 2.6rem 4rem; max-width: 1880px; }
 [data-testid="stSidebarUserContent"] { padding-top: 0.5rem; }
-[data-testid="stTopNavLink"] span { font-size: 1.05rem; }
-[data-testid="stMetricLabel"] p { font-size: 1.05rem; }
+[data-testid="stTopNavLink"] span, [data-testid="stMetricLabel"] p { font-size: 1rem; }
+[data-testid="stAppViewContainer"] :is([data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p,
+  [data-testid="stMetricDelta"], [data-testid="stImageCaption"], [data-testid="stPagination"] button,
+  [data-testid="stProgress"] p, [data-testid^="stSlider"] p, [data-testid="stSidebarUserContent"] p, label p, button p,
+  summary p, input, textarea,
+  code, [role="combobox"]) { font-size: max(16px, .95rem); }
+[data-testid="stTopNavLink"]:focus-visible, [data-testid="stMain"] summary:focus-visible,
+.stMainBlockContainer a:focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
 [data-testid="stMetricValue"] { font-weight: 650; font-variant-numeric: tabular-nums; }
 h1 { padding-top: 0; } hr { margin: 0.6rem 0 1rem; }
 [data-testid="stMarkdownContainer"], [data-testid="stHeading"] { overflow-wrap: anywhere; min-width: 0; }
-.st-key-whylook-history { position: absolute; }
+.st-key-whylook-history { position: absolute; width: 1px !important; overflow: hidden; }
 [data-testid="stMetricDelta"] > div { white-space: normal; }
 @media (max-width: 1100px) {
   .stMainBlockContainer [data-testid="stColumn"] { min-width: min(100%, 12rem); }
@@ -36,7 +43,10 @@ h1 { padding-top: 0; } hr { margin: 0.6rem 0 1rem; }
     { min-width: min(100%, 9.5rem); }
 }
 </style>"""
-"""Layout only, no data: less empty border, bigger words for the back row, no word too long, no column too narrow."""
+"""Layout only, no data: less empty border, no word below 16 pixels, none too long, no column too narrow."""
+COLOURS = """<style>:root { --focus: %s; }
+button[data-selected="true"] p, [data-testid="stSliderThumbValue"] p { color: %s; }</style>"""
+"""The accent, in the dark lighter where it is drawn or written on the ground than where white is written on it."""
 
 CARD = {"good": "passed", "care": "with care", "fail": "failed"}
 log = logging.getLogger("whylook.app")
@@ -136,7 +146,7 @@ def through_app() -> None:
 def frame() -> None:
     """What every page has, with runs or without."""
     through_app()
-    st.html(STYLE)
+    st.html(STYLE + COLOURS % ((accent(),) * 2))
     st.sidebar.markdown("### whylook")
 
 
@@ -193,18 +203,15 @@ def _status(run: Run) -> None:
 def _judge_note(run: Run) -> None:
     """A judge that knows one world only says so; over other pictures that stands above everything else.
 
-    What its scores lack whatever the pictures is said quietly: they mean what they mean everywhere.
+    What it lacks whatever the pictures is said on hover: its scores mean what they mean everywhere.
     """
-    if run.judge_limits:
-        st.sidebar.caption(plain(run.judge_limits))
     note = run.judge_note
-    if not note:
-        return
-    if strange_pictures(run):
+    quiet = [plain(words) for words in (note, run.judge_limits) if words]
+    if quiet:
+        st.sidebar.caption("What this judge cannot do", help="  \n".join(quiet))
+    if note and strange_pictures(run):
         words = "This judge does not know these pictures; its words and scores mean nothing here."
         st.warning(f"**{words}** {plain(note)}", icon=":material/visibility_off:")
-    else:
-        st.sidebar.info(plain(note), icon=":material/info:")
 
 
 def strange_pictures(run: Run) -> bool:

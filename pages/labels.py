@@ -57,7 +57,7 @@ def headline(found: Suspects) -> None:
         return
     share = format_spoken(found.flagged / found.looked_at)
     speak = "the classifier and pictures that look alike speak" if found.with_features else "the classifier speaks"
-    st.subheader(f"{format_pictures(found.flagged)} may have a wrong label")
+    st.header(f"{format_pictures(found.flagged)} may have a wrong label")
     st.caption(
         f"{share} of {found.looked_at:,}: {speak} against the label. Most suspicious first; a person decides. Looking "
         f"through every mistake would mean {format_pictures(found.mistakes)}."

@@ -20,7 +20,7 @@ from pages import _report_card as _card
 from pages._causes import stories
 from pages._frame import empty, guarded, open_page, places
 from pages._order import ordered_ids
-from pages._pictures import fill_of, full_picture, rgb_of, scale_picture, view, views
+from pages._pictures import fill_of, full_picture, rgb_of, scale_legend, view, views
 from pages._shared import read, store_folder
 from pages._view import draw, go, grid, percent, score_text
 from pages._words import plain, short, slice_sql
@@ -130,7 +130,7 @@ def pictures(run: Run, sample: Sample) -> None:
     columns[2].markdown(f"**Masked**: what the judge saw{beside}" if judged else "**Masked**: where it looked most")
     overlay_place, masked_place = columns[1].empty(), columns[2].empty()
     with columns[1]:
-        st.image(scale_picture(), width="stretch", caption="no attention … all attention")
+        scale_legend()
     with columns[2]:
         threshold = st.slider("Threshold", 0.0, 1.0, ATTENDED, 0.05, key="threshold", bind="query-params")
         if judged:
@@ -158,7 +158,7 @@ def evidence(name: str, sample: Sample) -> None:
     """The judge's words, the classifier's probabilities, the judge's scores, the causal check."""
     st.space("small")
     if sample.description:
-        st.markdown(f"### “{plain(sample.description)}”")
+        st.markdown(f"## “{plain(sample.description)}”")
         if sample.justification:
             st.markdown(plain(sample.justification))
     elif sample.judge_state in ("abstained", "failed"):
@@ -166,12 +166,12 @@ def evidence(name: str, sample: Sample) -> None:
         st.info(f"The judge {words}: {plain(sample.judge_reason or 'no reason given')}.", icon=":material/gavel:")
     left, middle, right = st.columns(3, gap="large")
     with left:
-        st.subheader("Classifier")
+        st.header("Classifier")
         if sample.top:
             st.altair_chart(_charts.probabilities(sample.top, label=sample.label), width="stretch", key="top")
             st.caption(_about_top(sample))
     with middle:
-        st.subheader("Judge")
+        st.header("Judge")
         if sample.distribution:
             st.markdown(f"**{score_text(sample.score)}**")
             st.altair_chart(_charts.distribution(sample.distribution), width="stretch", key="distribution")
@@ -200,7 +200,7 @@ def _about_top(sample: Sample) -> str:
 
 def causal(sample: Sample) -> None:
     """What hiding the attended region does, against hiding as much elsewhere."""
-    st.subheader("Causal check")
+    st.header("Causal check")
     drop, chance = sample.causal_drop, sample.causal_drop_random
     if drop is None:
         st.caption("Not measured for this picture.")
@@ -231,7 +231,7 @@ def how_it_was_seen(sample: Sample) -> None:
     if not (way or used or properties):
         return
     st.divider()
-    st.subheader("How it was seen")
+    st.header("How it was seen")
     if way is not None:
         told = f"As **{plain(way.name)}**: {_of_the_class(way)}."
         if way.right.known:
@@ -268,13 +268,13 @@ def facts(sample: Sample) -> None:
     st.divider()
     left, right = st.columns(2, gap="large")
     with left:
-        st.subheader("About the picture")
+        st.header("About the picture")
         known: dict[str, object] = {name: value for name, value in sample.metadata.items() if value is not None}
         known |= {"file": ", ".join(sample.paths)}
         known |= {"width × height": f"{sample.width} × {sample.height} pixels"}
         _facts(known, key="about")
     with right:
-        st.subheader("Attention")
+        st.header("Attention")
         measured = {
             f"area at {ATTENDED:g} or more": sample.attention_area,
             "spread (entropy)": sample.attention_entropy,
@@ -314,7 +314,7 @@ def neighbours(name: str, image_id: str) -> None:
         return
     st.divider()
     for (words, rows), key in zip(groups, ("right", "wrong"), strict=True):
-        st.subheader(words)
+        st.header(words)
         if rows:
             grid(rows, views(name, [row["image_id"] for row in rows]), run=name, key=f"near-{key}", size=125)
         else:

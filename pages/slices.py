@@ -20,7 +20,7 @@ from pages._claim import show_claim
 from pages._frame import guarded, open_page
 from pages._looks import by_answer, looks
 from pages._order import AS_ASKED, ORDERS, ordered_ids
-from pages._pictures import VIEWS, scale_picture, views
+from pages._pictures import VIEWS, scale_legend, views
 from pages._shared import read, slice_ids
 from pages._shared import sql as run_sql
 from pages._slice_tools import toolbar
@@ -182,7 +182,7 @@ def pictures(name: str, text: str, ids: tuple[str, ...]) -> None:
     with cards:
         grid(rows, made, run=name, key="grid", size=side, sql=text, order="" if order == AS_ASKED else order)
     if "overlay" in kinds:
-        st.image(scale_picture(), width=280, caption="no attention … all attention")
+        scale_legend(width=280)
 
 
 def page_rows(name: str, ids: tuple[str, ...]) -> list[Row]:
