@@ -162,13 +162,13 @@ def scores_inside_and_rest(inside: Group, rest: Group) -> alt.Chart:
     return chart
 
 
-def groups(rows: Sequence[Mapping[str, object]]) -> alt.LayerChart:
-    """Accuracy per value of a column with its interval: rows of value, rate, low, high, n."""
+def groups(rows: Sequence[Mapping[str, object]], *, title: str = "accuracy") -> alt.LayerChart:
+    """A rate per value of a column with its interval: rows of value, rate, low, high, n."""
     data = pd.DataFrame([{**row, "value": f"{visible(row['value'])} · n {row['n']:,}"} for row in rows])
     base = alt.Chart(data).encode(y=alt.Y("value:N", sort=list(data["value"]), title=None, axis=axis(ticks=False)))
     bars = base.mark_bar(color=accent(), opacity=0.8, cornerRadius=3).encode(
-        x=alt.X("rate:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=axis(format=".0%", tickCount=6)),
-        tooltip=["value:N", "n:Q", alt.Tooltip("rate:Q", format=".1%", title="accuracy")],
+        x=alt.X("rate:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=axis(format=".0%", tickCount=6)),
+        tooltip=["value:N", "n:Q", alt.Tooltip("rate:Q", format=".1%", title=title)],
     )
     rules = base.mark_rule(color=_ink(), strokeWidth=2).encode(x="low:Q", x2="high:Q")
     return alt.LayerChart(layer=[bars, rules], height=alt.Step(32))

@@ -15,12 +15,13 @@ from core.queries import literal
 from core.records import Run
 from pages._charts import accent
 from pages._history import keep_history
+from pages._keep import back_to_slide
 from pages._report_card import warn
 from pages._shared import read, store, store_folder
 from pages._view import go
 from pages._words import plain, short
 
-PAGES = ("summary", "slices", "search", "sample", "labels", "runs")
+PAGES = ("summary", "slices", "search", "sample", "labels", "present", "runs")
 STYLE = """<style>
 .stMainBlockContainer { padding: 4.2rem 2.6rem 4rem; max-width: 1880px; }
 [data-testid="stSidebarUserContent"] { padding-top: 0.5rem; }
@@ -166,6 +167,7 @@ def current_run() -> Run | None:
 def open_page(title: str) -> Run | None:
     """Draws the frame and gives the chosen run; None when there is no run yet (then the empty state is on screen)."""
     frame()
+    back_to_slide()
     run = current_run()
     if run is None:
         _no_runs(title)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from core import queries
 from core.errors import StoreError
-from pages._shared import members, store
-from pages._words import plain
+from pages._shared import members, read, store
+from pages._words import plain, slice_sql
 
 if TYPE_CHECKING:
     from core.findings.looks import Look
@@ -40,7 +41,7 @@ def looks(run: str, text: str, ids: tuple[str, ...]) -> None:
     if not mask.any() or mask.all():
         return
     try:
-        if text.strip() in {str(row["sql"]).strip() for row in store().findings(run)}:
+        if _plain(text) in _written(run):
             return
         number = store().keep_look(run, measure.slice_key(mask))
     except StoreError as problem:
@@ -48,6 +49,17 @@ def looks(run: str, text: str, ids: tuple[str, ...]) -> None:
         return
     found = measure.look(known, mask, number=number)
     st.caption(f"{ordinal(number)} slice tried on this run. {_verdict(found)}", help=HELP)
+
+
+def _written(run: str) -> set[str]:
+    """Queries that the program wrote itself, for a finding or a cue: nobody tried them."""
+    own = {_plain(slice_sql(run, f"({cue.sql})")) for cue in read(queries.cues, run)}
+    return own | {_plain(str(row["sql"])) for row in store().findings(run)}
+
+
+def _plain(text: str) -> str:
+    """A query without its layout."""
+    return " ".join(text.split())
 
 
 def _verdict(found: Look) -> str:

@@ -11,9 +11,11 @@ import streamlit as st
 
 from core import queries
 from core.cells import GREY
+from core.deck.tables import of_judge_card
 from core.queries.report_card import LEAST_PICTURES
 from core.statistics import format_mean, format_rate
 from pages._charts import accent, axis
+from pages._keep import keep_button
 from pages._shared import read, store_folder
 from pages._words import plain, short
 
@@ -59,6 +61,7 @@ def judge_card(run: Run) -> None:
         return
     say = {"good": st.success, "care": st.warning, "fail": st.error}[card.verdict]
     say(plain(card.sentence), icon=ICONS[card.verdict])
+    keep_button(f"{run.name}-card", lambda ask: of_judge_card(ask, run.name, card))
     shown = [measure for measure in card.measures if measure.name in TITLES]
     for column, measure in zip(st.columns(max(1, len(shown))), shown, strict=False):
         value, _, rest = measure.text.partition(" ")

@@ -64,13 +64,22 @@ def read(query: Callable[Concatenate[queries.Connection, P], T], *arguments: P.a
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _sql(folder: str, generation: int, text: str, max_rows: int) -> queries.SqlResult:
+def _sql(folder: str, generation: int, tags: int, text: str, max_rows: int) -> queries.SqlResult:
     return queries.run_sql(store(), text, max_rows=max_rows)
 
 
 def sql(text: str, *, max_rows: int = 5000) -> queries.SqlResult:
     """A user's SQL behind the gate, cached. Raises QueryError in words."""
-    return _sql(str(store_folder()), store().generation(), text, max_rows)
+    kept = hash(tuple((row["image_id"], row["tag"]) for row in store().tag_rows()))
+    return _sql(str(store_folder()), store().generation(), kept, text, max_rows)
+
+
+def tags_by_picture() -> dict[str, list[str]]:
+    """The tags of every picture that has some, with what was said of its label."""
+    found: dict[str, list[str]] = {}
+    for row in store().tag_rows():
+        found.setdefault(row["image_id"], []).append(row["tag"])
+    return found
 
 
 def slice_ids(text: str, run: str) -> tuple[str, ...]:
@@ -137,6 +146,16 @@ def _of_labels(
 def of_labels(run: str, ask: Callable[[queries.LabelRows], T]) -> T:
     """What a function of core.labels says of a run's labels, cached."""
     return cast(T, _of_labels(str(store_folder()), store().generation(), run, ask.__qualname__, _ask=ask))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _coded(folder: str, generation: int, run: str) -> queries.CodedRun:
+    return queries.coded_run(store().reader(), run)
+
+
+def coded_run(run: str) -> queries.CodedRun:
+    """The columns of a run as numbers that can be counted; one copy for all: change nothing in it."""
+    return _coded(str(store_folder()), store().generation(), run)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

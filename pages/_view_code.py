@@ -220,17 +220,24 @@ export default function ({ parentElement, data, setTriggerValue }) {
     return button;
   };
 
+  const keeper = (item) => {
+    const button = make('button', 'copy keep', item.keep.words);
+    button.addEventListener('click', () => { button.disabled = true; setTriggerValue('keep', item.keep.id); });
+    return button;
+  };
+
   const drawFindings = () => {
     const list = make('ol', 'findings');
     for (const item of data.items) {
       const row = make('li', 'finding');
       const words = make('div', 'words');
       words.append(make('span', 'soft', item.heading), make('p', 'sentence', item.sentence));
-      const query = make('details'), code = make('pre', '', item.sql);
-      query.append(make('summary', 'soft', 'Evidence and SQL'));
+      const query = make('details');
+      query.append(make('summary', 'soft', item.sql ? 'Evidence and SQL' : 'Evidence'));
       if (item.evidence) query.append(make('p', 'evidence', item.evidence));
-      query.append(code, copy('Copy SQL', item.sql));
+      if (item.sql) query.append(make('pre', '', item.sql), copy('Copy SQL', item.sql));
       words.append(query);
+      if (item.keep) words.append(keeper(item));
       const sides = make('div', item.contrast.length ? 'sides compared' : 'sides');
       const to = anchor(item.target, 'pictures');
       if (item.contrast.length) to.append(make('span', 'side soft', 'went wrong here'));
@@ -270,12 +277,18 @@ _END = """
     return table;
   };
 
+  const drawTop = () => {
+    const mark = make('span', 'top');
+    requestAnimationFrame(() => mark.scrollIntoView());
+    return mark;
+  };
+
   const drawCopy = () => copy(data.text, data.value);
 
   const draw = {
     grid: drawGrid, matrix: drawMatrix, confusion: drawConfusion, classes: drawClasses, hits: drawHits,
     findings: drawFindings, facts: drawFacts, legend: drawLegend, copy: drawCopy,
-    stories: drawStories, asides: drawAsides,
+    stories: drawStories, asides: drawAsides, top: drawTop,
   }[data.kind];
   root.replaceChildren(draw());
   root.dataset.state = state;
@@ -302,6 +315,7 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
   padding: 0 6px; font-size: var(--small); }
 .frame.small { width: 46px; border-radius: 4px; }
 .dot { display: inline-block; width: 0.75em; height: 0.75em; border-radius: 50%; margin-right: 0.5em; flex: none; }
+.top { display: block; scroll-margin-top: 12rem; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 26px; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(var(--size), 100%), 1fr)); gap: 14px; }
 .card { display: block; border-radius: 8px; border: 1px solid var(--st-border-color);
@@ -404,6 +418,7 @@ mark { background: color-mix(in srgb, var(--st-primary-color) 24%, transparent);
   .hit { grid-template-columns: minmax(0, 1fr); } .hit > .pictures { max-width: 300px; }
 }
 @container (max-width: 340px) { .matrix { grid-template-columns: minmax(0, 1fr); } }
+.keep { width: auto; margin-top: 8px; min-height: 2.1rem; padding: .15rem .7rem; font-size: .95rem; }
 .copy:hover { border-color: var(--st-primary-color); color: var(--st-primary-color); }
 """
 CSS += STORIES_CSS

@@ -27,6 +27,7 @@ STORIES_JS = """
       const words = make('div', 'words'), shows = make('div', 'shows');
       words.append(spoken('sentence', item.sentence));
       if (item.harm) words.append(make('p', 'harm', item.harm));
+      if (item.described) words.append(make('p', 'described', item.described));
       if (item.pictures.length) {
         const to = anchor(item.target, 'held'), strip = make('span', 'strip');
         to.append(make('span', 'side soft', item.seen));
@@ -47,6 +48,7 @@ STORIES_JS = """
         query.append(make('summary', 'soft', 'SQL'), make('pre', '', item.sql), copy('Copy SQL', item.sql));
         words.append(query);
       }
+      if (item.keep) words.append(keeper(item));
       if (item.rank) row.append(make('span', 'rank', item.rank));
       row.append(words);
       list.append(row);
@@ -73,7 +75,7 @@ STORIES_CSS = """
 .story .rank { font-size: 1.55rem; font-weight: 650; line-height: 1.3; text-align: right; }
 .story p { margin: 0; max-width: 66rem; overflow-wrap: anywhere; }
 .story .sentence { font-size: 1.3rem; font-weight: 600; line-height: 1.35; max-width: none; }
-.story .harm { font-size: 1rem; margin-top: 4px; }
+.story .harm, .story .described { font-size: 1rem; margin-top: 4px; }
 .story .evidence { font-size: var(--small); font-variant-numeric: tabular-nums; }
 .story .shows { display: flex; flex-wrap: wrap; gap: 12px 34px; margin: 12px 0 8px; }
 .story .side { display: block; font-size: var(--small); margin-bottom: 5px; }

@@ -12,6 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from core import queries
 from core.cells import cell, said
 from core.columns import BY_NAME
+from core.deck.keep import of_picture
 from core.errors import QueryError
 from core.records import ATTENDED, Fill, Run, Sample
 from core.statistics import format_number, format_percent, format_pictures, format_rate, format_spoken
@@ -19,8 +20,9 @@ from pages import _charts
 from pages import _report_card as _card
 from pages._causes import stories
 from pages._frame import empty, guarded, open_page, places
+from pages._keep import keep_button
 from pages._order import ordered_ids
-from pages._pictures import fill_of, full_picture, rgb_of, scale_legend, view, views
+from pages._pictures import fill_of, full_picture, outlined_views, rgb_of, scale_legend, view, views
 from pages._shared import read, store_folder
 from pages._view import draw, go, grid, percent, score_text
 from pages._words import plain, short, slice_sql
@@ -49,6 +51,7 @@ def main() -> None:
             go("slices", run=name)
         return
     heading(name, sample)
+    keep_button(f"{name}-{image_id}", lambda ask: of_picture(ask, name, sample))
     walk(name, image_id)
     pictures(run, sample)
     evidence(name, sample)
@@ -226,7 +229,7 @@ def causal(sample: Sample) -> None:
 def how_it_was_seen(sample: Sample) -> None:
     """The way of seeing of this picture with those most like it, the used cue that it holds, and its properties."""
     way = read(queries.way_of_seeing, sample.run, sample.image_id, k=NEIGHBOURS)
-    used = [cue for cue in read(queries.cues, sample.run) if cue.cue == sample.cue] if sample.cue else []
+    used = [cue for cue in read(queries.cues, sample.run) if cue.cue == sample.cue and _concerns(cue, sample)]
     properties = _properties(sample)
     if not (way or used or properties):
         return
@@ -243,9 +246,21 @@ def how_it_was_seen(sample: Sample) -> None:
             grid(near, views(sample.run, way.nearest), run=sample.run, key="way", size=125)
     if used:
         st.caption("It holds a cue that the classifier uses:")
+        for cue in used:
+            if cue.region is not None:
+                shown = outlined_views(sample.run, [sample.image_id], cue.region)
+                if shown:
+                    st.image(shown[0]["src"], width=220, caption="where it lies", alt="this picture, the cue outlined")
         stories(sample.run, used, key="cue", ranked=False, prototypes=False)
     if properties:
         st.caption(properties)
+
+
+def _concerns(cue: queries.CueRow, sample: Sample) -> bool:
+    """Whether a cue pulls towards the answer or the label; of a whole picture or its context, towards the answer."""
+    if cue.answer is None:
+        return False
+    return cue.answer == sample.prediction or (cue.kind in ("strategy", "detail") and cue.answer == sample.label)
 
 
 def _of_the_class(way: queries.WayOfSeeing) -> str:

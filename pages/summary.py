@@ -11,6 +11,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
 from core.cells import CELLS, NOT_JUDGED
+from core.deck.keep import of_finding
+from core.deck.tables import of_confusion, of_groups, of_matrix
 from core.errors import QueryError, StoreError, WhylookError
 from core.queries import ClassRow, MatrixRow, RunCounts, literal
 from core.records import Run
@@ -20,6 +22,7 @@ from pages._causes import causes
 from pages._confusion import confusion_rows, known_counts, shown_classes
 from pages._faithfulness import faithfulness_section
 from pages._frame import empty, guarded, open_page
+from pages._keep import keep_button, keep_or_undo, keep_words
 from pages._pictures import heat_picture, scale_legend, scale_picture, views
 from pages._report_card import judge_card
 from pages._shared import findings, read, report, sql, store, store_folder
@@ -159,6 +162,7 @@ def attention_matrix(run: Run, matrix: list[MatrixRow], cells: tuple[list[str], 
         st.caption(words, width="content")
         if left_out and st.button(f"{left_out:,} {NOT_JUDGED.words}", type="tertiary"):
             go("slices", run=name, sql=slice_sql(name, cell_condition(None)))
+        keep_button(f"{name}-matrix", lambda ask: of_matrix(ask, name))
 
 
 def confusion(name: str, counts: dict[tuple[str, str], int]) -> None:
@@ -173,6 +177,7 @@ def confusion(name: str, counts: dict[tuple[str, str], int]) -> None:
         "Rows are labels, columns predictions. Errors in colour, by their share of the label; right answers in grey."
         + (f" Shown are the classes confused most; {left_out:,} are left out." if left_out else "")
     )
+    keep_button(f"{name}-confusion", lambda ask: of_confusion(ask, name, names))
 
 
 def summarise(name: str) -> None:
@@ -191,11 +196,20 @@ def summarise(name: str) -> None:
     everything = len(news) <= FINDINGS or st.toggle(f"Show all {len(news)} findings", key="all", bind="query-params")
     listed = news if everything else news[:FINDINGS]
     if listed:
-        draw("findings", key="findings", items=[_finding(name, finding) for finding in listed])
+        _draw_findings(name, "findings", listed)
     if told:
         count = "The cause below" if len(told) == 1 else f"The {len(told)} causes below"
         with st.expander(f"{count}, with what follows from {'it' if len(told) == 1 else 'them'}"):
-            draw("findings", key="told", items=[_finding(name, finding) for finding in told])
+            _draw_findings(name, "told", told)
+
+
+def _draw_findings(name: str, key: str, found: Sequence[Finding]) -> None:
+    by = {finding.sql: finding for finding in found}
+
+    def keep_it(query: str) -> None:
+        keep_or_undo(f"{name}-{query}", lambda ask: of_finding(ask, name, by[query]))
+
+    draw("findings", key=key, items=[_finding(name, finding) for finding in found], on_keep=keep_it)
 
 
 def keep(name: str, found: list[Finding]) -> None:
@@ -251,9 +265,10 @@ def _finding(name: str, finding: Finding) -> dict[str, object]:
         "pictures": [shown[image_id][0] for image_id in here],
         "contrast": [shown[image_id][0] for image_id in there],
         "contrast_target": target("slices", run=name, sql=finding.contrast_sql) if there else None,
-        "link": format_pictures(finding.n),
-        "target": target("slices", run=name, sql=finding.sql),
-        "sql": finding.sql,
+        "link": f"{format_pictures(finding.n)} on Labels" if finding.about_labels else format_pictures(finding.n),
+        "target": target("labels", run=name) if finding.about_labels else target("slices", run=name, sql=finding.sql),
+        "sql": "" if finding.about_labels else finding.sql,
+        "keep": keep_words(f"{name}-{finding.sql}", finding.sql),
     }
 
 
@@ -282,6 +297,7 @@ def classes(name: str) -> None:
     shown = rows if everything else rows[:CLASS_ROWS]
     heat = {row["label"]: _heat(name, row["label"]) if len(shown) <= 200 else None for row in shown}
     draw("classes", key="classes", head=HEAD, rows=[_class_row(name, row, rates, heat[row["label"]]) for row in shown])
+    keep_button(f"{name}-classes", lambda ask: of_groups(ask, name, "label"))
     if any(heat.values()):
         legend, words = st.columns([1, 4], vertical_alignment="center")
         legend.image(scale_picture(), width=160, alt="the scale from no attention to all attention")

@@ -107,11 +107,11 @@ def test_summary_leads_with_used_cues_and_folds_the_others_with_their_counts(
     titles = [item.value for item in app.header]
     assert titles.index("What do the answers rest on?") < titles.index("Does the attended part support the answer?")
     stories = drawn(app, "stories")
-    assert [story["sentence"][:9] for story in stories] == ["What they"]
+    assert [story["sentence"][:9] for story in stories] == ["The botto"]
     assert len(stories[0]["pictures"]) == 4 and len(stories[0]["pairs"]) == 3
     assert stories[0]["pairs"][0]["words"][1].endswith("12% → 83%")
     assert "strategy = '<img" in stories[0]["target"]["go"]["state"]["sql"]
-    assert [item.label for item in app.expander if "·" in item.label] == ["Present but not used · 1", "Cannot tell · 1"]
+    assert [item.label for item in app.expander if "·" in item.label] == ["There but not used · 1", "Not tested · 1"]
     assert len(drawn(app, "asides")) == 2
 
 
@@ -174,7 +174,7 @@ def test_reports_carry_the_verdicts_with_pictures_before_and_after_and_odd_names
     con = store.reader()
     text, page = report.markdown(con, run, []), report.html(con, run, [])
     assert text.index("## Causes") < text.index("## Findings")
-    assert "**Present but not used (1)**" in text and "**Cannot tell (1)**" in text
+    assert "**There but not used (1)**" in text and "**Not tested (1)**" in text
     assert "+39 points [30, 48] beyond the placebo" in text and "+39 points [30, 48] beyond the placebo" in page
     assert page.count('alt="before"') == page.count('alt="after"') == 4
     assert page.count('alt="picture with the cue"') == 4

@@ -69,7 +69,7 @@ def test_a_mark_that_is_merely_there_is_never_called_used(tmp_path):
 def test_the_report_leads_to_the_used_cue_and_its_query_gives_its_pictures(used):
     store, run, _, _ = used
     findings = [finding for finding in summarise(store.reader(), run) if finding.kind == "cue"]
-    assert findings and "is used" in findings[0].sentence
+    assert findings and "“blue”" in findings[0].sentence and "(placebo: " in findings[0].sentence
     assert len(store.reader().execute(findings[0].sql).fetchall()) == findings[0].n
 
 
@@ -186,3 +186,17 @@ def test_a_property_is_brought_to_its_level(name):
 
 def test_verdicts_share_one_error_rate():
     assert judged([]) == []
+
+
+def test_a_used_group_within_a_larger_one_says_so_and_is_no_cause_of_its_own():
+    generator = np.random.default_rng(5)
+    change = generator.normal(0.5, 0.05, 40)
+    effect = beyond(change, [np.zeros(40)], kind="remove")
+    wide, narrow = np.arange(60) < 40, np.arange(60) < 12
+    cues = [
+        Cue(name, "detail", "blue", "", "true", int(members.sum()), 0.5, 0.1, members, (), effects=(effect,), p=0.001)
+        for name, members in (("blue a", wide), ("blue b", narrow))
+    ]
+    told = {cue.name: cue for cue in judged(cues)}
+    assert told["blue a"].verdict == told["blue b"].verdict == "used"
+    assert not told["blue a"].reason and "the 40 of blue a" in told["blue b"].reason

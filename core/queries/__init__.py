@@ -3,7 +3,8 @@
 Knows: which functions other modules may call. Does not know: models, Streamlit, how rows got into the store.
 """
 
-from core.queries.cues import PLACEBO, CueRow, Example, cues
+from core.queries.cues import CAUSE, PLACEBO, UNTESTED, CueRow, Example, cues, sections
+from core.queries.facets import Bar, CodedRun, Facet, GroupCount, coded_run, facets, groups
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import NO_FEATURES, FeatureTable, features, has_features
 from core.queries.labels import LabelRows, label_rows
@@ -19,6 +20,7 @@ from core.queries.reads import (
     cells,
     columns,
     confusion,
+    descriptions,
     failures,
     filled,
     histogram,
@@ -30,6 +32,7 @@ from core.queries.reads import (
     per_class,
     run_counts,
     slice_stats,
+    table_columns,
 )
 from core.queries.reasons import RESTS_SQL, Reasons, Share, reasons
 from core.queries.report_card import CardMeasure, JudgeCard, Threshold, card_of, judge_card
@@ -42,22 +45,29 @@ from core.sql.pool import SqlResult, run_sql
 from core.store.quoting import identifier, literal
 
 __all__ = [
+    "Bar",
     "CardMeasure",
     "ClassRow",
+    "CodedRun",
     "ConfusionRow",
     "Connection",
     "CueRow",
     "Example",
+    "Facet",
     "FailureRow",
     "FeatureTable",
     "Group",
+    "GroupCount",
     "Hit",
     "LabelRows",
     "JudgeCard",
     "MatrixRow",
     "Measure",
     "NO_FEATURES",
+    "CAUSE",
     "PLACEBO",
+    "UNTESTED",
+    "sections",
     "RESTS_SQL",
     "Reasons",
     "RunCounts",
@@ -71,14 +81,18 @@ __all__ = [
     "Faithfulness",
     "card_of",
     "cells",
+    "coded_run",
     "columns",
     "cues",
     "confusion",
+    "descriptions",
     "discovered",
+    "facets",
     "failures",
     "features",
     "fetch_rows",
     "filled",
+    "groups",
     "has_features",
     "histogram",
     "identifier",
@@ -106,6 +120,7 @@ __all__ = [
     "search",
     "seen_parts",
     "slice_stats",
+    "table_columns",
     "thumbnails",
     "map_faithfulness",
     "way_of_seeing",

@@ -16,6 +16,7 @@ from core.cells import CELLS
 from core.columns import BY_NAME
 from core.queries.rows import Connection, fetch_as, narrowed
 from core.queries.runs import run as run_record
+from core.sql.functions import TABLES
 from core.store.quoting import identifier
 
 
@@ -99,6 +100,16 @@ def columns(con: Connection) -> list[tuple[str, str]]:
     return [(str(row[0]), str(row[1])) for row in rows]
 
 
+def table_columns(con: Connection) -> dict[str, list[str]]:
+    """The tables that SQL may read, each with its columns in order."""
+    rows = con.execute(
+        """SELECT table_name, list(column_name ORDER BY ordinal_position) FROM information_schema.columns
+        WHERE list_contains(?, table_name) GROUP BY table_name ORDER BY table_name <> 'samples', table_name""",
+        [sorted(TABLES)],
+    ).fetchall()
+    return {str(name): list(names) for name, names in rows}
+
+
 def metadata_columns(con: Connection) -> list[tuple[str, str]]:
     """The columns of `samples` that come from the user's metadata."""
     return [column for column in columns(con) if column[0] not in BY_NAME]
@@ -109,6 +120,12 @@ def filled(con: Connection, run: str, names: Sequence[str]) -> list[str]:
     counts = ", ".join(f"count({identifier(name)})" for name in names)
     found = con.execute(f"SELECT {counts} FROM samples WHERE run = ?", [run]).fetchall()[0]
     return [name for name, n in zip(names, found, strict=True) if n]
+
+
+def descriptions(con: Connection, run: str) -> list[str | None]:
+    """The judge's descriptions of all pictures of a run in the order of `image_id`; None where there is none."""
+    rows = con.execute("SELECT description FROM samples WHERE run = ? ORDER BY image_id", [run]).fetchall()
+    return [row[0] for row in rows]
 
 
 def run_counts(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> RunCounts:
