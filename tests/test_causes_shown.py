@@ -155,7 +155,7 @@ def test_slices_groups_by_what_discovery_found_and_says_what_it_is(monkeypatch: 
     store, run = found
     app = opened(monkeypatch, "slices", store.folder, run=run, **{"as": "Charts", "by": "strategy"})
     assert not app.exception and not app.error
-    by = next(item for item in app.selectbox if item.label == "Accuracy by")
+    by = next(item for item in app.selectbox if item.label == "Group by")
     assert {"strategy", "cue"} <= set(by.options) and "detail" not in by.options
     assert "which way to see this class" in words_on(app)
     assert "Holds a cue that the classifier uses" in [item.label for item in app.button]
