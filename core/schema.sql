@@ -78,6 +78,10 @@ CREATE TABLE deck (
     figures JSON, sources JSON, page VARCHAR, saved TIMESTAMP
 );
 
+-- What people call the runs.
+DROP TABLE IF EXISTS run_names;
+CREATE TABLE run_names (run VARCHAR, name VARCHAR, note VARCHAR, saved TIMESTAMP);
+
 -- section: settled failures
 -- An earlier attempt's failure goes once its picture was tried again: there is a later one, or the row that was wanting.
 -- Of a map whose causal check failed there is a row all along. A path without an image_id is looked at by every attempt,

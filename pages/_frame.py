@@ -21,7 +21,7 @@ from pages._shared import read, store, store_folder
 from pages._view import go
 from pages._words import plain, short
 
-PAGES = ("summary", "slices", "search", "sample", "labels", "present", "runs")
+PAGES = ("summary", "slices", "search", "sample", "labels", "compare", "present", "runs")
 STYLE = """<style>
 .stMainBlockContainer { padding: 4.2rem 2.6rem 4rem; max-width: 1880px; }
 [data-testid="stSidebarUserContent"] { padding-top: 0.5rem; }
@@ -80,8 +80,10 @@ def source_name(run: Run) -> str:
 
 
 def run_title(run: Run) -> str:
-    """A run in one line of the picker."""
-    return " · ".join(short(part) for part in (run.name, source_name(run)) if part)
+    """A run in one line of the picker: the name that a person gave it, else its id."""
+    told = store().run_names().get(run.name)
+    called = told.name if told and told.name else run.name
+    return " · ".join(short(part) for part in (called, source_name(run)) if part)
 
 
 def places() -> dict[str, dict[str, str]]:

@@ -21,7 +21,7 @@ from tests.support.store_factory import make_store
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("summary", "slices", "search", "sample", "labels", "runs")
+PAGES = ("summary", "slices", "search", "sample", "labels", "compare", "runs")
 ODD = ("cow", '<img src=x onerror="alert(1)">', 'o\'hara "q" 🐄 [a](http://evil.example)')
 
 

@@ -37,7 +37,7 @@ from core.queries.reads import (
 from core.queries.reasons import RESTS_SQL, Reasons, Share, reasons
 from core.queries.report_card import CardMeasure, JudgeCard, Threshold, card_of, judge_card
 from core.queries.rows import Connection, fetch_rows
-from core.queries.runs import run, runs, runs_on_disk
+from core.queries.runs import RunAccuracy, accuracies, run, runs, runs_on_disk
 from core.queries.search import Hit, SearchResult, search
 from core.queries.strategies import WayOfSeeing, discovered, way_of_seeing
 from core.sql.gate import SqlError
@@ -70,6 +70,7 @@ __all__ = [
     "sections",
     "RESTS_SQL",
     "Reasons",
+    "RunAccuracy",
     "RunCounts",
     "SearchResult",
     "Share",
@@ -79,6 +80,7 @@ __all__ = [
     "Threshold",
     "WayOfSeeing",
     "Faithfulness",
+    "accuracies",
     "card_of",
     "cells",
     "coded_run",

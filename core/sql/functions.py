@@ -13,6 +13,7 @@ TABLES |= {
     "slices",
     "findings",
     "deck",
+    "run_names",
     "features",
     "strategies",
     "cues",

@@ -1,4 +1,4 @@
-"""What people keep: slices, findings, decisions on labels and the deck, each change of which can be undone."""
+"""What people keep: slices, findings, decisions on labels, the deck, names of runs; each change can be undone."""
 
 from __future__ import annotations
 

@@ -14,10 +14,11 @@ import duckdb
 
 from core.errors import StoreError
 from core.records import LabelDecision, Verdict
-from core.store import generations, runs, saved
+from core.store import generations, named, runs, saved
 from core.store.damage import Damage, notes
 from core.store.json_files import DamagedFileError, read_json
 from core.store.locks import is_locked
+from core.store.named import RunName
 from core.store.publish import STORE_VERSION, load_fts
 from core.store.reading import Reader, damaged_words, means_damaged
 
@@ -189,6 +190,18 @@ class Store:
         """The deck's slides in their order: position, saved, and slide, the fields of `core.deck.slide.Slide`."""
         return sorted(self._entries("deck"), key=lambda entry: float(entry["position"]))
 
+    def name_run(self, run: str, name: str, *, note: str = "") -> None:
+        """Gives a run a name and a note, empty ones take them away; a StoreError where it cannot have them."""
+        named.name_run(self.folder, self._saved, run, name, note)
+
+    def run_names(self) -> dict[str, RunName]:
+        """What people call the runs, by id."""
+        return named.run_names(self._saved)
+
+    def run_called(self, text: str) -> str:
+        """The id of the run that people call so; any other text as it is."""
+        return named.run_called(self.run_names(), text)
+
     def save_findings(self, run: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keeps a run's findings in place of its earlier ones."""
         entry = {"rows": [{**row, "run": run} for row in rows]}
@@ -307,7 +320,7 @@ class Store:
         ]
 
     def undo(self, *kinds: str) -> str | None:
-        """Takes back the last step (of kinds: slices, labels, tags, deck); says which, None if none is left."""
+        """Takes back the last step (of kinds: slices, labels, tags, deck, run_names); its words, None if none is left."""
         return saved.undo_entry(self._saved, *kinds)
 
     # ------------------------------------------------------------------ inside
