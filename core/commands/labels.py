@@ -27,6 +27,8 @@ def labels(arguments: argparse.Namespace) -> int:
     decided = core_labels.applying(rows, store.label_decisions())
     fixes: Path | None = arguments.fixes
     listed: Path | None = arguments.label_list
+    if fixes is not None and listed is not None and fixes.resolve() == listed.resolve():
+        raise RequestError(f"--fixes and --label-list both name {fixes}: give two files")
     if fixes is not None:
         _write(fixes, core_labels.write_csv(FIX_COLUMNS, core_labels.fix_rows(rows, decided)))
     if listed is not None:

@@ -81,7 +81,6 @@ def discover(
     device: str = "auto",
     seed: int = 0,
     progress: Callable[[Progress], None] = lambda news: None,
-    stop: Callable[[], bool] = lambda: False,
 ) -> Discovery:
     """Look for cues in a finished run, test whether they are used, and keep both in the store.
 
@@ -92,11 +91,13 @@ def discover(
         device: where the classifier runs.
         seed: of clusters and draws.
         progress: called after every cue.
-        stop: asked between cues; what is left is untested.
 
     Raises:
         RequestError: the run has no features, or its pictures or classifier are not there any more.
+        StoreError: another run writes to the store now, or nothing can be written there.
     """
+    with open_for_writing(store.folder):
+        pass  # refused now, not after all the work
     began, worked = time.monotonic(), time.thread_time()
 
     def spent() -> float:
@@ -111,23 +112,15 @@ def discover(
     ways = ways_of_seeing(frame, places, detail, known)
     work = Work(open_run(store, run, device=device), frame, cells, np.random.default_rng(seed))
     asked = chosen(work.located(candidates(frame, ways), late=lambda: spent() > LOOKING * seconds))
-    tested: list[tuple[Candidate, Tested | None]] = []
+    found_cues: list[Cue] = []
     testing = time.monotonic()
-    for place, item in enumerate(asked):
-        late = spent() > seconds or stop()
-        tested.append((item, None if late else work.test(item)))
-        pace = (time.monotonic() - testing) / (place + 1)
-        progress(Progress("testing cues", place + 1, len(asked), seconds_left=(len(asked) - place - 1) * pace))
-    cues = judged(
-        [
-            unknown(frame, item, "there was no time to test it")
-            if result is None
-            else unknown(frame, item, result.reason, region=result.region)
-            if not result.effects
-            else Cue.of(frame, item, result.effects, region=result.region, examples=result.examples)
-            for item, result in tested
-        ]
-    )
+    for place, item in enumerate(asked, start=1):
+        late = spent() > seconds
+        result = Tested(reason="there was no time to test it") if late else work.test(item)
+        found_cues.append(_cue(frame, item, result))
+        pace = (time.monotonic() - testing) / place
+        progress(Progress("testing cues", place, len(asked), seconds_left=(len(asked) - place) * pace))
+    cues = judged(found_cues)
     _keep(store, run, frame, ways, cues)
     return Discovery(run, tuple(cues), frame.n, time.monotonic() - began)
 
@@ -153,6 +146,13 @@ class Tested:
     region: Box | None = None
     examples: list[Evidence] = field(default_factory=list)
     reason: str = ""
+
+
+def _cue(frame: Frame, item: Candidate, result: Tested) -> Cue:
+    """A candidate with what interventions gave, before the verdicts."""
+    if not result.effects:
+        return unknown(frame, item, result.reason, region=result.region)
+    return Cue.of(frame, item, result.effects, region=result.region, examples=result.examples)
 
 
 def _settled(effects: Sequence[Effect]) -> bool:

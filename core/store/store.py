@@ -320,7 +320,7 @@ class Store:
         ]
 
     def undo(self, *kinds: str) -> str | None:
-        """Takes back the last step (of kinds: slices, labels, tags, deck, run_names); its words, None if none is left."""
+        """Takes back the last step (of kinds: slices, labels, tags, deck, run_names); its words, None for none."""
         return saved.undo_entry(self._saved, *kinds)
 
     # ------------------------------------------------------------------ inside
