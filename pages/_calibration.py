@@ -22,7 +22,7 @@ STRONG = 0.05
 def calibration_section(run: str) -> None:
     """The section: a sentence, the numbers, the reliability diagram and the classes."""
     st.divider()
-    st.subheader("Is it right as often as it is sure?")
+    st.header("Is it right as often as it is sure?")
     found = of_labels(run, calibration)
     if found is None:
         st.write("That takes 50 labelled pictures and two classes or more.")

@@ -34,6 +34,7 @@ def slice_grid(
     *,
     size: int,
     sql: str,
+    order: str = "",
 ) -> None:
     """Cards of one page of a slice whose pictures are `ids`; a click on one opens it."""
     kept = tags_by_picture()
@@ -44,7 +45,7 @@ def slice_grid(
         items.append(
             {
                 "id": row["image_id"],
-                "target": target("sample", run=run, image=row["image_id"], sql=sql),
+                "target": target("sample", run=run, image=row["image_id"], sql=sql, order=order),
                 "pictures": list(pictures.get(row["image_id"], ({"missing": "no picture"},))),
                 "title": says(row),
                 "lines": lines,

@@ -1,6 +1,6 @@
 """Makes the pictures that the pages show: thumbnail, overlay and masked, as data addresses ready to draw.
 
-Knows: thumbnails and maps, core.images.masking. Does not know: Streamlit's widgets, the store's tables.
+Knows: thumbnails and maps, core.images.masking. Does not know: the store's tables.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import streamlit as st
@@ -158,3 +159,9 @@ def scale_picture() -> str:
     """The heatmap's colour scale from 0 to 1, for the legend."""
     ramp = np.tile(np.linspace(0, 1, 128, dtype=np.float32), (8, 1))
     return address(encode(overlay(np.zeros((8, 128, 3), dtype=np.uint8), ramp, strength=1.0)))
+
+
+def scale_legend(*, width: int | Literal["stretch"] = "stretch") -> None:
+    """The colour scale with its words below."""
+    alt = "the scale from no attention to all attention"
+    st.image(scale_picture(), width=width, caption="no attention … all attention", alt=alt)

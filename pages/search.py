@@ -165,7 +165,7 @@ def similar(run: Run, image_id: str) -> None:
     if st.button("Search by text instead", icon=":material/arrow_back:"):
         go("search", run=name)
     sample = read(queries.sample, name, image_id)
-    st.subheader("Explained like this one")
+    st.header("Explained like this one")
     left, right = st.columns([1, 4], gap="large")
     with left:
         grid([vars(sample)], views(name, [image_id]), run=name, key="origin", size=200)

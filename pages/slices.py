@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,13 +18,15 @@ from core.errors import QueryError
 from core.queries import SqlResult
 from core.records import Row, Run
 from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson
+from pages._claim import show_claim
 from pages._editor import sql_editor
 from pages._facets import chip_bar, facet_panel
 from pages._frame import guarded, open_page
 from pages._grid import slice_grid
 from pages._keep import keep_button
-from pages._looks import looks
-from pages._pictures import VIEWS, scale_picture, views
+from pages._looks import by_answer, looks
+from pages._order import AS_ASKED, ORDERS, ordered_ids
+from pages._pictures import VIEWS, scale_legend, views
 from pages._shared import read, read_of, slice_ids
 from pages._shared import sql as run_sql
 from pages._slice_charts import charts
@@ -43,15 +44,6 @@ STYLE = """<style>
 .st-key-numbers [data-testid="stMetricValue"] { font-size: 1.4rem; line-height: 1.3; }
 </style>"""
 """The numbers of a slice in one line, so that pictures are in the first screen."""
-ORDERS = {
-    "As the query says": None,
-    "Confidence, highest first": ("confidence", True),
-    "Confidence, lowest first": ("confidence", False),
-    "Score, lowest first": ("score", False),
-    "Score, highest first": ("score", True),
-    "Causal drop, lowest first": ("causal_drop", False),
-    "Path": ("path", False),
-}
 
 
 def main() -> None:
@@ -87,6 +79,7 @@ def main() -> None:
 
 def _use(text: str) -> None:
     """Makes a query the page's own; an empty one means every picture."""
+    _first_page()
     if text.strip():
         st.query_params["sql"] = text.strip()
     else:
@@ -102,8 +95,9 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         st.button("Show every picture", on_click=_use, args=(slice_sql(name),))
         return
     if ids:
+        show_claim(name, text)
         with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="numbers"):
-            against_rest(name, ids)
+            against_rest(name, text, ids)
             keep_button(f"{name}-{text}", lambda ask: of_slice(ask, name, text, view=slice_view()))
         looks(name, text, ids)
     kinds = ["Pictures", "Table", "Charts"] if ids else ["Table"]
@@ -150,11 +144,17 @@ def slice_view() -> View:
     return "original" if "original" in shown else "overlay" if "overlay" in shown else "masked"
 
 
-def against_rest(name: str, ids: tuple[str, ...]) -> None:
-    """Accuracy and mean score of the slice against the rest, with intervals."""
+def against_rest(name: str, text: str, ids: tuple[str, ...]) -> None:
+    """Accuracy and mean score of the slice against the rest, with intervals.
+
+    A slice that is chosen by its answers has no accuracy: it is what was chosen.
+    """
     stats = read_of(queries.slice_stats, name, ids)
     inside, rest = stats.inside, stats.rest
-    facts = [("Accuracy", *(format_rate(wilson(group.correct, group.labelled), n=False) for group in (inside, rest)))]
+    facts = []
+    if not by_answer(text):
+        rates = (format_rate(wilson(group.correct, group.labelled), n=False) for group in (inside, rest))
+        facts.append(("Accuracy", *rates))
     if inside.scores.size or rest.scores.size:
         means = (format_mean(mean_interval(group.scores, group.weights), n=False) for group in (inside, rest))
         facts.append(("Mean score, 0–5", *means))
@@ -181,7 +181,15 @@ def choices() -> Shown:
     quiet: Literal["collapsed"] = "collapsed"
     return Shown(
         st.selectbox("View", list(VIEWS), key="view", bind="query-params", width=112, label_visibility=quiet),
-        st.selectbox("Sort", list(ORDERS), key="sort", bind="query-params", width=180, label_visibility=quiet),
+        st.selectbox(
+            "Sort",
+            list(ORDERS),
+            key="sort",
+            bind="query-params",
+            width=180,
+            label_visibility=quiet,
+            on_change=_first_page,
+        ),
         st.selectbox("Size", list(SIZES), key="size", bind="query-params", width=96, label_visibility=quiet),
     )
 
@@ -192,32 +200,34 @@ def pictures(name: str, text: str, ids: tuple[str, ...], shown: Shown) -> None:
     kinds = VIEWS[shown.view]
     most = PER_PAGE if len(kinds) == 1 else PER_PAGE_OF_THREE
     pages = -(-len(ids) // most)
-    key = f"page-{zlib.crc32(f'{text} {order} {most}'.encode())}"  # another query begins at its first page
-    page = min(st.session_state.get(key, 1), pages)
-    rows = page_rows(name, ids, ORDERS[order], (page - 1) * most, most)
+    cards = st.container()
+    page = 1
+    if pages > 1:
+        left, right = st.columns([3, 1], vertical_alignment="center")
+        with left:
+            page = st.pagination(pages, key="page", bind="query-params")
+        right.caption(f"{format_pictures(len(ids))}, {most} a page")
+    rows = page_rows(name, ordered_ids(text, name, order)[(page - 1) * most : page * most])
     made = views(name, [row["image_id"] for row in rows], kinds, layered=True)
     if len(kinds) > 1:
         for several in made.values():
             for picture, words in zip(several, kinds, strict=True):
                 picture["label"] = words
-    slice_grid(name, rows, made, ids, size=SIZES[size] * (2 if len(kinds) > 1 else 1), sql=text)
-    if pages > 1:
-        left, right = st.columns([3, 1], vertical_alignment="center")
-        with left:
-            st.pagination(pages, key=key)
-        right.caption(f"{format_pictures(len(ids))}, {most} a page")
+    side = SIZES[size] * (2 if len(kinds) > 1 else 1)
+    with cards:
+        slice_grid(name, rows, made, ids, size=side, sql=text, order="" if order == AS_ASKED else order)
     if "overlay" in kinds:
-        st.image(scale_picture(), width=280, caption="no attention … all attention")
+        scale_legend(width=280)
 
 
-def page_rows(name: str, ids: tuple[str, ...], order: tuple[str, bool] | None, start: int, most: int) -> list[Row]:
-    """Rows of one page of the grid, in the wanted order."""
-    if order is not None:
-        column, descending = order
-        return read_of(queries.pictures, name, ids, order=column, descending=descending, limit=most, offset=start)
-    page = list(ids[start : start + most])
-    rows = {row["image_id"]: row for row in read(queries.pictures, name, ids=page, limit=most)}
-    return [rows[image_id] for image_id in page if image_id in rows]
+def page_rows(name: str, ids: tuple[str, ...]) -> list[Row]:
+    """Rows of one page of the grid, in the order of its ids."""
+    rows = {row["image_id"]: row for row in read(queries.pictures, name, ids=list(ids), limit=len(ids))}
+    return [rows[image_id] for image_id in ids if image_id in rows]
+
+
+def _first_page() -> None:
+    st.session_state["page"] = 1
 
 
 def table(name: str, text: str, result: SqlResult) -> None:

@@ -8,7 +8,7 @@ from core.queries.facets import Bar, CodedRun, Facet, GroupCount, coded_run, fac
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import NO_FEATURES, FeatureTable, features, has_features
 from core.queries.labels import LabelRows, label_rows
-from core.queries.pictures import maps, mean_map, neighbours, pictures, sample, seen_parts, thumbnails
+from core.queries.pictures import in_order, maps, mean_map, neighbours, pictures, sample, seen_parts, thumbnails
 from core.queries.reads import (
     ClassRow,
     ConfusionRow,
@@ -98,6 +98,7 @@ __all__ = [
     "has_features",
     "histogram",
     "identifier",
+    "in_order",
     "label_rows",
     "judge_card",
     "labels_not_asked",
