@@ -48,6 +48,7 @@ bench: $(VENV)/.test  ## seconds per stage, the first picture, attribution and t
 bench-findings: $(VENV)/.test  ## how often a report is wrong, and what it finds, on runs whose truth is drawn
 	$(BIN)/python -m tests.bench.findings
 	$(BIN)/python -m tests.bench.several_causes
+	$(BIN)/python -m tests.bench.group_words
 
 bench-comparison: $(VENV)/.test  ## how often a comparison of two runs finds what is not there, and what it finds
 	$(BIN)/python -m tests.bench.comparison

@@ -133,7 +133,14 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
         "discovery: which way to see this class, with its place (the commonest is number 1)", "strategies",
     ),
     Column("detail", "VARCHAR", "class and letter", "discovery: what lies where the answer rests most", "strategies"),
-    Column("cue", "VARCHAR", "text", "discovery: the cue in this picture that the classifier uses", "strategies"),
+    Column(
+        "cue", "VARCHAR", "text", "discovery: the strongest of the cues in this picture that the classifier uses",
+        "strategies",
+    ),
+    Column(
+        "tags", "VARCHAR[]", "list of text",
+        "what people called this picture, and said of its label: label right, label not sure, should be X", "tags",
+    ),
 )
 PROPERTIES = ("brightness", "contrast", "saturation", "warmth", "sharpness", "colour", "aspect")
 """Columns that describe the picture as a whole, from its pixels."""

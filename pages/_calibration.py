@@ -1,4 +1,4 @@
-"""Does the classifier mean its confidence? The part of Labels that shows calibration."""
+"""Is the classifier right as often as it is sure? The part of Labels that shows calibration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STRONG = 0.05
 def calibration_section(run: str) -> None:
     """The section: a sentence, the numbers, the reliability diagram and the classes."""
     st.divider()
-    st.subheader("Does it mean its confidence?")
+    st.header("Is it right as often as it is sure?")
     found = of_labels(run, calibration)
     if found is None:
         st.write("That takes 50 labelled pictures and two classes or more.")
@@ -30,25 +30,26 @@ def calibration_section(run: str) -> None:
     st.write(_sentence(found))
     mend = found.mend
     facts = [
-        ("Mean confidence", format_percent(found.confidence), None),
-        ("Right", *_parts(found.right)),
-        ("Calibration error", *_parts(found.error)),
-        ("Temperature that mends it", format_number(mend.temperature), _mended(found)),
+        ("Sure, on average", format_percent(found.confidence), None),
+        ("Right, of all", *_parts(found.right)),
+        ("How far the two differ", *_parts(found.error)),
+        ("Temperature to mend it", format_number(mend.temperature) if mend.helps else "none helps", _mended(found)),
     ]
     for column, (words, value, under) in zip(st.columns(len(facts)), facts, strict=True):
         column.metric(words, value, under, delta_color="off", delta_arrow="off")
     left, right = st.columns([1, 1], gap="large")
     left.altair_chart(reliability(found.bins), width="stretch", key="reliability")
     left.caption(
-        "Each point is as many pictures: what it says against how often it is right, with the 95% interval. On the "
-        "line it means what it says; below it is too sure."
+        "Each point stands for as many pictures: how sure it is of them, and how often it is right, with the 95% "
+        "interval. On the line it is right as often as it is sure; below the line it is too sure."
     )
     with right:
         _classes(found)
     st.caption(
-        "Calibration error: root mean square over bins, without what chance adds (Kumar et al. 2019). The temperature "
-        "is fitted on one half of the pictures, its error is that of the other half. Gap: points by which it is surer "
-        "than right. Wrong labels count as mistakes here, too."
+        "How far the two differ: calibration error, the root mean square over the points of the chart, without what "
+        "chance adds (Kumar et al. 2019). Temperature: what its logits are divided by so that it is as sure as it is "
+        "right; fitted on one half of the pictures, the difference shown is that of the other half. Gap: points by "
+        "which it is surer than right. Wrong labels count as mistakes here, too."
     )
 
 
@@ -62,7 +63,7 @@ def _sentence(found: Calibration) -> str:
     return (
         f"No: it is {said} sure on average, but only {real} right."
         if gap > 0
-        else (f"It is too modest: {said} sure on average, and {real} right.")
+        else f"It could be surer: it is {said} sure on average, and {real} right."
     )
 
 
@@ -75,7 +76,7 @@ def _mended(found: Calibration) -> str:
     before, after = found.mend.error_before, found.mend.error_after
     if not before.known:
         return f"n {found.mend.n:,}"
-    return f"error {format_percent(before.value)} → {format_percent(after.value)}"
+    return f"difference {format_percent(before.value)} → {format_percent(after.value)}"
 
 
 def reliability(bins: Sequence[Bin]) -> alt.LayerChart:

@@ -9,17 +9,19 @@ from collections.abc import Sequence
 import streamlit as st
 
 from core import queries
+from core.deck.keep import of_cue
 from core.errors import WhylookError
+from core.findings.words import described
 from core.queries import CueRow
 from core.statistics import format_pictures
 from pages import _launch
+from pages._keep import keep_or_undo, keep_words
 from pages._pictures import Shown, outlined_views, views
 from pages._shared import read, store_folder
 from pages._view import draw, target
 from pages._words import plain, slice_sql
 
 STRIP, PAIRS, MOST = 4, 3, 5
-FOLDED = ("present but not used", "cannot tell")
 SEEN = {
     "strategy": "Seen here",
     "detail": "Pictures that hold it, and where it looks",
@@ -32,7 +34,7 @@ _DONE = re.compile(r"([\d,]+) of ([\d,]+)")
 
 def causes(name: str) -> None:
     """Cues that the classifier uses, as stories; what is only there and what cannot be told, folded."""
-    st.subheader("What do the answers rest on?")
+    st.header("What do the answers rest on?")
     running = _launch.discovering()
     if running is not None:
         watch(name)
@@ -41,40 +43,49 @@ def causes(name: str) -> None:
     if not found:
         _offer(name)
         return
-    used = [cue for cue in found if cue.verdict == "used"]
+    told = queries.sections(found)
+    used = told.pop(queries.CAUSE, [])
     if used:
         st.caption(
             "Cues that the classifier uses: each was put into other pictures, or taken out, and its answers followed. "
             "One in twenty of them may be chance."
         )
-        everything = len(used) <= MOST or st.toggle(f"Show all {len(used)} cues")
+        everything = len(used) <= MOST or st.toggle(f"Show all {len(used)} cues", key="cues_all", bind="query-params")
         stories(name, used if everything else used[:MOST], key="stories")
     else:
         st.write("No cue that it uses was found: nothing that was put in or taken out moved its answers for sure.")
-    for verdict in FOLDED:
-        _folded(name, verdict, [cue for cue in found if cue.verdict == verdict])
+    for section, cues in told.items():
+        _folded(name, section, cues)
 
 
 def stories(name: str, cues: Sequence[CueRow], *, key: str, ranked: bool = True, prototypes: bool = True) -> None:
     """Each cue with its sentence, pictures that hold it, and pictures before and after the change."""
+    said = read(described, name)
     items = [
-        _story(name, cue, str(rank) if ranked else "", prototypes=prototypes) for rank, cue in enumerate(cues, start=1)
+        _story(name, cue, str(rank) if ranked else "", said.get(cue.cue, ""), prototypes=prototypes)
+        for rank, cue in enumerate(cues, start=1)
     ]
-    draw("stories", key=key, items=items, placebo=queries.PLACEBO)
+    by = {cue.cue: cue for cue in cues}
+
+    def keep_it(cue: str) -> None:
+        keep_or_undo(f"{name}-{cue}", lambda ask: of_cue(ask, name, by[cue]))
+
+    draw("stories", key=key, items=items, placebo=queries.PLACEBO, on_keep=keep_it)
 
 
-def _story(name: str, cue: CueRow, rank: str, *, prototypes: bool) -> dict[str, object]:
+def _story(name: str, cue: CueRow, rank: str, said: str, *, prototypes: bool) -> dict[str, object]:
     query = slice_sql(name, f"({cue.sql})")
     return {
         "rank": rank,
         "sentence": cue.words,
         "harm": cue.harm,
+        "described": said,
         "evidence": cue.evidence,
         "seen": SEEN.get(cue.kind, "Pictures with it"),
         "pictures": _prototypes(name, cue) if prototypes else [],
         "link": format_pictures(cue.n),
         "target": target("slices", run=name, sql=query),
-        "changed": "Changed, before → after",
+        "changed": "Those that changed most, before → after",
         "pairs": [
             {
                 "before": _inline(example.before, "before"),
@@ -84,6 +95,7 @@ def _story(name: str, cue: CueRow, rank: str, *, prototypes: bool) -> dict[str, 
             for example in cue.examples[:PAIRS]
         ],
         "sql": query,
+        "keep": keep_words(f"{name}-{cue.cue}", cue.cue),
     }
 
 
@@ -100,10 +112,8 @@ def _inline(picture: str, alt: str) -> Shown:
     return {"src": f"data:image/webp;base64,{picture}", "alt": alt}
 
 
-def _folded(name: str, verdict: str, cues: Sequence[CueRow]) -> None:
-    if not cues:
-        return
-    with st.expander(f"{verdict.capitalize()} · {len(cues):,}"):
+def _folded(name: str, section: str, cues: Sequence[CueRow]) -> None:
+    with st.expander(f"{section.capitalize()} · {len(cues):,}"):
         items = [
             {
                 "sentence": cue.words,
@@ -112,9 +122,9 @@ def _folded(name: str, verdict: str, cues: Sequence[CueRow]) -> None:
             }
             for cue in cues
         ]
-        draw("asides", key=f"asides-{verdict}", items=items, placebo=queries.PLACEBO)
-        if any("time" in cue.reason for cue in cues):
-            st.caption("With more time more can be tested:")
+        draw("asides", key=f"asides-{section}", items=items, placebo=queries.PLACEBO)
+        if section == queries.UNTESTED and any("time" in cue.reason for cue in cues):
+            st.caption("With more time more of them can be tested:")
             st.code(f"{_command(name)} --seconds 600", language="sh")
 
 

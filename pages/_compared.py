@@ -28,7 +28,7 @@ LISTED = 50
 
 def pictures_of(found: Comparison, heading: str, pictures: Sequence[Pair], sql: str, *, key: str) -> None:
     """Pictures under both maps, and the way to all of them in Slices."""
-    st.subheader(f"{heading}: {format_pictures(len(pictures))}")
+    st.header(f"{heading}: {format_pictures(len(pictures))}")
     if not pictures:
         return
     side_by_side(found, pictures[:SHOWN], key=key)
@@ -69,7 +69,7 @@ def differences(found: Comparison) -> None:
     listed = found.changes.listed
     if not listed:
         return
-    st.subheader("Where they differ")
+    st.header("Where they differ")
     table = pd.DataFrame(
         [
             {
@@ -100,13 +100,13 @@ def matrix_section(found: Comparison) -> None:
         return
     left, right = st.columns([3, 2], gap="large")
     with left:
-        st.subheader("Confusion matrix, B less A")
+        st.header("Confusion matrix, B less A")
         if found.confusions:
             confusion_change(found)
         else:
             st.write("The two matrices are the same.")
     with right:
-        st.subheader("Correct and attention")
+        st.header("Correct and attention")
         if not found.cells:
             st.write("That takes pictures which the judges of both runs scored.")
             return
@@ -163,7 +163,7 @@ def attention_section(found: Comparison) -> None:
     told = found.attention
     if told is None or not told.most or told.overlap.value >= 0.999:
         return
-    st.subheader("Attention moved most")
+    st.header("Attention moved most")
     st.caption(f"Overlap of the attended parts: {format_rate(told.overlap)}; the least overlap first.")
     side_by_side(found, told.most[:SHOWN], key="moved")
 
@@ -172,7 +172,7 @@ def calibration_sections(found: Comparison) -> None:
     """Both reliability diagrams."""
     if found.calibration is None or found.one_classifier:
         return
-    st.subheader("Do they mean their confidence?")
+    st.header("Do they mean their confidence?")
     for column, letter, run, meant in zip(
         st.columns(2, gap="large"), "AB", (found.a, found.b), found.calibration, strict=True
     ):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from core import queries
 from core.errors import StoreError
-from pages._shared import members, store
-from pages._words import plain
+from pages._shared import members, read, store
+from pages._words import plain, slice_sql
 
 if TYPE_CHECKING:
     from core.findings.looks import Look
@@ -23,19 +24,24 @@ HELP = (
 )
 
 
+def by_answer(text: str) -> bool:
+    """Whether a query chooses its pictures by the answer itself."""
+    chosen = re.split(r"\b(?:where|order\s+by)\b", text, maxsplit=1, flags=re.IGNORECASE)[1:]
+    return any(ANSWERS.search(part) for part in chosen)
+
+
 def looks(run: str, text: str, ids: tuple[str, ...]) -> None:
     """Counts the slice, once, and says quietly what its difference from the rest is worth."""
     from core.findings import looks as measure  # here: scipy need not be loaded before the first picture
 
-    where = re.split(r"\bwhere\b", text, maxsplit=1, flags=re.IGNORECASE)[-1]
-    if ANSWERS.search(where):
+    if by_answer(text):
         return
     known = members(run)
     mask = measure.inside(known, ids)
     if not mask.any() or mask.all():
         return
     try:
-        if text.strip() in {str(row["sql"]).strip() for row in store().findings(run)}:
+        if _plain(text) in _written(run):
             return
         number = store().keep_look(run, measure.slice_key(mask))
     except StoreError as problem:
@@ -43,6 +49,17 @@ def looks(run: str, text: str, ids: tuple[str, ...]) -> None:
         return
     found = measure.look(known, mask, number=number)
     st.caption(f"{ordinal(number)} slice tried on this run. {_verdict(found)}", help=HELP)
+
+
+def _written(run: str) -> set[str]:
+    """Queries that the program wrote itself, for a finding or a cue: nobody tried them."""
+    own = {_plain(slice_sql(run, f"({cue.sql})")) for cue in read(queries.cues, run)}
+    return own | {_plain(str(row["sql"])) for row in store().findings(run)}
+
+
+def _plain(text: str) -> str:
+    """A query without its layout."""
+    return " ".join(text.split())
 
 
 def _verdict(found: Look) -> str:

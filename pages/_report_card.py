@@ -11,9 +11,11 @@ import streamlit as st
 
 from core import queries
 from core.cells import GREY
+from core.deck.tables import of_judge_card
 from core.queries.report_card import LEAST_PICTURES
 from core.statistics import format_mean, format_rate
 from pages._charts import accent, axis
+from pages._keep import keep_button
 from pages._shared import read, store_folder
 from pages._words import plain, short
 
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 TITLES = {
     "auroc": "Real maps, AUROC",
     "auroc_name": "Right name, AUROC",
-    "wrong_name_high": "Fooled by a name",
-    "empty_high": "Fooled by nothing",
+    "wrong_name_high": "Wrong name scored high",
+    "empty_high": "Empty picture scored high",
 }
 CONTROLS = {
     "true": "true map",
@@ -36,7 +38,7 @@ CONTROLS = {
     "wrong name": "true map, wrong name",
 }
 MOST_LINES = 8
-"""More classes than this scroll."""
+"""More classes than this are folded."""
 ICONS = {"good": ":material/verified:", "care": ":material/warning:", "fail": ":material/dangerous:"}
 SHORT = {
     "good": "tells real maps from controls",
@@ -48,7 +50,7 @@ SHORT = {
 def judge_card(run: Run) -> None:
     """The section; with the command to type where no card was made."""
     st.divider()
-    st.subheader("Can this judge be trusted?")
+    st.header("Can this judge be trusted?")
     card = read(queries.judge_card, run.name)
     if card is None:
         st.write(
@@ -59,6 +61,7 @@ def judge_card(run: Run) -> None:
         return
     say = {"good": st.success, "care": st.warning, "fail": st.error}[card.verdict]
     say(plain(card.sentence), icon=ICONS[card.verdict])
+    keep_button(f"{run.name}-card", lambda ask: of_judge_card(ask, run.name, card))
     shown = [measure for measure in card.measures if measure.name in TITLES]
     for column, measure in zip(st.columns(max(1, len(shown))), shown, strict=False):
         value, _, rest = measure.text.partition(" ")
@@ -86,8 +89,10 @@ def _by_class(run: Run, card: JudgeCard) -> None:
     st.markdown(f"**True maps scored {card.high:g} or more, by class**")
     if card.by_class:
         lines = [f"- {plain(short(name))}: {plain(format_rate(rate))}" for name, rate in card.by_class.items()]
-        with st.container(height=240 if len(lines) > MOST_LINES else "content", border=False):
-            st.markdown("\n".join(lines))
+        st.markdown("\n".join(lines[:MOST_LINES]))
+        if len(lines) > MOST_LINES:
+            with st.expander(f"{len(lines) - MOST_LINES:,} more classes"):
+                st.markdown("\n".join(lines[MOST_LINES:]))
         return
     st.caption(
         f"Said of classes of which the judge scored {LEAST_PICTURES} true maps or more; there is none yet. "

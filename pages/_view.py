@@ -6,7 +6,7 @@ A click comes back as a page and its state, and `follow` goes there.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict
 
 import streamlit as st
@@ -35,21 +35,24 @@ class Target(TypedDict):
     go: Place
 
 
-def target(page: str, **values: object) -> Target:
+def target(page: str, /, **values: object) -> Target:
     """Where a click leads: an address for the browser and the same for `follow`."""
     state = {key: str(value) for key, value in values.items() if value not in (None, "")}
     return {"href": link(page, **state), "go": {"page": page, "state": state}}
 
 
-def go(page: str, **state: object) -> None:
+def go(page: str, /, **state: object) -> None:
     """Changes to a page with its state in the address."""
     kept = {key: str(value) for key, value in state.items() if value not in (None, "")}
     st.switch_page(f"pages/{page}.py", query_params=kept)
 
 
-def draw(kind: str, *, key: str, **data: object) -> None:
-    """Draws one component and follows a click on it."""
-    result = _component(key=key, data={"kind": kind, **data}, on_go_change=lambda: None)
+def draw(kind: str, *, key: str, on_keep: Callable[[str], None] | None = None, **data: object) -> None:
+    """Draws one component and follows a click on it; `on_keep` is told of what in it is to be kept."""
+    result = _component(key=key, data={"kind": kind, **data}, on_go_change=lambda: None, on_keep_change=lambda: None)
+    kept = getattr(result, "keep", None)
+    if kept and on_keep is not None:
+        on_keep(kept)
     clicked = getattr(result, "go", None)
     if clicked:
         go(clicked["page"], **clicked["state"])
@@ -78,6 +81,14 @@ def says(row: Row) -> str:
     return f"{label} → {prediction} {sure}"
 
 
+def named(picture: Mapping[str, str], path: object, label: object) -> dict[str, str]:
+    """A picture whose words, for those who do not see it, say its file and label."""
+    if "src" not in picture:
+        return dict(picture)
+    said = f"labelled {label}" if label is not None else "no label"
+    return {**picture, "alt": f"{picture['alt']}: {path or 'no file'}, {said}"}
+
+
 def grid(
     rows: Sequence[Row],
     pictures: Mapping[str, Sequence[Mapping[str, str]]],
@@ -98,7 +109,10 @@ def grid(
         items.append(
             {
                 "target": target("sample", run=run, image=row["image_id"], **state),
-                "pictures": list(pictures.get(row["image_id"], ({"missing": "no picture"},))),
+                "pictures": [
+                    named(shown, row.get("path"), row.get("label"))
+                    for shown in pictures.get(row["image_id"], ({"missing": "no picture"},))
+                ],
                 "title": says(row),
                 "lines": lines,
                 "colour": kind.colour,

@@ -9,11 +9,13 @@ import streamlit as st
 from core import queries
 from core.comparison import Comparison, compare, sentences
 from core.comparison.words import points
+from core.deck.comparing import of_comparison
 from core.errors import RequestError
 from core.records import Run
 from core.statistics import format_rate
 from pages._compared import attention_section, calibration_sections, differences, matrix_section, pictures_of
 from pages._frame import empty, guarded, open_page
+from pages._keep import keep_button
 from pages._run_names import titles_of
 from pages._shared import read
 from pages._words import plain, short
@@ -41,6 +43,8 @@ def main() -> None:
     except RequestError as problem:
         st.info(plain(f"{str(problem)[:1].upper()}{str(problem)[1:]}."), icon=":material/compare:")
         return
+    called = {name: title.partition(" · ")[0] for name, title in titles_of(runs).items()}
+    keep_button(f"{a}-{b}", lambda ask: of_comparison(ask, found, called[a], called[b]))
     show(found)
 
 

@@ -197,7 +197,7 @@ def _state(run: Run) -> str:
 
 def details(run: Run, *, broken: bool) -> None:
     """One run: what to do with it, counts per state, settings, failures."""
-    st.subheader(plain(f"{run_title(run)} · {_state(run)}"))
+    st.header(plain(f"{run_title(run)} · {_state(run)}"))
     name_form(run.name)
     look, again, other, _ = st.columns([1, 1, 1, 1])
     if look.button("See the summary", icon=":material/dashboard:", width="stretch"):

@@ -71,11 +71,11 @@ def test_a_story_leads_to_its_pictures_and_the_folded_verdicts_open(
         page.goto(f"{address}/?run={found[1]}")
         page.locator("abbr").first.wait_for()
         assert "same size without the cue" in (page.locator("abbr").first.get_attribute("title") or "")
-        assert page.get_by_text("Bright pictures are there but not used").count() == 0 or (
-            not page.get_by_text("Bright pictures are there but not used").is_visible()
+        assert page.get_by_text("Bright pictures: there but not used").count() == 0 or (
+            not page.get_by_text("Bright pictures: there but not used").is_visible()
         )
-        page.get_by_text("Present but not used · 1").click()
-        page.get_by_text("Bright pictures are there but not used").wait_for()
+        page.get_by_text("There but not used · 1").click()
+        page.get_by_text("Bright pictures: there but not used").wait_for()
         n = int(page.locator(".story .held .link").inner_text().split()[0])
         page.locator(".story a.held").click()
         wait_for(page, "slices", sql="strategy =")
@@ -106,7 +106,7 @@ def test_causes_are_looked_for_with_a_button_and_can_be_cancelled(
         page.get_by_text("nothing of it was kept").wait_for()
         (folder / "wait").unlink()
         page.get_by_role("button", name="Look for causes that no column lists").click()
-        page.get_by_text(re.compile("Cannot tell · |Present but not used · ")).first.wait_for()
+        page.get_by_text(re.compile("Not tested · |There but not used · ")).first.wait_for()
         assert page.locator("[data-testid=stAlertContentError]").count() == 0
         page.reload()
         page.get_by_role("heading", name="What do the answers rest on?").wait_for()

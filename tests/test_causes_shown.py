@@ -104,14 +104,14 @@ def test_summary_leads_with_used_cues_and_folds_the_others_with_their_counts(
     store, run = found
     app = opened(monkeypatch, "summary", store.folder, run=run)
     assert not app.exception and not app.error
-    titles = [item.value for item in app.subheader]
+    titles = [item.value for item in app.header]
     assert titles.index("What do the answers rest on?") < titles.index("Does the attended part support the answer?")
     stories = drawn(app, "stories")
-    assert [story["sentence"][:9] for story in stories] == ["What they"]
+    assert [story["sentence"][:9] for story in stories] == ["The botto"]
     assert len(stories[0]["pictures"]) == 4 and len(stories[0]["pairs"]) == 3
     assert stories[0]["pairs"][0]["words"][1].endswith("12% → 83%")
     assert "strategy = '<img" in stories[0]["target"]["go"]["state"]["sql"]
-    assert [item.label for item in app.expander if "·" in item.label] == ["Present but not used · 1", "Cannot tell · 1"]
+    assert [item.label for item in app.expander if "·" in item.label] == ["There but not used · 1", "Not tested · 1"]
     assert len(drawn(app, "asides")) == 2
 
 
@@ -142,12 +142,12 @@ def test_sample_shows_how_a_picture_was_seen_and_nothing_where_nothing_is_known(
     held = [item for item in rows if item["cue"]][0]["image_id"]
     app = opened(monkeypatch, "sample", store.folder, run=run, image=held)
     assert not app.exception and not app.error
-    assert "How it was seen" in [item.value for item in app.subheader]
+    assert "How it was seen" in [item.value for item in app.header]
     assert "It holds a cue that the classifier uses" in words_on(app)
     assert len(drawn(app, "stories")) == 1 and drawn(app, "stories")[0]["pictures"] == []
     bare = [item for item in rows if not item["strategy"]][0]["image_id"]
     app = opened(monkeypatch, "sample", store.folder, run=run, image=bare)
-    assert "How it was seen" not in [item.value for item in app.subheader]
+    assert "How it was seen" not in [item.value for item in app.header]
 
 
 @pytest.mark.slow
@@ -155,7 +155,7 @@ def test_slices_groups_by_what_discovery_found_and_says_what_it_is(monkeypatch: 
     store, run = found
     app = opened(monkeypatch, "slices", store.folder, run=run, **{"as": "Charts", "by": "strategy"})
     assert not app.exception and not app.error
-    by = next(item for item in app.selectbox if item.label == "Accuracy by")
+    by = next(item for item in app.selectbox if item.label == "Group by")
     assert {"strategy", "cue"} <= set(by.options) and "detail" not in by.options
     assert "which way to see this class" in words_on(app)
     assert "Holds a cue that the classifier uses" in [item.label for item in app.button]
@@ -174,7 +174,7 @@ def test_reports_carry_the_verdicts_with_pictures_before_and_after_and_odd_names
     con = store.reader()
     text, page = report.markdown(con, run, []), report.html(con, run, [])
     assert text.index("## Causes") < text.index("## Findings")
-    assert "**Present but not used (1)**" in text and "**Cannot tell (1)**" in text
+    assert "**There but not used (1)**" in text and "**Not tested (1)**" in text
     assert "+39 points [30, 48] beyond the placebo" in text and "+39 points [30, 48] beyond the placebo" in page
     assert page.count('alt="before"') == page.count('alt="after"') == 4
     assert page.count('alt="picture with the cue"') == 4

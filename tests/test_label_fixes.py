@@ -134,6 +134,12 @@ def test_the_new_label_list_gives_the_same_pictures_with_the_labels_as_decided(t
     assert ("blue",) in con.execute("SELECT label FROM samples WHERE image_id = ?", [wrong]).fetchall()
 
 
+def test_one_file_does_not_hold_both_lists(filled: tuple[Store, str], tmp_path: Path, capsys: Capture) -> None:
+    both = ("--fixes", str(tmp_path / "x.csv"), "--label-list", str(tmp_path / "." / "x.csv"))
+    assert "two files" in refusal(capsys, "labels", "--store", str(filled[0].folder), *both)
+    assert not (tmp_path / "x.csv").exists()
+
+
 def test_the_command_prints_the_suspects_in_every_form(filled: tuple[Store, str], capsys: Capture) -> None:
     store, run = filled
     asked = ["labels", "--store", str(store.folder), "--run", run]
@@ -142,7 +148,8 @@ def test_the_command_prints_the_suspects_in_every_form(filled: tuple[Store, str]
     assert all(row["label"] != row["suggested"] and row["reasons"] and 0 <= row["support"] <= 1 for row in rows)
     few = whylook(capsys, *asked, "--format", "csv", "--limit", "2")
     assert [row["path"] for row in csv.DictReader(io.StringIO(few.out))] == [row["path"] for row in rows[:2]]
-    assert f"{len(rows)} of 300 labels are suspect; the first 2 are shown" in few.err
+    assert f"{len(rows)} pictures may have a wrong label, of 300; the first 2 are shown" in few.err
+    assert "support is how probable the label is" in few.err.splitlines()[0]
     assert rows[0]["path"] in whylook(capsys, *asked).out
     assert "cannot write" in refusal(capsys, *asked, "--fixes", str(store.folder / "none" / "x.csv"))
 
@@ -163,12 +170,32 @@ def _button(app: Any, words: str) -> Any:
     return next(button for button in app.button if words in button.label)
 
 
-def test_deciding_moves_a_suspect_on_and_undo_brings_it_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _cards(app: Any) -> list[dict[str, Any]]:
+    """The pictures of the cards on the page, as they were given to the component."""
+    given = [json.loads(item.proto.json) for item in app.get("bidi_component") if item.proto.json]
+    return [item for data in given if data.get("kind") == "grid" for item in data["items"]]
+
+
+def _shown(app: Any) -> list[str]:
+    return [card["target"]["go"]["state"]["image"] for card in _cards(app)]
+
+
+def _weights(app: Any, image_id: str) -> dict[str, str]:
+    """Which answers of a card stand out."""
+    return {name: app.button(key=f"{name}-{image_id}").proto.type for name in ("wrong", "right", "unsure")}
+
+
+def test_a_decided_card_stays_with_its_answer_until_the_page_is_put_away(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     store, run = make_store(tmp_path / "store", rows=300, classes=CLASSES, judged=False, change=sure)
     app = opened(monkeypatch, "labels", store.folder, run=run)
     listed = labels.suspects(queries.label_rows(store.reader(), run)).listed
     first, second, third = listed[:3]
     assert f"{len(listed)} pictures may have a wrong label" in words_on(app)
+    assert set(_weights(app, first.image_id).values()) == {"secondary"}
+    before = _shown(app)
+    assert before == [item.image_id for item in listed[:12]]
     app.button(key=f"wrong-{first.image_id}").click().run()
     app.button(key=f"right-{second.image_id}").click().run()
     other = next(name for name in CLASSES if name not in (third.label, third.suggested))
@@ -179,16 +206,69 @@ def test_deciding_moves_a_suspect_on_and_undo_brings_it_back(monkeypatch: pytest
         second.image_id: ("right", None),
         third.image_id: ("wrong", other),
     }
-    keys = {button.key for button in app.button}
-    assert f"right-{first.image_id}" not in keys and f"right-{listed[3].image_id}" in keys
-    _button(app, "Undo").click().run()
-    assert third.image_id not in {item.image_id for item in store.label_decisions()}
-    app.segmented_control(key="show").select("Looked at").run()
-    assert {button.key for button in app.button if (button.key or "").startswith("right-")} == {
-        f"right-{first.image_id}",
-        f"right-{second.image_id}",
-    }
+    assert _shown(app) == before
+    assert _weights(app, first.image_id) == {"wrong": "primary", "right": "secondary", "unsure": "secondary"}
+    assert set(_weights(app, third.image_id).values()) == {"secondary"}
+    app.button(key="next").click().run()
+    assert _shown(app) == [item.image_id for item in listed[3:15]]
     assert not app.exception and not app.error
+
+
+def test_undo_of_a_card_takes_back_that_card_alone_and_names_its_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store, run = make_store(tmp_path / "store", rows=300, classes=CLASSES, judged=False, change=sure)
+    app = opened(monkeypatch, "labels", store.folder, run=run)
+    first, second, third = labels.suspects(queries.label_rows(store.reader(), run)).listed[:3]
+    other = next(name for name in CLASSES if name not in (first.label, first.suggested))
+    app.selectbox(key=f"other-{first.image_id}").select(other).run()
+    app.button(key=f"right-{second.image_id}").click().run()
+    app.button(key=f"unsure-{third.image_id}").click().run()
+    app.button(key=f"undo-{first.image_id}").click().run()
+    assert [item.image_id for item in store.label_decisions()] == [second.image_id, third.image_id]
+    assert app.selectbox(key=f"other-{first.image_id}").value is None
+    said = [toast.value.replace("\\", "") for toast in app.toast]
+    assert said == [f"Taken back: {first.paths[0]}, “{first.label}”: should be {other}"]
+    _button(app, "Undo").click().run()
+    assert [item.image_id for item in store.label_decisions()] == [second.image_id]
+    assert app.toast[0].value.replace("\\", "") == f"Taken back: {third.paths[0]}, “{third.label}”: not sure"
+
+
+def test_a_decision_too_old_for_undo_is_still_taken_back(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.decide_label("a", "right", label="cow", file="cow/a.png")
+    for number in range(60):
+        store.decide_label(f"b{number}", "unsure", label="cow")
+    assert store.undo_label("a") is None and "a" not in {item.image_id for item in store.label_decisions()}
+    assert store.undo_label("b59") == "“cow”: not sure"
+    assert len(store.label_decisions()) == 59
+
+
+def test_what_was_looked_at_is_paged_and_newest_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    store, run = make_store(tmp_path / "store", rows=300, classes=CLASSES, judged=False, change=sure)
+    listed = labels.suspects(queries.label_rows(store.reader(), run)).listed
+    ids = [item.image_id for item in listed]
+    for item in listed:
+        store.decide_label(item.image_id, "unsure", label=item.label)
+    app = opened(monkeypatch, "labels", store.folder, run=run)
+    assert "Every suspect has been looked at" in words_on(app)
+    app.segmented_control(key="show").select("Looked at").run()
+    newest = ids[::-1]
+    assert len(ids) > 12 and _shown(app) == newest[:12]
+    app.button(key=f"undo-{newest[0]}").click().run()
+    assert _shown(app) == newest[:12]
+    app.session_state[f"seen-page-{run}"] = 2
+    app.run()
+    assert _shown(app) == newest[12:] and not app.exception and not app.error
+
+
+def test_a_card_opens_its_picture_and_says_its_file_and_label(monkeypatch: pytest.MonkeyPatch, filled) -> None:
+    store, run = filled
+    app = opened(monkeypatch, "labels", store.folder, run=run)
+    first = labels.suspects(queries.label_rows(store.reader(), run)).listed[0]
+    card = _cards(app)[0]
+    assert card["target"]["go"] == {"page": "sample", "state": {"run": run, "image": first.image_id}}
+    assert card["pictures"][0]["alt"] == f"original picture: {first.paths[0]}, labelled {first.label}"
 
 
 def _all(*, right: bool) -> Callable[[dict[str, list[Any]]], None]:

@@ -75,15 +75,15 @@ def test_each_suspect_says_why_in_words() -> None:
     item = next(item for item in found.listed if item.image_id == rows.image_ids[place])
     assert (item.label, item.suggested) == (rows.names[other], rows.names[right])
     assert item.reasons[0] == f"a near-duplicate is labelled {rows.names[right]}"
-    assert re.search(rf"\d of 10 nearest neighbours are labelled {rows.names[right]}", item.reason)
-    assert f"{rows.names[right]} (" in item.reason
+    assert re.search(rf"\d of the 10 pictures most like it are labelled {rows.names[right]}", item.reason)
+    assert f"% sure that it is {rows.names[right]}" in item.reason
     assert f"the judge finds support for {rows.names[right]} (4.2 of 5)" in item.reasons
 
 
 def test_without_features_no_reason_speaks_of_neighbours() -> None:
     found = suspects(without_features(labelled(800)[0]))
     assert found.listed and not found.with_features
-    assert all(item.reasons and "neighbours" not in item.reason for item in found.listed)
+    assert all(item.reasons and "most like it" not in item.reason for item in found.listed)
 
 
 def _changed(**fields: object) -> LabelRows:

@@ -255,9 +255,9 @@ def test_slices_can_be_saved_while_a_run_writes_and_reach_the_tables(tmp_path: P
     app.save_slide("a", {"title": "new", "kind": "text", "run": "r"})
     assert [entry["slide"]["title"] for entry in app.deck()] == ["c", "new", "b"]
     app.delete_slide("a")
-    assert app.undo("deck") == "deleting slide a"
+    assert app.undo("deck") == "deleting slide “new”"
     assert [entry["slide"]["title"] for entry in app.deck()] == ["c", "new", "b"]
-    with pytest.raises(StoreError, match="no slide"):
+    with pytest.raises(StoreError, match="no such slide"):
         app.move_slide("gone", 0)
 
 

@@ -27,6 +27,8 @@ def labels(arguments: argparse.Namespace) -> int:
     decided = core_labels.applying(rows, store.label_decisions())
     fixes: Path | None = arguments.fixes
     listed: Path | None = arguments.label_list
+    if fixes is not None and listed is not None and fixes.resolve() == listed.resolve():
+        raise RequestError(f"--fixes and --label-list both name {fixes}: give two files")
     if fixes is not None:
         _write(fixes, core_labels.write_csv(FIX_COLUMNS, core_labels.fix_rows(rows, decided)))
     if listed is not None:
@@ -60,10 +62,13 @@ def _row(item: core_labels.Suspect, decided: dict[str, LabelDecision]) -> dict[s
 
 def _sentences(rows: queries.LabelRows, found: core_labels.Suspects) -> list[str]:
     """What else is to be said of the labels: how many suspects, duplicates that disagree, calibration."""
-    said = [found.note] if found.note else []
+    by = "the classifier and pictures that look alike" if found.with_features else "the classifier"
+    said = [f"support is how probable the label is, 0 to 1, by {by}; ranks allow for what is usual in its class"]
+    said = said if found.listed else []
+    said += [found.note] if found.note else []
     if found.flagged:
         shown = f"; the first {len(found.listed):,} are shown (--limit)" if len(found.listed) < found.flagged else ""
-        said.append(f"{found.flagged:,} of {found.looked_at:,} labels are suspect{shown}")
+        said.append(f"{found.headline}, of {found.looked_at:,}{shown}")
     sets = core_labels.duplicates(rows)
     if sets.exact or sets.near:
         said.append(
@@ -73,11 +78,17 @@ def _sentences(rows: queries.LabelRows, found: core_labels.Suspects) -> list[str
     measured = core_labels.calibration(rows)
     if measured is not None:
         said.append(
-            f"calibration: sure of {format_percent(measured.confidence)}, right {format_rate(measured.right)}; error "
-            f"{format_rate(measured.error, n=False)}; a temperature of {format_number(measured.mend.temperature)} "
-            "would mend it best"
+            f"certainty: the classifier is {format_percent(measured.confidence)} sure on average and right "
+            f"{format_rate(measured.right)}; over all confidences the two differ by "
+            f"{format_rate(measured.error, n=False)}; {_mending(measured.mend)}"
         )
     return said
+
+
+def _mending(mend: core_labels.Mend) -> str:
+    if not mend.helps:
+        return "no temperature by which logits are divided would mend that"
+    return f"a temperature of {format_number(mend.temperature)}, by which logits are divided, would mend that best"
 
 
 def _write(file: Path, text: str) -> None:

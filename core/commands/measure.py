@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from core import queries
 from core.commands.read import existing
 from core.commands.terminal import ProgressLine, printable, rows_table, write_table
 from core.errors import RequestError
+from core.findings.words import described
 from core.pipeline.discover import discover as find_cues
 from core.pipeline.faithfulness import check_faithfulness
 from core.pipeline.report_card import card_of_run, set_high
 from core.statistics import format_rate
+
+SHORT = ("verdict", "cue", "effect [low, high]", "placebo", "tested", "reason")
+FULL = (
+    "verdict", "cue", "words", "described", "n", "wrong", "wrong_rest", "effect", "low", "high", "placebo", "p",
+    "reason",
+)  # fmt: skip
+VERDICTS = {"present but not used": "not used"}
 
 
 def discover(arguments: argparse.Namespace) -> int:
@@ -23,31 +32,51 @@ def discover(arguments: argparse.Namespace) -> int:
     with closing(ProgressLine(quiet=arguments.quiet)) as line:
         found = find_cues(store, run, seconds=arguments.seconds, device=arguments.device, progress=line)
     rows = queries.cues(store.reader(), run)
-    columns: tuple[str, ...] = (
-        "verdict",
-        "cue",
-        "words",
-        "n",
-        "wrong",
-        "wrong_rest",
-        "effect",
-        "low",
-        "high",
-        "placebo",
-        "p",
-        "reason",
-    )
+    said = described(store.reader(), run)
+    tested = [row for row in rows if row.tested]
     if arguments.format == "table":
-        columns = ("verdict", "words", "n", "wrong", "wrong_rest", "sql")
-    write_table(rows_table([vars(row) for row in rows], columns), arguments.format)
+        if tested:
+            write_table(rows_table([_short(row) for row in tested], SHORT), "table")
+        print("\n".join(_sentences(rows, said)))
+    else:
+        told = [{**vars(row), "described": said.get(row.cue, "")} for row in rows]
+        write_table(rows_table(told, FULL), arguments.format)
     used = sum(row.verdict == "used" for row in rows)
-    untested = sum(not row.tested for row in rows)
+    untested = len(rows) - len(tested)
     print(
         f"{used:,} of {len(rows):,} cues are used, {untested:,} could not be tested; {found.pictures:,} pictures in "
-        f"{found.seconds:.0f} s. One in twenty of those called used may be chance.",
+        f"{found.seconds:.0f} s.{' One in twenty of those called used may be chance.' * bool(used)}",
         file=sys.stderr,
     )
     return 0
+
+
+def _short(row: queries.CueRow) -> dict[str, object]:
+    """A tested cue in a narrow table; effects and placebos in points of probability."""
+    known = row.effect is not None and row.low is not None and row.high is not None
+    effect = f"{_points(row.effect)} [{_points(row.low)}, {_points(row.high)}]" if known else ""
+    verdict = VERDICTS.get(row.verdict, row.verdict)
+    return {**vars(row), "verdict": verdict, "effect [low, high]": effect, "placebo": _points(row.placebo)}
+
+
+def _points(share: float | None) -> str:
+    """A change of probability in whole points; nothing where there is none."""
+    return "" if share is None else f"{round(100 * share)}"
+
+
+def _sentences(rows: Sequence[queries.CueRow], described: Mapping[str, str]) -> list[str]:
+    """Full sentences of what was tested, with the judge's words where they name a group; then what was not."""
+    said = [""]
+    for row in rows:
+        if row.tested:
+            said.append(printable(row.words))
+            said += [f"  {printable(described[row.cue])}"] if described.get(row.cue) else []
+    untested = [row for row in rows if not row.tested]
+    if untested:
+        said += ["", "Not tested:", *(f"  {printable(row.cue)}: {printable(row.reason)}" for row in untested)]
+    if any("time" in row.reason for row in untested):
+        said.append("With more time more can be tested: whylook discover --seconds 600")
+    return said
 
 
 def faithfulness(arguments: argparse.Namespace) -> int:

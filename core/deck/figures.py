@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from core.deck.slide import Measure
 from core.errors import RequestError
 from core.statistics import Interval, format_mean, format_rate, format_spoken, wilson
 
-SELECTED = {"count": "n", "share": "hits, n", "mean": "mean, standard deviation, n"}
+SELECTED = {
+    "count": "n",
+    "share": "hits, n",
+    "mean": "mean, standard deviation, n",
+    "change": "change, low, high, n",
+    "single": "value",
+}
 
 
 def told(measure: Measure, row: Sequence[float | int | None]) -> tuple[str, str]:
@@ -22,12 +28,27 @@ def told(measure: Measure, row: Sequence[float | int | None]) -> tuple[str, str]
     """
     if len(row) != len(SELECTED[measure].split(", ")):
         raise RequestError(f"a figure of kind {measure} needs a query that selects {SELECTED[measure]}")
+    if measure == "single":
+        return _brief(_number(row[0])), "one picture"
     n = int(row[-1] or 0)
+    if measure == "change":
+        value, low, high = (100 * _number(part) for part in row[:3])
+        return f"{value:+.2g}", f"{value:+.3g} points [{low:.3g}, {high:.3g}] · n {n:,}"
     if measure == "count":
         return f"{n:,}", f"n {n:,}"
     if measure == "share":
         rate = wilson(int(row[0] or 0), n)
-        return format_spoken(rate.value) if n else "–", format_rate(rate)
+        return _brief(rate.value) if n else "–", format_rate(rate)
     mean, deviation = float(row[0] or 0.0), float(row[1] or 0.0)
-    reach = float(stats.t.ppf(0.975, n - 1)) * deviation / np.sqrt(n) if n > 1 else float("nan")
+    reach = float(stdtrit(n - 1, 0.975)) * deviation / np.sqrt(n) if n > 1 else float("nan")
     return f"{mean:.2g}", format_mean(Interval(mean, mean - reach, mean + reach, n))
+
+
+def _brief(share: float) -> str:
+    """A share as it is spoken, in as few characters as the back row needs."""
+    spoken = format_spoken(share)
+    return ">99%" if spoken.startswith("nearly") else spoken
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)

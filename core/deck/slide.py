@@ -13,7 +13,7 @@ from typing import Any, Literal
 from core.errors import RequestError
 
 Kind = Literal["title", "cause", "finding", "slice", "picture", "chart", "matrix", "comparison", "report_card", "text"]
-Measure = Literal["count", "share", "mean"]
+Measure = Literal["count", "share", "mean", "change", "single"]
 View = Literal["original", "overlay", "masked"]
 
 
@@ -21,7 +21,8 @@ View = Literal["original", "overlay", "masked"]
 class Figure:
     """A number on a slide, and the SELECT of one row that gives it.
 
-    `count` reads (n,), `share` (hits, n), `mean` (mean, standard deviation, n). `shown` is what the back row reads
+    `count` reads (n,), `share` (hits, n), `mean` (mean, standard deviation, n), `change` (change of a probability, low,
+    high, n), `single` the probability of one picture. `shown` is what the back row reads
     (`81%`), `quiet` the whole truth (`81.3% [79.6, 83.0] · n 2,000`); both come from `core.deck.figures.told`.
     """
 

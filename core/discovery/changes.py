@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-from core.images.properties import properties
+from core.images.properties import level
 
 CHANGEABLE = ("brightness", "contrast", "saturation", "warmth", "sharpness")
 SIGNED = ("warmth",)
@@ -14,27 +14,38 @@ _STEPS = 7
 _MOST = 6.0
 
 
-def changed(picture: Image.Image, name: str, level: float) -> Image.Image:
-    """An RGB picture whose property `name` is near `level`; what lies out of reach is approached.
+def changed(picture: Image.Image, name: str, wanted: float) -> Image.Image:
+    """An RGB picture whose property `name` is near `wanted`; what lies out of reach is approached.
 
     The strength is found by halving its range: each change raises or lowers its property steadily.
     """
     low, high = _limits(name)
-    before = getattr(properties(picture), name)
-    if name == "sharpness" and level >= before:
+    before = level(picture, name)
+    if name == "sharpness" and wanted >= before:
         return picture  # detail that is not there cannot be put in
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        if getattr(properties(_apply(picture, name, middle)), name) < level:
+        if level(_apply(picture, name, middle), name) < wanted:
             low = middle
         else:
             high = middle
     return _apply(picture, name, (low + high) / 2)
 
 
-def moved(level: float, name: str, *, start: float, end: float) -> float:
+def as_far(picture: Image.Image, other: Image.Image) -> Image.Image:
+    """A picture with less contrast, whose pixels are as far from it on average as those of `other`."""
+    pixels, low, high = np.asarray(picture, dtype=np.float32), 0.0, 1.0
+    wanted = float(np.abs(np.asarray(other, dtype=np.float32) - pixels).mean())
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        made = np.asarray(_apply(picture, "contrast", middle), dtype=np.float32)
+        low, high = (middle, high) if float(np.abs(made - pixels).mean()) > wanted else (low, middle)
+    return _apply(picture, "contrast", (low + high) / 2)
+
+
+def moved(before: float, name: str, *, start: float, end: float) -> float:
     """A property's level after the change that leads from `start` to `end`: the same dose for every picture."""
-    return level + end - start if name in SIGNED else level * max(end, 1e-3) / max(start, 1e-3)
+    return before + end - start if name in SIGNED else before * max(end, 1e-3) / max(start, 1e-3)
 
 
 def _limits(name: str) -> tuple[float, float]:

@@ -12,15 +12,18 @@ from typing import Literal, Protocol
 import numpy as np
 
 from core.discovery.candidates import Candidate
-from core.discovery.interventions import LEAST_EFFECT, SLIGHT, Effect
+from core.discovery.interventions import LEAST_EFFECT, Effect
 from core.discovery.regions import Box
 from core.findings.frame import Frame, Mask, quoted
 from core.findings.significance import RATE, adjusted
 
 Verdict = Literal["used", "present but not used", "cannot tell"]
 ENOUGH = 24
-"""Changed pictures from which a small effect can be told from none."""
+"""Changed pictures from which anything is called used, or not used."""
 PROTOTYPES = 8
+GROUPS = ("strategy", "detail")
+SAME = 0.8
+"""Share of a group's pictures that lie in another, from which both are one cue."""
 _CONDITION = re.compile(r"(\w+) (=|≤|>) ")
 _SPOKEN = {"=": " ", "≤": " of at most ", ">": " above "}
 UNTESTED = 1.0
@@ -62,43 +65,64 @@ class Cue:
         frame: Frame, item: Candidate, effects: Sequence[Effect], *, region: Box | None, examples: Sequence[Shown]
     ) -> Cue:
         """The cue of a candidate whose interventions gave something."""
-        p = min(1.0, len(effects) * min(each.p for each in effects))  # Bonferroni over putting in and taking out
-        bare = unknown(frame, item, "", region=region)
-        return replace(bare, effects=tuple(effects), p=p, examples=tuple(examples))
+        bare = replace(unknown(frame, item, "", region=region), effects=tuple(effects), examples=tuple(examples))
+        surest = bare.effect
+        p = UNTESTED if surest is None else min(1.0, len(effects) * surest.p)  # Bonferroni over putting in, taking out
+        return replace(bare, p=p)
 
     @property
     def effect(self) -> Effect | None:
-        """The surest of its effects; None where nothing was tested."""
-        return min(self.effects, key=lambda each: (each.p, -each.value), default=None)
+        """The surest of its effects, of those from enough pictures if there are some; None where nothing was tested."""
+        return min(self.effects, key=lambda each: (each.n < ENOUGH, each.p, -each.value), default=None)
 
     @property
     def sentence(self) -> str:
-        """What people repeat: two numbers and the verdict."""
+        """What people repeat: what is claimed, whether it holds, and two numbers."""
         found = self.effect
         if found is None:
-            return f"{self.subject.rstrip(' ,')}: cannot tell whether that is used ({self.reason})."
-        be = "are" if self.kind == "property" else "is"
-        said = {"used": f"{be} used", "present but not used": f"{be} there but not used", "cannot tell": "may be used"}
-        made = {
-            "insert": "put into other pictures,",
-            "swap": "with it in other pictures,",
-            "remove": "without it,",
-            "apply": "in other pictures made so,",
-        }[found.kind]
-        placebo = _points(math.copysign(1, found.change) * found.placebo)
-        does = f"{made} {_moves(found, self.answer)}; with a matched placebo {placebo}"
-        return f"{self.subject} {said[self.verdict]}: {does}."
+            return f"Cannot tell whether {self._claim('')}: {self.reason}."
+        if self.verdict == "present but not used":
+            who = f"“{self.answer}”" if self.answer is not None else "the right answer"
+            less = f"{who} moves by less than {_points(LEAST_EFFECT)} points"
+            return f"{_capital(self._subject)}: there but not used; {less}."
+        claim = self._claim(found.kind)
+        if self.verdict == "used":
+            return f"{_capital(claim)}: {self._numbers(found)}."
+        if found.kind == "swap":  # the old background shows through, so its number would be too small
+            return f"Cannot tell whether {claim}."
+        return f"Cannot tell whether {claim}: {self._numbers(found)}."
 
     @property
-    def subject(self) -> str:
-        """What the cue is, for the beginning of a sentence."""
-        who = quoted(self.answer)
+    def _subject(self) -> str:
+        """What the cue is."""
         if self.kind == "strategy":
-            return f"What {self.n:,} pictures called {who} show {_where(self.region)}"
+            return f"{_place(self.region)} of {self.n:,} pictures called {quoted(self.answer)}"
         if self.kind == "detail":
-            return f"What {self.n:,} pictures called {who} show where the answer rests, at changing places,"
-        words = _CONDITION.sub(lambda found: found[1].replace("_", " ") + _SPOKEN[found[2]], self.words)
-        return f"{words[:1].upper()}{words[1:]}"
+            return f"a detail at changing places in {self.n:,} pictures called {quoted(self.answer)}"
+        return _CONDITION.sub(lambda found: found[1].replace("_", " ") + _SPOKEN[found[2]], self.words)
+
+    def _claim(self, kind: str) -> str:
+        """What was tested, as a clause that stands by itself and after `whether`."""
+        who = quoted(self.answer)
+        if self.kind in GROUPS and kind != "insert":
+            what = _place(self.region) if self.kind == "strategy" else "a detail at changing places"
+            return f"{who} rests on {what} {'of' if self.kind == 'strategy' else 'in'} {self.n:,} pictures"
+        if self.kind in GROUPS:
+            return f"{self._subject} pulls other pictures towards {who}"
+        if self.answer is None:
+            be = "cost" if self._subject.startswith(("pictures", "dark", "bright", "flat", "blurred")) else "costs"
+            return f"{self._subject} {be} the right answer"
+        if self.kind == "property":
+            return f"{self._subject} are pulled towards {who}"
+        return f"a background with {self._subject} pulls towards {who}"
+
+    def _numbers(self, found: Effect) -> str:
+        """Two numbers: what the change does, and what a placebo does."""
+        if found.kind == "remove":
+            return f"without it they {_moves(found, 'lose', 'gain')}"
+        if found.kind == "apply":
+            return f"others made so {_moves(found, *(('lose', 'gain') if self.answer is None else ('gain', 'lose')))}"
+        return f"{_signed(found.change)} of probability (placebo: {_points(found.placebo)})"
 
     def row(self) -> Mapping[str, object]:
         """As a row of table `cues`."""
@@ -133,6 +157,7 @@ def judged(cues: Sequence[Cue]) -> list[Cue]:
     levels = adjusted([cue.p for cue in tested])
     told = [_verdict(cue, float(level)) for cue, level in zip(tested, levels, strict=True)]
     told += [cue for cue in cues if not cue.effects]
+    told = [_within(cue, told) for cue in told]
     order = {"used": 0, "present but not used": 2, "cannot tell": 1}
     return sorted(told, key=lambda cue: (order[cue.verdict], -(cue.effect.value if cue.effect else -1.0)))
 
@@ -140,40 +165,64 @@ def judged(cues: Sequence[Cue]) -> list[Cue]:
 def _verdict(cue: Cue, level: float) -> Cue:
     found = cue.effect
     assert found is not None
-    if level <= RATE and found.value >= LEAST_EFFECT:
-        return replace(cue, verdict="used", p=level)
+    cue = replace(cue, p=level)
+    if level <= RATE and min(found.value, found.change) >= LEAST_EFFECT and found.n >= ENOUGH:
+        return replace(cue, verdict="used")
     telling = all(each.kind != "swap" for each in cue.effects)  # what was attended may still hold the old context
-    if telling and all(each.reach < SLIGHT and each.n >= ENOUGH for each in cue.effects):
-        return replace(cue, verdict="present but not used", p=level)
-    return replace(cue, p=level, reason="the difference to the placebo is within chance")
+    if telling and all(each.reach < LEAST_EFFECT and each.n >= ENOUGH for each in cue.effects):
+        return replace(cue, verdict="present but not used")
+    few = found.n < ENOUGH
+    reason = f"only {found.n} pictures could be changed" if few else "the difference to the placebo is within chance"
+    return replace(cue, reason=reason)
 
 
-def _where(box: Box | None) -> str:
-    """A box in words: at the bottom right."""
+def _within(cue: Cue, others: Sequence[Cue]) -> Cue:
+    """A used group, with the reason where nearly all its pictures are those of a larger used one: the same cue."""
+    if cue.verdict != "used" or cue.kind not in GROUPS:
+        return cue
+    for other in others:
+        alike = other.verdict == "used" and other.kind in GROUPS and other.answer == cue.answer
+        if alike and other.n > cue.n and int((cue.members & other.members).sum()) >= SAME * cue.n:
+            return replace(cue, reason=f"its pictures are among the {other.n:,} of {other.name}")
+    return cue
+
+
+def _place(box: Box | None) -> str:
+    """A box in words: the bottom right."""
     if box is None:
-        return ""
+        return "a part"
     across, down = (box.left + box.right) / 2, (box.top + box.bottom) / 2
     column = "left" if across < 0.4 else "right" if across > 0.6 else ""
     row = "top" if down < 0.4 else "bottom" if down > 0.6 else ""
-    if not row and not column:
-        return "in the middle"
-    return f"at the {row or 'middle'} {column}".rstrip()
+    return f"the {row or 'middle'} {column}".rstrip()
 
 
-def _moves(found: Effect, answer: str | None) -> str:
-    """What an answer does: “horse” loses 61 points of probability."""
-    down = found.kind == "remove" or (found.kind == "apply" and answer is None)
-    size = _points(abs(found.change))
-    if size == "0":
-        return f"{f'“{answer}”' if answer is not None else 'the right answer'} hardly moves"
-    verb = "loses" if (found.change > 0) == down else "gains"
-    who = f"“{answer}”" if answer is not None else "the right answer"
-    return f"{who} {verb} {size} point{'' if size == '1' else 's'} of probability"
+def _capital(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}"
+
+
+def _moves(found: Effect, more: str, less: str) -> str:
+    """Lose 61 points of probability (placebo: 5): a change below zero is told by the other verb."""
+    sign = -1 if found.change < 0 else 1
+    verb = less if sign < 0 else more
+    return f"{verb} {_counted(abs(found.change))} of probability (placebo: {_points(sign * found.placebo)})"
+
+
+def _counted(change: float) -> str:
+    """61 points."""
+    size = _points(change)
+    return f"{size} point{'' if size in ('1', '−1') else 's'}"
+
+
+def _signed(change: float) -> str:
+    """+61 points."""
+    return f"{'+' if change > 0 else ''}{_counted(change)}"
 
 
 def _points(change: float) -> str:
     """A change of probability in whole points, with a real minus."""
-    return f"{100 * change:.0f}".replace("-0", "0").replace("-", "−")
+    found = f"{100 * change:.0f}"
+    return "0" if found == "-0" else found.replace("-", "−")
 
 
 def _plain(value: float) -> float | None:

@@ -2,7 +2,8 @@
 
 Explanations alone accuse cues that are not used (Adebayo et al. 2022, arXiv 2212.04629). In-fill is the same place of
 another picture, which keeps pictures more natural than blur. Tests flip the signs of the differences at random; what
-they reject is not "no effect at all" but "at most `LEAST_EFFECT`", so that a trace of use is not called use.
+they reject is not "no effect at all" but "at most `LEAST_EFFECT`", so that a trace of use is not called use. Taking
+away what an answer rests on costs it in any picture; so removals are compared with those in pictures without the cue.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.discovery.regions import Box
+from core.errors import ModelError
 
 Predict = Callable[[Tensor], NDArray[np.float64]]
 """Pictures (B, C, H, W) to probabilities (B, K)."""
@@ -24,10 +26,11 @@ Kind = Literal["insert", "remove", "apply", "swap"]
 FLIPS = 4_000
 LEAST = 8
 """Pictures an intervention needs."""
-LEAST_EFFECT = 0.02
-"""Change of probability beyond the placebo that a used cue surpasses."""
-SLIGHT = 0.05
-"""Change of probability, at the upper end of its interval, below which a cue that is there is called not used."""
+LEAST_EFFECT = 0.03
+"""Change of probability beyond the placebo that a used cue surpasses; one that surely changes less is not used."""
+
+SUSPECTED = 0.05
+"""p-value from which an effect is looked at more closely."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Effect:
 
     `p` is one-sided: how often chance alone shows so much where the truth is `LEAST_EFFECT` at most.
 
-    `change` is the change itself, `reach` the upper end of its interval, `placebo` the change by the stronger placebo;
-    all in -1 to 1 towards the cue's class (towards losing it for `remove`). `n` pictures were changed.
+    `change` is the change itself, `reach` what it surely does not surpass (one-sided, 95%), `placebo` the change by the
+    stronger placebo; all from -1 to 1, towards the cue's class (for `remove`: away from it). `n` pictures were changed.
     """
 
     kind: Kind
@@ -110,40 +113,72 @@ class Measured:
 
 
 def measure(
-    trials: Sequence[Trial], answer: int | NDArray[np.int64], predict: Predict, *, kind: Kind, batch: int = 32
+    trials: Sequence[Trial],
+    answer: int | NDArray[np.int64],
+    predict: Predict,
+    *,
+    kind: Kind,
+    controls: Sequence[Trial] = (),
+    batch: int = 32,
 ) -> Measured | None:
     """What the trials do to the probability of `answer` (one class, or one per trial); None for too few trials.
 
-    For `remove` and for a class per trial the loss counts, else the gain.
+    For `remove` and for a class per trial the loss counts, else the gain. `controls` are the same change in other
+    pictures of the answer, without the cue; they are made where the trials show something.
+
+    Raises:
+        ModelError: a probability is not a number; a test would count that as an effect.
     """
     if len(trials) < LEAST:
         return None
     answers = np.broadcast_to(np.asarray(answer), (len(trials),))
     sign = 1.0 if kind in ("insert", "swap") or (kind == "apply" and np.ndim(answer) == 0) else -1.0
-    stacks = [[trial.before for trial in trials], [trial.changed for trial in trials]]
-    stacks += [[trial.placebos[place] for trial in trials] for place in range(len(trials[0].placebos))]
-    told = [_probabilities(stack, predict, batch) for stack in stacks]  # (n, K) each
+    told = _told(trials, predict, batch)
     own = [rows[np.arange(len(trials)), answers] for rows in told]
     change, *placebos = (sign * (column - own[0]) for column in own[1:])
-    return Measured(trials, answers, told[0], told[1], beyond(change, placebos, kind=kind))
+    control = None
+    if controls and max(sign_flip_p(change - placebo - LEAST_EFFECT) for placebo in placebos) <= SUSPECTED:
+        _, made, placebo = (rows[:, int(answers[0])] for rows in _told(controls, predict, batch))
+        control = sign * (made - placebo)
+    return Measured(trials, answers, told[0], told[1], beyond(change, placebos, control, kind=kind))
 
 
-def beyond(change: NDArray[np.float64], placebos: Sequence[NDArray[np.float64]], *, kind: Kind) -> Effect:
-    """Changes (n,) beyond each placebo's; the weakest of the comparisons counts (intersection-union)."""
+def beyond(
+    change: NDArray[np.float64],
+    placebos: Sequence[NDArray[np.float64]],
+    control: NDArray[np.float64] | None = None,
+    *,
+    kind: Kind,
+) -> Effect:
+    """Changes (n,) beyond each placebo's (n,), and beyond what other pictures change beyond theirs (m,).
+
+    The weakest of the comparisons counts (intersection-union).
+    """
     differences = [change - placebo for placebo in placebos]
-    weakest = min(differences, key=lambda values: float(values.mean()))
-    mean, spread = float(weakest.mean()), float(weakest.std(ddof=1) / np.sqrt(weakest.size))
+    compared = [(float(values.mean()), _error(values)) for values in differences]
+    p_values = [sign_flip_p(values - LEAST_EFFECT) for values in differences]
+    if control is not None:
+        own = differences[0]
+        compared.append((float(own.mean() - control.mean()), float(np.hypot(_error(own), _error(control)))))
+        p_values.append(permutation_p(own - LEAST_EFFECT, control))
+    mean, error = min(compared)
+    moved = float(change.mean())
     return Effect(
         kind,
         mean,
-        mean - 1.96 * spread,
-        mean + 1.96 * spread,
-        float(change.mean()),
-        float(change.mean() + 1.96 * change.std(ddof=1) / np.sqrt(change.size)),
-        max(float(placebo.mean()) for placebo in placebos),
-        max(sign_flip_p(values - LEAST_EFFECT) for values in differences),
+        mean - 1.96 * error,
+        mean + 1.96 * error,
+        moved,
+        moved + 1.645 * _error(change),
+        moved - mean,
+        max(p_values),
         int(change.size),
     )
+
+
+def _error(values: NDArray[np.float64]) -> float:
+    """Standard error of the mean of values (n,)."""
+    return float(values.std(ddof=1) / np.sqrt(values.size))
 
 
 def sign_flip_p(differences: NDArray[np.float64], *, seed: int = 0) -> float:
@@ -153,7 +188,25 @@ def sign_flip_p(differences: NDArray[np.float64], *, seed: int = 0) -> float:
     return float((1 + np.count_nonzero(signs @ differences >= differences.sum() - 1e-12)) / (FLIPS + 1))
 
 
+def permutation_p(values: NDArray[np.float64], others: NDArray[np.float64], *, seed: int = 0) -> float:
+    """One-sided p-value that the mean of values (n,) is above that of others (m,) by chance (Fisher's permutations)."""
+    every = np.concatenate([values, others])
+    generator = np.random.default_rng(seed)
+    drawn = generator.permuted(np.broadcast_to(every, (FLIPS, every.size)), axis=1)[:, : values.size].sum(axis=1)
+    return float((1 + np.count_nonzero(drawn >= values.sum() - 1e-12)) / (FLIPS + 1))
+
+
+def _told(trials: Sequence[Trial], predict: Predict, batch: int) -> list[NDArray[np.float64]]:
+    """Probabilities (n, K) before, changed, and of each placebo."""
+    stacks = [[trial.before for trial in trials], [trial.changed for trial in trials]]
+    stacks += [[trial.placebos[place] for trial in trials] for place in range(len(trials[0].placebos))]
+    return [_probabilities(stack, predict, batch) for stack in stacks]
+
+
 def _probabilities(pictures: Sequence[Tensor], predict: Predict, batch: int) -> NDArray[np.float64]:
     """The probabilities (n, K) of pictures, a batch at a time."""
     rows = [predict(torch.stack(list(pictures[start : start + batch]))) for start in range(0, len(pictures), batch)]
-    return np.concatenate(rows)
+    found = np.concatenate(rows)
+    if not np.isfinite(found).all():
+        raise ModelError("its answer to a changed picture is not a number")
+    return found

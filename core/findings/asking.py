@@ -13,7 +13,7 @@ import numpy as np
 
 from core.findings.finding import Finding
 from core.findings.frame import Codes, Condition, Frame, Mask, Places
-from core.findings.significance import RATE, Table, adjusted, clustered_p, cross, excess_p, selected_z
+from core.findings.significance import RATE, Table, adjusted, clustered_p, cross, design_effect, excess_p, selected_z
 from core.statistics import format_rate
 
 PROPOSE_P = 0.05
@@ -49,6 +49,11 @@ class Comparison:
         inside = self.inside[part]
         known = inside | self.outside[part]
         return clustered_p(inside, self.hits[part], known, self.strata[part], frame.groups[part])
+
+    def design_effect(self, frame: Frame, part: Places) -> float:
+        """How many times larger the variance of the rates is because pictures come in groups: the larger of the two."""
+        sides = (part[self.inside[part]], part[self.outside[part]])
+        return max(design_effect(self.hits[side], frame.groups[side]) for side in sides) if frame.grouped else 1.0
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,8 @@ def answered(frame: Frame, questions: Sequence[Question]) -> list[tuple[Question
     found: list[tuple[Question, Finding]] = []
     for place in standing:
         question = questions[place]
-        finding = question.write(question.shown.table(question.part), z)
+        wider = question.shown.design_effect(frame, question.part) ** 0.5
+        finding = question.write(question.shown.table(question.part), z * wider)
         found.append((question, replace(finding, evidence=_evidence(finding, len(questions), float(levels[place])))))
     return found
 

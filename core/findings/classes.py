@@ -16,7 +16,7 @@ from core.findings.frame import Frame, quoted
 from core.findings.significance import Table
 from core.labels import Suspects
 from core.queries import literal
-from core.statistics import complement, format_count, format_pictures, format_rate, format_spoken, wilson
+from core.statistics import complement, format_pictures, format_rate, format_spoken, wilson
 
 SURE = 0.9
 LEAST_CONFUSED = 3
@@ -141,14 +141,11 @@ def wrong_labels(frame: Frame, found: Suspects) -> list[Finding]:
     if not listed:
         return []
     value = wilson(found.flagged, found.looked_at)
-    those = format_pictures(found.flagged)
-    if found.flagged > len(listed):
-        those = f"the {format_count(len(listed))} most suspicious of {those}"
-    speak = "The classifier and pictures that look alike speak" if found.with_features else "The classifier speaks"
-    sentence = f"Worth checking for a wrong label: {those}. {speak} against the label."
+    sentence = f"{found.headline}: {found.speaks}."
     evidence = (
         f"Suspect are {format_rate(value)}. Checking every mistake instead would mean "
         f"{format_pictures(found.mistakes)}. The page Labels ranks them, each with its reasons."
+        + (f" Its query gives the first {len(listed):,}." if found.flagged > len(listed) else "")
     )
     sql = frame.select(f"image_id IN ({', '.join(sorted(literal(item.image_id) for item in listed))})")
     return [Finding("wrong_label", 0, sentence, value, None, sql, len(listed), 0.25 * found.flagged, evidence)]

@@ -15,13 +15,13 @@ from core.findings.asking import Comparison, Question
 from core.findings.finding import Finding
 from core.findings.frame import Frame
 from core.findings.significance import Table
-from core.queries import CueRow
+from core.queries import CAUSE, CueRow
 from core.statistics import Interval, format_percent
 
 GROUPS = ("strategy", "detail")
 CONFIRMED = {
-    "used": "Interventions show that the classifier uses it.",
-    "present but not used": "Yet interventions show no use of it: giving it to other pictures changes nothing.",
+    "used": "Given to other pictures it moves {points:+.0f} points of probability beyond a placebo: it is used.",
+    "present but not used": "Yet given to other pictures it hardly moves an answer: it is not used.",
 }
 
 
@@ -30,8 +30,8 @@ def used_cues(frame: Frame, rows: Sequence[CueRow]) -> list[tuple[Question, Find
     names, labels, answers = frame.classes
     found: list[tuple[Question, Finding]] = []
     for row in rows:
-        if row.verdict != "used" or row.answer not in names or row.effect is None:
-            continue
+        if row.section != CAUSE or row.answer not in names or row.effect is None:
+            continue  # also a way of seeing that does no harm, such as the thing itself
         members, answer = frame.masks([row.sql])[0], names.index(row.answer)
         if row.kind in GROUPS:
             own = frame.judgeable & (answers == answer)
@@ -42,9 +42,10 @@ def used_cues(frame: Frame, rows: Sequence[CueRow]) -> list[tuple[Question, Find
         else:
             continue  # a column's value has its own finding; `confirmed` adds to it
         cost = int((shown.inside & shown.hits).sum())
+        table = shown.table(frame.everything)
         write = partial(_finding, frame, row, int(members.sum()), float(cost))
-        question = Question("cue", (shown,), shown, frame.everything, write)
-        found.append((question, write(shown.table(frame.everything), 0.0)))
+        question = Question("cue", (shown,), shown, frame.everything, write, answer=row.answer)
+        found.append((question, write(table, 0.0)))
     return found
 
 
@@ -71,7 +72,11 @@ def confirmed(stands: Sequence[tuple[Question, Finding]], rows: Sequence[CueRow]
     for question, finding in stands:
         row = said.get((question.cause.sql, question.answer)) if question.cause is not None else None
         if row is not None:
-            sentence = f"{finding.sentence} {CONFIRMED[row.verdict]}"
+            sentence = f"{finding.sentence} {_confirming(row)}"
             finding = replace(finding, sentence=sentence, evidence=f"{finding.evidence} {row.words}")
         told.append((question, finding))
     return told
+
+
+def _confirming(row: CueRow) -> str:
+    return CONFIRMED[row.verdict].format(points=100 * (row.effect or 0.0))

@@ -46,6 +46,11 @@ class Finding:
         """The kind in words."""
         return KINDS[self.kind]
 
+    @property
+    def about_labels(self) -> bool:
+        """Whether its pictures are looked at on the page Labels, since its SQL is a mere list of them."""
+        return self.kind == "wrong_label"
+
     def row(self) -> dict[str, object]:
         """As Store.save_findings keeps it."""
         rest = self.rest

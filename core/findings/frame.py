@@ -220,7 +220,7 @@ def _values(frame: Frame, name: str, words: str) -> list[Condition]:
 
 
 def _ranges(frame: Frame, name: str, column: str, words: str) -> list[Condition]:
-    """Every range between two deciles (45 with the open ones), at thresholds people can read."""
+    """Every range between two deciles that holds at most half of the pictures, at thresholds people can read."""
     numbers = frame.numbers(name)
     numbers = numbers[np.isfinite(numbers)]
     if numbers.size < 20 or float(np.ptp(numbers)) == 0:
@@ -235,6 +235,8 @@ def _ranges(frame: Frame, name: str, column: str, words: str) -> list[Condition]
             if low == -1 and high == len(borders):
                 continue
             inside = (below[high] if high < len(borders) else known) & ~(below[low] if low >= 0 else ~known)
+            if 2 * np.count_nonzero(inside) > inside.size:  # the other half is the smaller thing to look at
+                continue
             over = [] if low < 0 else [f"{column} > {borders[low]!r}"]
             under = [] if high == len(borders) else [at_most[high]]
             says = (

@@ -60,7 +60,8 @@ class Table:
         smooth = (self.rest_hits + pooled) / (n + 1)  # else a stratum without hits would be certain of it
         variance = float((weights**2 * smooth * (1 - smooth) / n).sum())
         shrunk = min(max(value, 0.5 / n.sum()), 1 - 0.5 / n.sum())
-        return value, shrunk * (1 - shrunk) / variance if variance else float(n[used].sum())
+        most = float(self.outside[used].sum())  # smoothed rates may make it seem worth more than there are
+        return value, min(most, shrunk * (1 - shrunk) / variance) if variance else most
 
     def intervals(self, *, z: float) -> tuple[Interval, Interval]:
         """Rate inside and standardised rate outside, with Wilson's interval at `z` standard errors."""
@@ -154,6 +155,16 @@ def clustered(
         kept[first] = True
         return cross(x, h, kept, s)
     return float(between.sum()), math.sqrt(float((between**2).sum()))
+
+
+def design_effect(hits: NDArray[np.bool_], groups: Counts) -> float:
+    """How many times larger the variance of a rate is because pictures come in groups; (n,) each, at least 1.
+
+    Kish (1965), Survey Sampling, section 5.4: squares of the groups' summed deviations by those of the pictures.
+    """
+    off = hits - hits.mean() if hits.size else np.zeros(0)
+    alone = float((off**2).sum())
+    return max(1.0, float((np.bincount(groups, weights=off) ** 2).sum()) / alone) if alone else 1.0
 
 
 def adjusted(p_values: Sequence[float]) -> NDArray[np.float64]:

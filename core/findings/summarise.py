@@ -29,6 +29,8 @@ COUNTING = (failures, idle_maps)
 """What is counted: no comparison, so nothing that chance could accuse."""
 SAME = 0.8
 """Two findings that share this part of their hits are one story; the one that costs more tells it."""
+MOST_OF = 0.5
+"""What holds more than this part of the pictures explains nothing: nearly everything lies within it."""
 LEFT = 0.25
 """A finding follows from another without whose pictures less than this remains of it; or less than UNSURE of it, and no
 more than CHANCE standard errors."""
@@ -102,13 +104,17 @@ def _root(causes: dict[int, int], place: int) -> int:
 
 
 def _same_story(sentences: Sequence[str]) -> list[str]:
-    return [f"The same story: {' '.join(sentences)}"] if sentences else []
+    return ["The same story:", *(f"• {sentence}" for sentence in sentences)] if sentences else []
 
 
 def _follows(frame: Frame, question: Question, cause: Question, costlier: bool) -> bool:
     """Whether `question` follows from `cause`; `costlier`: whether the cause costs more pictures."""
     if question.kind == "shortcut" != cause.kind:  # a suspected cause follows from no count of mistakes
         return False
+    if cause.shown.inside[frame.judgeable].mean() > MOST_OF:
+        return False
+    if question.kind == "cue" != cause.kind:  # what interventions showed follows only from what pulls to the same class
+        return _pulled_alike(question, cause)
     if question.kind == cause.kind == "weak_slice" and question.measured != cause.measured:
         if cause.measured:  # what the user wrote down is the better name
             return False
@@ -122,18 +128,30 @@ def _follows(frame: Frame, question: Question, cause: Question, costlier: bool) 
         return False
     if question.topic and question.topic == cause.topic and 2 * shared >= min(int(here.sum()), int(there.sum())):
         return costlier
+    whole = _gap(frame, own)[0]
+    if whole <= 0:  # there is no difference that could be explained
+        return False
     mostly = 2 * shared >= int(here.sum())
     alike = np.array_equal(own.hits, other.hits)
     if alike and not (own.inside & ~other.inside).any():
         return len(question.comparisons) == 1 and not _worse(frame, own, other)
-    if alike and (costlier or not (other.inside & ~own.inside).any()):
-        left = replace(own, inside=own.inside & ~other.inside)
+    within = not (other.inside & ~own.inside).any()
+    if alike and (within or (costlier and not _worse(frame, own, other))):  # the weaker does not explain the stronger
+        left = replace(own, inside=own.inside & ~other.inside, outside=own.outside & ~other.inside)
     elif mostly and costlier and question.kind != cause.kind:
         left = replace(own, hits=own.hits & ~there)
     else:
         return False
-    whole, (rest, spread) = _gap(frame, own)[0], _gap(frame, left)
+    rest, spread = _gap(frame, left)
     return rest < max(LEFT * whole, min(CHANCE * spread, UNSURE * whole))
+
+
+def _pulled_alike(question: Question, cause: Question) -> bool:
+    """Whether nearly all that a cue costs lies within a shortcut to the same class."""
+    if cause.kind != "shortcut" or not question.answer or question.answer != cause.answer:
+        return False
+    here = question.shown.inside & question.shown.hits
+    return int((here & cause.shown.inside).sum()) >= SAME * max(1, int(here.sum()))
 
 
 def _gap(frame: Frame, item: Comparison) -> tuple[float, float]:
@@ -146,6 +164,6 @@ def _gap(frame: Frame, item: Comparison) -> tuple[float, float]:
 
 
 def _worse(frame: Frame, narrow: Comparison, wide: Comparison) -> bool:
-    """Whether a part of a group differs from its rest by clearly more than the group does."""
+    """Whether one group differs from its rest by clearly more than another does without it."""
     part, whole = (_gap(frame, item) for item in (narrow, replace(wide, inside=wide.inside & ~narrow.inside)))
     return bool(part[0] - whole[0] > 2 * (part[1] ** 2 + whole[1] ** 2) ** 0.5)

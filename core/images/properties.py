@@ -12,6 +12,8 @@ from skimage.color import rgb2hsv
 
 SIDE = 128
 """Longer side at which properties are measured, so that they mean the same for large and small files."""
+LUMA = np.asarray([0.299, 0.587, 0.114], dtype=np.float32)
+"""ITU-R BT.601."""
 _GREY_BELOW = 0.15
 """Mean saturation below which a picture has no colour."""
 HUES = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
@@ -38,22 +40,46 @@ class Properties:
 
 def properties(picture: Image.Image) -> Properties:
     """The properties of an RGB picture, measured at 128 pixels or fewer on its longer side."""
-    small = picture.convert("RGB")
-    if max(small.size) > SIDE:
-        scale = SIDE / max(small.size)
-        size = (max(3, round(small.width * scale)), max(3, round(small.height * scale)))
-        small = small.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    pixels = np.asarray(small, dtype=np.float32) / 255  # (H, W, 3)
-    luma = pixels @ np.asarray([0.299, 0.587, 0.114], dtype=np.float32)  # (H, W), ITU-R BT.601
+    pixels = _pixels(picture)
+    luma = pixels @ LUMA  # (H, W)
     hue, saturation, value = np.moveaxis(rgb2hsv(pixels), -1, 0)
     return Properties(
         brightness=float(luma.mean()),
         contrast=float(luma.std()),
         saturation=float(saturation.mean()),
-        warmth=float((pixels[..., 0] - pixels[..., 2]).mean()),
-        sharpness=float(np.sqrt(np.mean(laplace(luma) ** 2))) if min(luma.shape) >= 3 else 0.0,
+        warmth=_warmth(pixels),
+        sharpness=_sharpness(luma),
         colour=_colour(hue, saturation * value),
     )
+
+
+def level(picture: Image.Image, name: str) -> float:
+    """One of the properties that are numbers, as `properties` measures it."""
+    pixels = _pixels(picture)
+    if name == "saturation":
+        return float(rgb2hsv(pixels)[..., 1].mean())
+    if name == "warmth":
+        return _warmth(pixels)
+    luma = pixels @ LUMA
+    return _sharpness(luma) if name == "sharpness" else float(luma.std() if name == "contrast" else luma.mean())
+
+
+def _pixels(picture: Image.Image) -> NDArray[np.float32]:
+    """(H, W, 3), 0 to 1."""
+    small = picture.convert("RGB")
+    if max(small.size) > SIDE:
+        scale = SIDE / max(small.size)
+        size = (max(3, round(small.width * scale)), max(3, round(small.height * scale)))
+        small = small.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(np.asarray(small) / np.float32(255), dtype=np.float32)
+
+
+def _warmth(pixels: NDArray[np.float32]) -> float:
+    return float((pixels[..., 0] - pixels[..., 2]).mean())
+
+
+def _sharpness(luma: NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.mean(laplace(luma) ** 2))) if min(luma.shape) >= 3 else 0.0
 
 
 def _colour(hue: NDArray[np.float32], strength: NDArray[np.float32]) -> str:

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from core.images.near_duplicates import near_groups
 from core.labels.agreement import FLOOR, Codes, Floats, agreed, of_label, thresholds
 from core.queries.labels import LabelRows
-from core.statistics import format_spoken
+from core.statistics import format_pictures, format_spoken
 
 RATIO, PRIOR = 0.1, 1.25
 LOWEST, HIGHEST = 0.03, 0.3
 """The limit of what a label may get of what its class usually gets, at least and at most; see `suspicion`."""
-NEIGHBOURS = 10
+NEIGHBOURS, FEW = 10, 3
+"""Pictures that a picture is compared with, and how many of them are worth a reason."""
 MOST = 500
 """Suspects that are listed at most."""
 REFERENCES = 30_000
 """Pictures among which neighbours are looked for at most."""
-SURE = 0.9
 _AT_ONCE = 64
 
 
@@ -59,6 +59,17 @@ class Suspects:
     with_features: bool
     note: str
     """A sentence where nothing could be said, or less than usual; empty where there is none."""
+
+    @property
+    def headline(self) -> str:
+        """What is claimed of the flagged ones, and no more."""
+        return f"{format_pictures(self.flagged)} may have a wrong label"
+
+    @property
+    def speaks(self) -> str:
+        """What speaks against them, as a clause."""
+        who = "the classifier, or pictures that look alike, speak" if self.with_features else "the classifier speaks"
+        return f"{who} against the label"
 
 
 @dataclass(frozen=True)
@@ -169,8 +180,8 @@ def _neighbour_words(rows: LabelRows, near: Codes, label: int, guess: int) -> li
     if not near.size:
         return []
     counts = Counter(int(rows.labels[other]) for other in near)
-    if counts[guess] > counts[label]:
-        return [f"{counts[guess]} of {near.size} nearest neighbours are labelled {rows.names[guess]}"]
+    if counts[guess] > counts[label] and counts[guess] >= FEW:
+        return [f"{counts[guess]} of the {near.size} pictures most like it are labelled {rows.names[guess]}"]
     return []
 
 
@@ -178,9 +189,8 @@ def _classifier_words(rows: LabelRows, place: int, guess: int) -> list[str]:
     said = rows.probabilities[place]
     answer, name = int(said.argmax()), rows.names[guess]
     if answer != guess:
-        return [f"its features look like {name}"]
-    sure = "is sure of" if said[guess] >= SURE else "says"
-    return [f"the classifier {sure} {name} ({format_spoken(float(said[guess]))})"]
+        return [f"it looks like pictures labelled {name}"]
+    return [f"the classifier is {format_spoken(float(said[guess]))} sure that it is {name}"]
 
 
 def _near(rows: LabelRows, places: Sequence[int] | Codes) -> list[Codes]:

@@ -18,7 +18,7 @@ from core.attribution.cam import enlarge
 from core.attribution.head import forward, frozen_eval
 from core.classifier.loading import Classifier
 from core.discovery.candidates import Candidate, Ways, candidates, chosen, ways_of_seeing
-from core.discovery.changes import changed, moved
+from core.discovery.changes import as_far, changed, moved
 from core.discovery.cues import Cue, judged, unknown
 from core.discovery.interventions import (
     LEAST,
@@ -34,7 +34,7 @@ from core.discovery.interventions import (
 from core.discovery.regions import Box, around, differing
 from core.errors import ImageError, ModelError, RequestError
 from core.findings.frame import Frame, Mask, load
-from core.images.properties import properties
+from core.images.properties import level as measured_level
 from core.model_outputs import logits_of
 from core.pipeline.evidence import Evidence, evidence
 from core.pipeline.reading import picture_and_input
@@ -45,7 +45,9 @@ from core.records import ATTENDED, ImageEntry
 from core.store import Store, open_for_writing
 
 SECONDS = 100.0
-"""Interventions begin within so many seconds; what is left over is called untested."""
+"""Interventions begin within so many seconds of work; what is left over is called untested."""
+SLOWER = 4
+"""A busy machine may take so many times as long."""
 LOOKING = 0.3
 """Share of that time for looking where groups differ."""
 RECIPIENTS, MEMBERS, MATES, COMPARED = 48, 32, 64, 24
@@ -56,7 +58,12 @@ BATCH = 32
 KEPT_BYTES = 2**29
 """Inputs that are kept, not read again."""
 FIRST = 24
-"""Pictures changed first; where they show no effect, no more are."""
+"""Pictures changed first; more are only where these do not settle it."""
+REACHED = 0.25
+"""Part of a property's dose by which a changed picture may miss its level."""
+
+
+UNTRIED = "there was no time to test it"
 
 
 @dataclass(frozen=True)
@@ -77,53 +84,55 @@ def discover(
     device: str = "auto",
     seed: int = 0,
     progress: Callable[[Progress], None] = lambda news: None,
-    stop: Callable[[], bool] = lambda: False,
 ) -> Discovery:
     """Look for cues in a finished run, test whether they are used, and keep both in the store.
 
     Args:
         store: the store that holds the run.
         run: its name.
-        seconds: interventions begin within this time.
+        seconds: of this thread's work, within which interventions begin; a busy machine may take `SLOWER` times that.
         device: where the classifier runs.
         seed: of clusters and draws.
         progress: called after every cue.
-        stop: asked between cues; what is left is untested.
 
     Raises:
         RequestError: the run has no features, or its pictures or classifier are not there any more.
+        StoreError: another run writes to the store now, or nothing can be written there.
     """
-    began = time.monotonic()
+    with open_for_writing(store.folder):
+        pass  # refused now, not after all the work
+    began, worked = time.monotonic(), time.thread_time()
+
+    def spent() -> float:
+        return max(time.thread_time() - worked, (time.monotonic() - began) / SLOWER)
+
     progress(Progress("looking at what was seen", 0, 0))
     found = queries.features(store.reader(), run)
     if found is None:
         raise RequestError(queries.NO_FEATURES.format(run=run))
-    frame = load(store.reader(), run)
+    frame = load(store.reader(), run, group=queries.run(store.reader(), run).settings.group)
     places, detail, cells, known = _aligned(frame, found)
     ways = ways_of_seeing(frame, places, detail, known)
     work = Work(open_run(store, run, device=device), frame, cells, np.random.default_rng(seed))
-    asked = chosen(work.located(candidates(frame, ways), until=began + LOOKING * seconds))
-    tested: list[tuple[Candidate, Tested | None]] = []
-    for place, item in enumerate(asked):
-        late = time.monotonic() - began > seconds or stop()
-        tested.append((item, None if late else work.test(item)))
-        progress(_progress(place + 1, len(asked), began))
-    cues = judged(
-        [
-            unknown(frame, item, "not tested: the time was over")
-            if result is None
-            else unknown(frame, item, result.reason, region=result.region)
-            if not result.effects
-            else Cue.of(frame, item, result.effects, region=result.region, examples=result.examples)
-            for item, result in tested
-        ]
-    )
+    asked = chosen(work.located(candidates(frame, ways), late=lambda: spent() > LOOKING * seconds))
+    found_cues: list[Cue] = []
+    testing = time.monotonic()
+    for place, item in enumerate(asked, start=1):
+        late = spent() > seconds
+        result = Tested(reason=UNTRIED) if late else work.test(item)
+        found_cues.append(_cue(frame, item, result))
+        pace = (time.monotonic() - testing) / place
+        progress(Progress("testing cues", place, len(asked), seconds_left=(len(asked) - place) * pace))
+    cues = judged(found_cues)
+    earlier = sum(row.tested > 0 for row in queries.cues(store.reader(), run))
+    tested = sum(bool(cue.effects) for cue in cues)
+    if tested < earlier and any(cue.reason == UNTRIED for cue in cues):
+        raise RequestError(
+            f"there was time to test {tested:,} cues, {earlier:,} were tested before: the earlier ones stay; give it "
+            "more --seconds"
+        )
     _keep(store, run, frame, ways, cues)
     return Discovery(run, tuple(cues), frame.n, time.monotonic() - began)
-
-
-def _progress(done: int, total: int, began: float) -> Progress:
-    return Progress("testing cues", done, total, seconds_left=(total - done) * (time.monotonic() - began) / done)
 
 
 def _aligned(
@@ -147,6 +156,18 @@ class Tested:
     region: Box | None = None
     examples: list[Evidence] = field(default_factory=list)
     reason: str = ""
+
+
+def _cue(frame: Frame, item: Candidate, result: Tested) -> Cue:
+    """A candidate with what interventions gave, before the verdicts."""
+    if not result.effects:
+        return unknown(frame, item, result.reason, region=result.region)
+    return Cue.of(frame, item, result.effects, region=result.region, examples=result.examples)
+
+
+def _settled(effects: Sequence[Effect]) -> bool:
+    """Whether more pictures would hardly change what is said: hardly an effect, or surely a slight one."""
+    return bool(effects) and all(each.value < LEAST_EFFECT / 2 or each.reach < LEAST_EFFECT for each in effects)
 
 
 class Work:
@@ -186,7 +207,7 @@ class Work:
 
     # ------------------------------------------------------------------ kinds
 
-    def located(self, found: Sequence[Candidate], *, until: float) -> list[Candidate]:
+    def located(self, found: Sequence[Candidate], *, late: Callable[[], bool]) -> list[Candidate]:
         """The candidates, those of kind strategy with the region where they differ from the rest of their class."""
         groups: dict[str | None, list[Candidate]] = defaultdict(list)
         for item in found:
@@ -194,7 +215,7 @@ class Work:
                 groups[item.answer].append(item)
         regions: dict[str, tuple[Box, float]] = {}
         for own in sorted(groups.values(), key=lambda items: min(item.p for item in items)):
-            if time.monotonic() > until:
+            if late():
                 break
             grids = {item.name: self._grid(self._some(item.members, COMPARED)) for item in own}
             for item in own:
@@ -221,18 +242,17 @@ class Work:
         into, others = ([self._tensor(place) for place in some] for some in (recipients, mates))
         put_in = insertions(into, placed, placed_mates, self._generator)
         taken = removals(placed[:MEMBERS], others, self._generator)
-        first = self._tested(
-            [self._inserted(put_in[:FIRST], answer), self._removed(taken[:FIRST], answer)], region=item.region
-        )
-        if all(each.value < LEAST_EFFECT for each in first.effects):
-            return first
-        return self._tested([self._inserted(put_in, answer), self._removed(taken, answer)], region=item.region)
-
-    def _inserted(self, trials: Sequence[Trial], answer: int) -> Measured | None:
-        return measure(trials, answer, self._predict, kind="insert")
-
-    def _removed(self, trials: Sequence[Trial], answer: int) -> Measured | None:
-        return measure(trials, answer, self._predict, kind="remove")
+        without = removals(placed_mates[:MEMBERS], others[::-1], self._generator)
+        result = Tested()
+        for most in (FIRST, len(put_in)):
+            found = [
+                measure(put_in[:most], answer, self._predict, kind="insert"),
+                measure(taken[:most], answer, self._predict, kind="remove", controls=without[:most]),
+            ]
+            result = self._tested(found, region=item.region)
+            if _settled(result.effects):
+                break
+        return result
 
     def _box(self, place: int, item: Candidate) -> Box:
         """Where the cue lies in a picture: the group's region, or about the cell on which the answer rests most."""
@@ -247,18 +267,22 @@ class Work:
         return Tested([item.effect for item in known], region, evidence(best, self._classifier.class_names))
 
     def _property(self, item: Candidate) -> Tested:
-        """The property changed in pictures without it; placebos: as far the other way, another's value."""
+        """The property of pictures with it given to others; placebos: as far the other way, another's value."""
         assert item.property is not None
         if item.property == "sharpness" and item.level > float(np.nanmedian(self._frame.numbers("sharpness"))):
             return Tested(reason="detail that is not there cannot be put in")
         usual = self._frame.numbers(item.property)
+        levels = usual[item.members & np.isfinite(usual)]
         towards = None if item.answer is None else self._names.index(item.answer)
         able = (self._answers >= 0) & ~item.members & np.isfinite(usual)
         able &= self._frame.correct if towards is None else (self._answers != towards) & (self._labels != towards)
         others = usual[able]
+        within = (float(np.nanquantile(usual, 0.01)), float(np.nanquantile(usual, 0.99)))
         return self._until_futile(
             self._some(able, CHANGED),
-            lambda place: self._changed(place, item, float(self._generator.choice(others))),
+            lambda place: self._changed(
+                place, item, float(self._generator.choice(levels)), float(self._generator.choice(others)), within
+            ),
             kind="apply",
             answer=None if item.answer is None else self._class[item.answer],
         )
@@ -272,27 +296,35 @@ class Work:
         result = Tested(reason="too few pictures to change")
         for some in (places[:FIRST], places[FIRST:]):
             for place in some:
-                if (trial := make(place)) is not None:
+                said = self._class.get(self._names[self._answers[place]]) if answer is None else answer
+                if said is not None and (trial := make(place)) is not None:
                     trials.append(trial)
-                    answers.append(self._class.get(self._names[self._answers[place]], 0) if answer is None else answer)
+                    answers.append(said)
             target = np.asarray(answers, dtype=np.int64) if answer is None else answer
             result = self._tested([measure(trials, target, self._predict, kind=kind)])
-            if result.effects and all(each.value < LEAST_EFFECT for each in result.effects):
-                return result
+            if _settled(result.effects):
+                break
         return result
 
-    def _changed(self, place: int, item: Candidate, other: float) -> Trial | None:
+    def _changed(
+        self, place: int, item: Candidate, level: float, other: float, within: tuple[float, float]
+    ) -> Trial | None:
+        """A picture at a level; None where that is out of its reach. Placebos stay within what pictures are like."""
         assert item.property is not None
         read = self._read(place)
         if read is None:
             return None
         picture, before = read
-        level, usual = getattr(properties(picture), item.property), item.usual
-        there = moved(level, item.property, start=usual, end=item.level)
-        back = moved(level, item.property, start=item.level, end=usual)
-        made = [changed(picture, item.property, to) for to in (there, back, other)]
-        tensors = [self._classifier.transform(each) for each in made]
-        return Trial(before, tensors[0], (tensors[1], tensors[2]))
+        made = changed(picture, item.property, level)
+        if abs(measured_level(made, item.property) - level) > REACHED * abs(item.level - item.usual):
+            return None
+        if item.property == "sharpness":  # it cannot be raised, and lowering it less is the same change
+            placebos = [as_far(picture, made)]
+        else:
+            start = measured_level(picture, item.property)
+            back = float(np.clip(moved(start, item.property, start=level, end=start), *within))
+            placebos = [changed(picture, item.property, to) for to in (back, other)]
+        return Trial(before, self._classifier.transform(made), tuple(map(self._classifier.transform, placebos)))
 
     def _context(self, item: Candidate) -> Tested:
         """What was attended put into pictures with and without the context, of the same label."""
@@ -320,32 +352,29 @@ class Work:
         return (drawn[0], drawn[1]) if all(self._input(place) is not None for place in drawn) else None
 
     def _swapped(self, place: int, donor: int, placebo: int) -> Trial | None:
-        """A picture with what neither it nor the donor was attended at taken from the donor, and from the placebo."""
+        """What was attended in a picture, before the whole of the donor, and before the whole of the placebo."""
         tensor = self._tensor(place)
-        ids = [self._ids[each] for each in (place, donor, placebo)]
-        maps = queries.maps(self._frame.con, self._frame.run, ids, of_input=True)
-        if any(image_id not in maps for image_id in ids):
+        image_id = self._ids[place]
+        maps = queries.maps(self._frame.con, self._frame.run, [image_id], of_input=True)
+        if image_id not in maps:
             return None
-        attended = [
-            enlarge(torch.from_numpy(np.asarray(maps[image_id] >= ATTENDED, np.float32))[None], tensor.shape[-2:])[0]
-            for image_id in ids
-        ]  # (H, W) each
-        made = [
-            torch.lerp(self._tensor(other), tensor, torch.maximum(attended[0], there).to(tensor.dtype))
-            for other, there in ((donor, attended[1]), (placebo, attended[2]))
-        ]
-        return Trial(tensor, made[0], (made[1],))
+        mask = torch.from_numpy(np.asarray(maps[image_id] >= ATTENDED, np.float32))
+        attended = enlarge(mask[None], tensor.shape[-2:])[0].to(tensor.dtype)  # (H, W)
+        made, instead = (torch.lerp(self._tensor(other), tensor, attended) for other in (donor, placebo))
+        return Trial(tensor, made, (instead,))
 
     # ------------------------------------------------------------------ pictures
 
     def _some(self, mask: Mask, most: int) -> list[int]:
-        """Places of some pictures, whose inputs are all of one shape: in one random order, so that few are read."""
+        """Places of some pictures, one of each group, with inputs of one shape: in one order, so that few are read."""
         found: list[int] = []
+        groups: set[int] = set()
         for place in self._order[mask[self._order]].tolist():
             if len(found) == most:
                 break
-            if self._input(place) is not None:
+            if (group := int(self._frame.groups[place])) not in groups and self._input(place) is not None:
                 found.append(place)
+                groups.add(group)
         return found
 
     def _input(self, place: int) -> Tensor | None:
@@ -393,12 +422,14 @@ class Work:
 
 
 def _keep(store: Store, run: str, frame: Frame, ways: Ways, cues: Sequence[Cue]) -> None:
-    """Rows of table `strategies` and `cues`, published."""
+    """Rows of `strategies` and `cues`, published; a picture holds a cue where its answer is what that pulls to."""
+    predictions = frame.table["prediction"].to_pylist()
     used: list[str | None] = [None] * frame.n
     for cue in reversed(cues):
         if cue.verdict == "used":
             for place in np.flatnonzero(cue.members):
-                used[place] = cue.name
+                if cue.answer is None or predictions[place] == cue.answer:
+                    used[place] = cue.name
     ids = frame.table["image_id"].to_pylist()
     rows = [
         {"image_id": image_id, "strategy": strategy, "detail": detail, "cue": cue}

@@ -35,10 +35,11 @@ class Evidence:
 
 
 def evidence(measured: Measured, names: Sequence[str]) -> list[Evidence]:
-    """The trials that changed most; colours are approximate, for a transform's own scale is unknown."""
+    """The trials that changed most, the way the mean does; colours are approximate: a transform's scale is unknown."""
     some, pairs = measured.trials, (measured.before, measured.after)
     own = [probabilities[np.arange(len(some)), measured.answers] for probabilities in pairs]
-    order = np.argsort(-np.abs(own[1] - own[0]), kind="stable")[:SHOWN]
+    change = own[1] - own[0]
+    order = np.argsort(-np.sign(change.mean()) * change, kind="stable")[:SHOWN]
     every = torch.stack([trial.before for trial in some])  # (n, C, H, W)
     low, high = every.amin(dim=(0, 2, 3))[:, None, None], every.amax(dim=(0, 2, 3))[:, None, None]
 

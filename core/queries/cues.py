@@ -10,9 +10,17 @@ from core.queries.rows import Connection, fetch_rows, has_table
 from core.statistics import format_spoken
 
 PLACEBO = (
-    "A placebo is a change of the same size without the cue: of another part, from a picture that lacks it, or as far "
-    "the other way. What it does on its own is taken off."
+    "A placebo is a change of the same size without the cue: of another part, in or from a picture that lacks it, or "
+    "as far the other way. What it does on its own is taken off."
 )
+
+
+CAUSE, AGAIN, HARMLESS, UNUSED, UNSURE, UNTESTED = (
+    "used", "used, and part of another", "used, and no more often wrong", "there but not used", "cannot tell",
+    "not tested",
+)  # fmt: skip
+SECTIONS = (CAUSE, AGAIN, HARMLESS, UNSURE, UNUSED, UNTESTED)
+"""What people are told of a cue, in this order: causes first, the rest folded."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +49,9 @@ class CueRow:
     """A row of table `cues`.
 
     `effect` with `low` and `high` is the change of probability beyond the stronger placebo, `p` its adjusted p-value,
-    `tested` the pictures changed; None and 0 where nothing was. `wrong` and `wrong_rest`: how often its pictures and
-    the others are wrong. `region` is top, left, bottom, right as shares of the picture. `prototypes` are image ids.
+    `tested` the pictures changed; None and 0 where nothing was. `wrong`, `wrong_rest`, `wrong_overall`: how often its
+    pictures, the others and all of the run are wrong. `region` is top, left, bottom, right as shares of the picture.
+    `prototypes` are image ids.
     """
 
     cue: str
@@ -64,6 +73,18 @@ class CueRow:
     region: tuple[float, float, float, float] | None
     prototypes: tuple[str, ...]
     examples: tuple[Example, ...]
+    wrong_overall: float | None = None
+
+    @property
+    def section(self) -> str:
+        """Where it is told; a group of pictures is a cause only where more of it is wrong than of the whole run."""
+        if self.verdict == "used":
+            if self.reason:
+                return AGAIN
+            known = self.wrong is not None and self.wrong_overall is not None
+            harmless = known and (self.wrong or 0.0) <= (self.wrong_overall or 0.0)
+            return HARMLESS if harmless and self.kind in ("strategy", "detail") else CAUSE
+        return UNUSED if self.verdict == "present but not used" else UNSURE if self.tested else UNTESTED
 
     @property
     def harm(self) -> str:
@@ -91,6 +112,7 @@ def cues(con: Connection, run: str) -> list[CueRow]:
     """The cues of a run, used ones first; none where discovery has not looked."""
     if not has_table(con, "cues"):
         return []
+    overall = con.execute("SELECT avg((NOT correct)::INT) FROM samples WHERE run = ?", [run]).fetchall()[0][0]
     rows = fetch_rows(con, "SELECT * EXCLUDE (run, class), class AS answer FROM cues WHERE run = ?", [run])
     return [
         CueRow(
@@ -98,11 +120,18 @@ def cues(con: Connection, run: str) -> list[CueRow]:
                 **row,
                 "region": _four(row["region"]),
                 "prototypes": tuple(row["prototypes"] or ()),
+                "wrong_overall": overall,
                 "examples": tuple(Example(**item) for item in json.loads(row["examples"] or "[]")),
             }
         )
         for row in rows
     ]
+
+
+def sections(found: Sequence[CueRow]) -> dict[str, list[CueRow]]:
+    """Cues by the section in which they are told, in its order; a section that has none is left out."""
+    by = {name: [cue for cue in found if cue.section == name] for name in SECTIONS}
+    return {name: cues for name, cues in by.items() if cues}
 
 
 def _four(values: Sequence[float] | None) -> tuple[float, float, float, float] | None:

@@ -14,12 +14,11 @@ from core.placing import inside
 from core.queries import Connection, CueRow, literal
 
 PROTOTYPES = 4
-FOLDED = ("present but not used", "cannot tell")
 
 
 @dataclass(frozen=True)
 class Cues:
-    """The cues that are used, and the others by verdict; verdicts that no cue has are left out."""
+    """The causes, and the other cues by section."""
 
     used: tuple[CueRow, ...]
     others: tuple[tuple[str, tuple[CueRow, ...]], ...]
@@ -32,9 +31,9 @@ class Cues:
 
 def cues_of(con: Connection, run: str) -> Cues:
     """The cues of a run; none where discovery has not looked."""
-    found = queries.cues(con, run)
-    others = ((verdict, tuple(cue for cue in found if cue.verdict == verdict)) for verdict in FOLDED)
-    return Cues(tuple(cue for cue in found if cue.verdict == "used"), tuple(pair for pair in others if pair[1]))
+    found = queries.sections(queries.cues(con, run))
+    others = tuple((section, tuple(cues)) for section, cues in found.items() if section != queries.CAUSE)
+    return Cues(tuple(found.get(queries.CAUSE, ())), others)
 
 
 def select(run: str, cue: CueRow) -> str:

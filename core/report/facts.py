@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TypeVar
 
 from core import queries
+from core.findings import Finding
 from core.queries import Connection
 from core.statistics import format_pictures, format_rate, wilson
 
@@ -79,6 +81,13 @@ def _spec(spec: str) -> str:
     """A classifier SPEC without the folders of this machine."""
     path, colon, function = spec.rpartition(":")
     return f"{PurePath(path).name}:{function}" if colon and path.endswith(".py") else spec
+
+
+def source(finding: Finding, run: str) -> tuple[str, str]:
+    """What gives a finding's pictures, and its language: SQL, or a command where that would only list them."""
+    if finding.about_labels:
+        return f"whylook labels --run {shlex.quote(run)}", "sh"
+    return finding.sql, "sql"
 
 
 def worst_and_best(ordered: Sequence[T]) -> tuple[list[T], int]:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from core import queries
 from core.findings import Finding
+from core.findings.words import described
 from core.queries import PLACEBO, Connection, CueRow, literal
 from core.report.cues import cues_of, select
-from core.report.facts import BEST, WORST, Facts, facts, worst_and_best
+from core.report.facts import BEST, WORST, Facts, facts, source, worst_and_best
 from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson
 
 
@@ -21,7 +22,7 @@ def markdown(con: Connection, run: str, findings: Sequence[Finding]) -> str:
     """
     known = facts(con, run)
     parts = [f"# What run {escape(run)} shows", *_headline(known), *_cues(con, run)]
-    parts += ["## Findings", *_findings(findings)]
+    parts += ["## Findings", *_findings(findings, run)]
     parts += ["## Classes", _classes(con, run), *_failures(known)]
     return "\n\n".join(parts) + "\n"
 
@@ -37,7 +38,11 @@ def _cues(con: Connection, run: str) -> list[str]:
     found = cues_of(con, run)
     if not found.found:
         return []
-    parts = ["## Causes", *(_cue(rank, cue, run) for rank, cue in enumerate(found.used, start=1))]
+    said = described(con, run)
+    parts = [
+        "## Causes",
+        *(_cue(rank, cue, run, said.get(cue.cue, "")) for rank, cue in enumerate(found.used, start=1)),
+    ]
     parts += [] if found.used else ["No cue that the classifier uses was found."]
     for verdict, cues in found.others:
         lines = [f"- {escape(cue.words)} ({format_pictures(cue.n)}: {escape(cue.sql)})" for cue in cues]
@@ -45,24 +50,25 @@ def _cues(con: Connection, run: str) -> list[str]:
     return [*parts, f"{PLACEBO} One in twenty of the cues called used may be chance."]
 
 
-def _cue(rank: int, cue: CueRow, run: str) -> str:
+def _cue(rank: int, cue: CueRow, run: str, described_as: str) -> str:
     number = f"{rank}. "
-    told = [f"**{escape(cue.words)}**", escape(cue.harm), escape(cue.evidence)]
+    told = [f"**{escape(cue.words)}**", escape(cue.harm), escape(described_as), escape(cue.evidence)]
     said = f"\n\n{' ' * len(number)}".join(line for line in told if line)
     return f"{number}{said}\n\n{_fenced(select(run, cue), indent=len(number))}"
 
 
-def _findings(findings: Sequence[Finding]) -> list[str]:
+def _findings(findings: Sequence[Finding], run: str) -> list[str]:
     if not findings:
         return ["Nothing stands out: no comparison survived its test."]
-    return [_finding(finding) for finding in findings]
+    return [_finding(finding, run) for finding in findings]
 
 
-def _finding(finding: Finding) -> str:
+def _finding(finding: Finding, run: str) -> str:
     number = f"{finding.rank}. "
     evidence = f"\n\n{' ' * len(number)}{escape(finding.evidence)}" if finding.evidence else ""
     sentence = f"{number}**{finding.heading}.** {escape(finding.sentence)}"
-    return f"{sentence}{evidence}\n\n{_fenced(finding.sql, indent=len(number))}"
+    text, words = source(finding, run)
+    return f"{sentence}{evidence}\n\n{_fenced(text, indent=len(number), words=words)}"
 
 
 def _fenced(sql: str, *, indent: int, words: str = "sql") -> str:

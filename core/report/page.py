@@ -15,11 +15,12 @@ from PIL import Image
 
 from core import queries
 from core.findings import Finding
+from core.findings.words import described
 from core.images.masking import overlay
 from core.queries import Connection
 from core.report import charts
 from core.report.cues import cues_of, prototypes, select
-from core.report.facts import facts
+from core.report.facts import facts, source
 from core.statistics import format_percent, wilson
 
 PICTURES_PER_FINDING = 6
@@ -56,12 +57,13 @@ def html(con: Connection, run: str, findings: Sequence[Finding]) -> str:
     return _TEMPLATES.get_template("page.html").render(
         facts=known,
         cues=found,
+        said=described(con, run),
         placebo=queries.PLACEBO,
         stories=[
             (cue, select(run, cue), [_inline(picture) for picture in prototypes(con, run, cue, side=PICTURE_SIDE)])
             for cue in found.used
         ],
-        findings=[(finding, *_both_sides(con, run, finding)) for finding in findings],
+        findings=[(finding, source(finding, run)[0], *_both_sides(con, run, finding)) for finding in findings],
         cells=charts.cell_counts(cells) if judged else [],
         drawings=_drawings(con, run, judged=judged),
     )

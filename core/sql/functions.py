@@ -17,6 +17,7 @@ TABLES |= {
     "features",
     "strategies",
     "cues",
+    "tags",
 }
 TABLE_FUNCTIONS = frozenset(("unnest", "range", "generate_series", "repeat", "repeat_row", "json_each", "json_tree"))
 TABLE_MACROS = frozenset(("histogram", "histogram_values"))

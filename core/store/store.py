@@ -27,6 +27,10 @@ _READER_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": False,
     "python_enable_replacements": False,
 }
+TAG_LENGTH = 60
+TAGGED_AT_ONCE = 5000
+
+NO_SLIDE = "there is no such slide: it was deleted, perhaps in another window; Undo brings it back"
 
 
 class Store:
@@ -146,9 +150,25 @@ class Store:
         words = f"{'changing' if key in entries else 'keeping'} slide “{slide['title']}”"
         saved.put_entry(self._saved, "deck", key, entry, words=words)
 
+    def add_slides(self, slides: Mapping[str, Mapping[str, Any]], *, words: str) -> None:
+        """Adds slides by key at the end, in their order; one undo takes all back, and `words` say what it takes.
+
+        Raises:
+            StoreError: nothing can be written.
+        """
+        last = max((float(entry["position"]) for entry in self._timed("deck").values()), default=0.0)
+        new = {
+            key: {"position": last + place, "slide": {**slide, "key": key}, "saved": runs.now()}
+            for place, (key, slide) in enumerate(slides.items(), start=1)
+        }
+        saved.put_entries(self._saved, "deck", new, words=words)
+
     def delete_slide(self, key: str) -> None:
         """Deletes a slide; a StoreError when there is none of that key."""
-        self._delete("deck", key, f"slide {key}")
+        entries = self._timed("deck")
+        if key not in entries:
+            raise StoreError(NO_SLIDE)
+        saved.put_entry(self._saved, "deck", key, None, words=f"deleting slide “{entries[key]['slide']['title']}”")
 
     def move_slide(self, key: str, place: int) -> None:
         """Moves a slide to a place of the deck, counted from 0; only its own entry changes.
@@ -158,7 +178,7 @@ class Store:
         """
         entries = self._timed("deck")
         if key not in entries:
-            raise StoreError(f"there is no slide {key}: it was deleted, perhaps in another window")
+            raise StoreError(NO_SLIDE)
         others = sorted(float(entry["position"]) for other, entry in entries.items() if other != key)
         place = max(0, min(place, len(others)))
         low = others[place - 1] if place else (others[0] - 2 if others else 0.0)
@@ -204,8 +224,10 @@ class Store:
         saved.put_entry(self._saved, "looks", f"{run} {key}", {"run": run, "key": key}, words=None)
         return len(before) + 1
 
-    def decide_label(self, image_id: str, verdict: Verdict, *, label: str | None, should_be: str | None = None) -> None:
-        """Keeps what a person says of a picture's label, in place of what was said before.
+    def decide_label(
+        self, image_id: str, verdict: Verdict, *, label: str | None, should_be: str | None = None, file: str = ""
+    ) -> None:
+        """Keeps what a person says of a picture's label, in place of what was said before; undo then names `file`.
 
         Raises:
             StoreError: a wrong label needs the right one, and only a wrong one has it; or nothing can be written.
@@ -214,7 +236,18 @@ class Store:
             raise StoreError(f"a label that is wrong needs the one it should be, got {verdict} and {should_be!r}")
         entry = {"label": label, "verdict": verdict, "should_be": should_be, "saved": runs.now()}
         said = {"right": "right", "unsure": "not sure", "wrong": f"should be {should_be}"}[verdict]
-        saved.put_entry(self._saved, "labels", image_id, entry, words=f"“{label}”: {said}")
+        words = f"{file}, “{label}”: {said}" if file else f"“{label}”: {said}"
+        saved.put_entry(self._saved, "labels", image_id, entry, words=words)
+
+    def undo_label(self, image_id: str) -> str | None:
+        """Takes back what was last said of one picture's label and says what it was.
+
+        None where that was too long ago to be known: then nothing is said of it any more.
+        """
+        words = saved.undo_entry(self._saved, "labels", key=image_id)
+        if words is None:
+            saved.put_entry(self._saved, "labels", image_id, None, words=None)
+        return words
 
     def label_decisions(self) -> list[LabelDecision]:
         """What people said of labels, in the order in which pictures were first decided.
@@ -227,9 +260,68 @@ class Store:
         except TypeError as error:
             raise self._unreadable(error) from error
 
-    def undo(self, kind: str | None = None) -> str | None:
-        """Takes back the last change (of a kind: slices, labels, deck, run_names); says which, None if none is left."""
-        return saved.undo_entry(self._saved, kind)
+    def decide_labels(self, labels: Mapping[str, str | None], verdict: Verdict, *, should_be: str | None = None) -> int:
+        """The same said of the labels of several pictures, by image id, taken back as one; how many it was said of.
+
+        A picture that has the label that it should be already is left out.
+
+        Raises:
+            StoreError: a wrong label needs the right one, and only a wrong one has it; or nothing can be written.
+        """
+        if (verdict == "wrong") != bool(should_be):
+            raise StoreError(f"a label that is wrong needs the one it should be, got {verdict} and {should_be!r}")
+        fit = {key: label for key, label in labels.items() if verdict != "wrong" or label != should_be}
+        entries = {
+            key: {"label": label, "verdict": verdict, "should_be": should_be, "saved": runs.now()}
+            for key, label in fit.items()
+        }
+        said = {"right": "label right", "unsure": "not sure", "wrong": f"should be {should_be}"}[verdict]
+        if entries:
+            saved.put_entries(self._saved, "labels", entries, words=f"{said}: {_pictures(len(entries))}")
+        return len(entries)
+
+    def tag(self, image_ids: Sequence[str], tag: str) -> int:
+        """Gives pictures a tag, as one step; how many did not have it.
+
+        Raises:
+            StoreError: the tag is empty or longer than TAG_LENGTH, the pictures are too many, nothing can be written.
+        """
+        tag = " ".join(tag.split())
+        if not tag or len(tag) > TAG_LENGTH:
+            raise StoreError(f"a tag is 1 to {TAG_LENGTH} characters long, got {len(tag)}")
+        known = self.tags()
+        return self._retag({key: sorted({*known.get(key, ()), tag}) for key in image_ids}, f"tagging “{tag}”")
+
+    def untag(self, image_ids: Sequence[str], tag: str) -> int:
+        """Takes a tag from pictures, as one step; how many had it."""
+        known = self.tags()
+        left = {key: [other for other in known.get(key, ()) if other != tag] for key in image_ids}
+        return self._retag(left, f"taking away tag “{tag}”")
+
+    def tags(self) -> dict[str, tuple[str, ...]]:
+        """The tags that people gave, by image id."""
+        return {key: tuple(entry["tags"]) for key, entry in self._timed("tags").items()}
+
+    def tag_rows(self) -> list[dict[str, Any]]:
+        """Rows of table `tags`: the tags of pictures, and what was said of their labels in the same words."""
+        rows = [
+            {"image_id": key, "tag": tag, "saved": entry["saved"]}
+            for key, entry in self._timed("tags").items()
+            for tag in entry["tags"]
+        ]
+        words = {"right": "label right", "unsure": "label not sure"}
+        return rows + [
+            {
+                "image_id": item.image_id,
+                "tag": words.get(item.verdict, f"should be {item.should_be}"),
+                "saved": item.saved,
+            }
+            for item in self.label_decisions()
+        ]
+
+    def undo(self, *kinds: str) -> str | None:
+        """Takes back the last step (of kinds: slices, labels, tags, deck, run_names); its words, None for none."""
+        return saved.undo_entry(self._saved, *kinds)
 
     # ------------------------------------------------------------------ inside
 
@@ -264,6 +356,16 @@ class Store:
         if version > STORE_VERSION:
             raise StoreError(_too_new(self.folder, version))
 
+    def _retag(self, wanted: Mapping[str, Sequence[str]], words: str) -> int:
+        known = self.tags()
+        changed = {key: tags for key, tags in wanted.items() if tuple(tags) != known.get(key, ())}
+        if len(changed) > TAGGED_AT_ONCE:
+            raise StoreError(f"{len(changed):,} pictures are too many to tag at once; at most {TAGGED_AT_ONCE:,}")
+        entries = {key: {"tags": list(tags), "saved": runs.now()} if tags else None for key, tags in changed.items()}
+        if entries:
+            saved.put_entries(self._saved, "tags", entries, words=f"{words}: {_pictures(len(entries))}")
+        return len(entries)
+
     def _entries(self, kind: str) -> list[dict[str, Any]]:
         return list(self._timed(kind).values())
 
@@ -281,6 +383,10 @@ class Store:
         if name not in saved.read_entries(self._saved, kind):
             raise StoreError(f"there is no {words}")
         saved.put_entry(self._saved, kind, name, None, words=f"deleting {words}")
+
+
+def _pictures(n: int) -> str:
+    return "1 picture" if n == 1 else f"{n:,} pictures"
 
 
 def _cannot_open(path: Path, error: duckdb.Error) -> str:

@@ -15,7 +15,6 @@ import logging
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from torch import nn
 from core import queries
 from core.discovery.candidates import Candidate
 from core.discovery.cues import Cue
+from core.discovery.interventions import LEAST_EFFECT
 from core.findings.asking import Comparison
 from core.findings.frame import Frame, load
 from core.pipeline import discover as discovery
@@ -211,10 +211,12 @@ def _compare(
         work = discovery.Work(
             discovery.open_run(store, run, device=device), frame, table.cells, np.random.default_rng(0)
         )
-        done = work.test(work.located([candidate, _rest(frame, candidate)], until=time.monotonic() + 60)[0])
+        done = work.test(work.located([candidate, _rest(frame, candidate)], late=lambda: False)[0])
         best = max(done.effects, key=lambda item: item.value, default=None)
         result.effect = best.value if best else float("nan")
-        result.verdict = "used" if best and min(1, len(done.effects) * best.p) <= 0.05 and best.value >= 0.02 else "not"
+        result.verdict = (
+            "used" if best and min(1, len(done.effects) * best.p) <= 0.05 and best.value >= LEAST_EFFECT else "not"
+        )
 
 
 def _is_mark(cue: Cue, here: NDArray[np.bool_], kind: str) -> bool:

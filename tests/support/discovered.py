@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +26,31 @@ def features(rows: int, generator: np.random.Generator) -> list[dict[str, object
     return [{"pooled": sketch(60), "places": sketch(96), "detail": sketch(96), "cell": [0, 0]} for _ in range(rows)]
 
 
-def make_discovered_store(folder: Path, *, classes: tuple[str, ...], rows: int = 48) -> tuple[Store, str]:
-    """A run whose first class is seen in two ways; its first way is a used cue, others are not used or not tested."""
-    store, run = make_store(folder, rows=rows, classes=classes)
+def _saying(tables: dict[str, list[Any]], term: str) -> None:
+    """Lets the judge say a term of the first half of each class's pictures."""
+    paths = {entry["image_id"]: entry["path"] for entry in tables["images"]}
+    for answer in {item.prediction for item in tables["predictions"]}:
+        own = sorted(
+            (item.image_id for item in tables["predictions"] if item.prediction == answer), key=paths.__getitem__
+        )
+        first = set(own[: len(own) // 2])
+        tables["judgements"] = [
+            replace(item, description=f"{item.description} A {term} is there.")
+            if item.state == "ok" and item.image_id in first
+            else item
+            for item in tables["judgements"]
+        ]
+
+
+def make_discovered_store(
+    folder: Path, *, classes: tuple[str, ...], rows: int = 48, says: str | None = None
+) -> tuple[Store, str]:
+    """A run whose first class is seen in two ways; its first way is a used cue, others are not used or not tested.
+
+    `says`: what the judge says of the first way, besides what it says of every picture.
+    """
+    change = (lambda tables: _saying(tables, says)) if says else (lambda tables: None)
+    store, run = make_store(folder, rows=rows, classes=classes, change=change)
     con = store.reader()
     seen = queries.pictures(con, run, order="path", descending=False, limit=rows)
     answer = str(seen[0]["prediction"])
@@ -58,8 +82,8 @@ def _used(answer: str, members: list[str]) -> dict[str, object]:
     example |= {"towards_before": 0.12, "towards_after": 0.83}
     return {
         "cue": f"{answer} 1", "kind": "strategy", "class": answer, "verdict": "used", "reason": "",
-        "words": f"What they show at the bottom right is used: put in it adds 41 points for “{answer}”; a matched "
-        "placebo 2.",
+        "words": f"The bottom right of {len(members):,} pictures called “{answer}” pulls other pictures towards "
+        f"“{answer}”: +41 points of probability (placebo: 2).",
         "sql": f"strategy = {queries.literal(f'{answer} 1')}", "n": len(members), "wrong": 0.5, "wrong_rest": 0.1,
         "effect": 0.39, "low": 0.3, "high": 0.48, "placebo": 0.02, "p": 0.002, "tested": 48, "region": REGION,
         "prototypes": members[:8], "examples": json.dumps([example] * 4),
@@ -72,10 +96,16 @@ def _others(answer: str, own: list[str]) -> list[dict[str, object]]:
         "prototypes": own[:8], "examples": "[]", "p": 1.0,
     }  # fmt: skip
     there = {"cue": "bright pictures", "kind": "property", "verdict": "present but not used", "reason": ""}
-    there |= {"words": "Bright pictures are there but not used.", "sql": "brightness >= 0.7", "tested": 48}
+    there |= {
+        "words": f"Bright pictures: there but not used; “{answer}” moves by less than 3 points.",
+        "sql": "brightness >= 0.7",
+        "tested": 48,
+    }
     there |= {"effect": 0.0, "low": -0.02, "high": 0.02, "placebo": 0.0}
     late = {"cue": "blurred pictures", "kind": "property", "verdict": "cannot tell", "tested": 0}
-    late |= {"reason": "not tested: the time was over", "sql": "sharpness <= 0.1"}
-    late |= {"words": "Blurred pictures: cannot tell whether that is used (not tested: the time was over)."}
+    late |= {"reason": "there was no time to test it", "sql": "sharpness <= 0.1"}
+    late |= {
+        "words": f"Cannot tell whether blurred pictures are pulled towards “{answer}”: there was no time to test it."
+    }
     late |= {"effect": None, "low": None, "high": None, "placebo": None}
     return [{**bare, **there}, {**bare, **late}]
