@@ -80,6 +80,7 @@ def test_a_run_that_is_right_on_one_picture_more_is_no_better(tmp_path: Path) ->
         "their answers differ on 11 pictures."
     )
     assert "none differs" in sentences(found)[2]
+    assert sentences(found)[-1] == "Settings that differ (A and B): classifier net0 and net1."
 
 
 def test_a_run_that_is_better_is_said_to_be_and_its_pictures_are_listed(tmp_path: Path) -> None:

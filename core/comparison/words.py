@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from core.comparison.result import Accuracy, Change, Churn, Comparison, Judges, Meant, Moved
 from core.findings.significance import RATE
+from core.records import MACHINE
 from core.statistics import Interval, format_count, format_number, format_percent, format_pictures, format_rate
 
 
@@ -25,7 +27,21 @@ def sentences(found: Comparison) -> list[str]:
         said.append(f"{calibration_words(*found.calibration)} {surer_words(found.surer)}")
     if found.judges:
         said.append(judges_words(found.judges))
-    return [*said, matched_words(found), *found.notes]
+    return [*said, matched_words(found), *settings_words(found), *found.notes]
+
+
+def settings_words(found: Comparison) -> list[str]:
+    """What the two runs were told differently, in a sentence; files by their names."""
+    a, b = found.a.settings.kept, found.b.settings.kept
+    names = [name for name in (*a, *(name for name in b if name not in a)) if name not in (MACHINE, "images")]
+    told = [
+        f"{name} {_setting(a.get(name))} and {_setting(b.get(name))}" for name in names if a.get(name) != b.get(name)
+    ]
+    return [f"Settings that differ (A and B): {'; '.join(told)}."] if told else []
+
+
+def _setting(value: object) -> str:
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else Path(str(value)).name
 
 
 def matched_words(found: Comparison) -> str:
