@@ -58,6 +58,17 @@ def test_a_slice_of_every_picture_has_no_rest_and_an_empty_one_nothing_inside(ma
     assert all(bar.inside == 0 for facet in facets(coded, ["elsewhere"]) for bar in facet.bars)
 
 
+def test_values_keep_their_places_whatever_the_slice(made) -> None:
+    store, run = made
+    coded = coded_run(store.reader(), run)
+    ids = coded.image_ids.to_pylist()
+    orders = [
+        {facet.column: [bar.value for bar in facet.bars] for facet in facets(coded, part)}
+        for part in (ids, ids[:9], [])
+    ]
+    assert orders[0] == orders[1] == orders[2]
+
+
 def test_a_run_without_pictures_has_no_facets(tmp_path: Path) -> None:
     store, run = make_store(tmp_path / "store", rows=24, judged=False)
     assert facets(coded_run(store.reader(), "no such run"), []) == []

@@ -52,7 +52,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Facet:
-    """One column. A histogram has `edges`, one more than bars; of values the commonest of the slice come first."""
+    """One column. A histogram has `edges`, one more than bars; of values the commonest of the run come first."""
 
     column: str
     group: str
@@ -163,7 +163,7 @@ def _counted(column: CodedColumn, inside: NDArray[np.bool_]) -> Facet:
         return Facet(column.column, column.group, (*bars, *unknown), column.edges, whole=column.whole)
     order = np.arange(column.places)
     if any(isinstance(value, str) for value in column.values):  # numbers keep their order
-        order = np.lexsort((-rest, -here))
+        order = np.argsort(-(here + rest), kind="stable")  # of the run, so that no bar moves away under the pointer
     shown = order[:MOST_SHOWN]
     bars = tuple(Bar(column.values[at], int(here[at]), int(rest[at])) for at in shown)
     return Facet(column.column, column.group, (*bars, *unknown), more=column.places - len(shown))
