@@ -18,6 +18,7 @@ KINDS = {
     "md": "text/markdown",
 }
 """What a browser calls each form."""
+EMPTY = "the deck is empty: keep something in the app (whylook app), or make a first deck with whylook deck --first"
 
 
 def form_of(name: str) -> Form:
@@ -40,7 +41,7 @@ def write(slides: Sequence[Slide], pictures: Pictures, form: Form) -> bytes:
         RequestError: there are no slides.
     """
     if not slides:
-        raise RequestError("the deck is empty: keep something in the app first, or write a first deck with --first")
+        raise RequestError(EMPTY)
     # each is imported where it is used: what writes PowerPoint and PDF takes a second to load
     if form == "pptx":
         from core.deck.powerpoint import powerpoint
