@@ -79,11 +79,11 @@ Part = Words | Picture | Chart | Table
 
 def parts(slide: Slide, pictures: Pictures) -> Iterator[Part]:
     """What stands on a slide, in the order in which it is read."""
-    size, high = fitted(slide.title, WIDTH - 2 * EDGE, TITLE_SIZES, most=2.4)
+    size, high = fitted(slide.title, 0.88 * (WIDTH - 2 * EDGE), TITLE_SIZES, most=2.4)  # bold letters are wider
     alone = not (slide.figures or slide.shots or slide.pairs or slide.bars or slide.grid)
     if alone and slide.kind == "title":
         yield Words("title", clean(slide.title), Box(EDGE, 2.2, WIDTH - 2 * EDGE, high + 0.4), size + 6, True)
-        yield from _body(slide, Box(EDGE, 2.9 + high, WIDTH - 2 * EDGE, FOOT - 3.1 - high))
+        yield from _body(slide, Box(EDGE, 3.0 + high, WIDTH - 2 * EDGE, FOOT - 3.2 - high))
     else:
         yield Words("title", clean(slide.title), Box(EDGE, 0.4, WIDTH - 2 * EDGE, high), size, True)
         yield from _below(slide, pictures, 0.4 + high + _GAP)
