@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo quick test check attack bench bench-findings bench-labels bench-words bench-discovery clean
+.PHONY: help demo quick test check attack bench bench-findings bench-comparison bench-labels bench-words bench-discovery clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -49,6 +49,9 @@ bench-findings: $(VENV)/.test  ## how often a report is wrong, and what it finds
 	$(BIN)/python -m tests.bench.findings
 	$(BIN)/python -m tests.bench.several_causes
 	$(BIN)/python -m tests.bench.group_words
+
+bench-comparison: $(VENV)/.test  ## how often a comparison of two runs finds what is not there, and what it finds
+	$(BIN)/python -m tests.bench.comparison
 
 bench-labels: $(VENV)/.test  ## how well wrong labels are found on real pictures: DATA=FOLDER (see tests/bench/labels.py)
 	$(BIN)/python -m tests.bench.labels $(DATA)

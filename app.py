@@ -22,6 +22,7 @@ PAGES = (
     st.Page("pages/search.py", title="Search", icon=":material/search:"),
     st.Page("pages/sample.py", title="Sample", icon=":material/image:"),
     st.Page("pages/labels.py", title="Labels", icon=":material/label:"),
+    st.Page("pages/compare.py", title="Compare", icon=":material/compare:"),
     st.Page("pages/present.py", title="Present", icon=":material/slideshow:"),
     st.Page("pages/runs.py", title="Runs", icon=":material/play_circle:"),
 )

@@ -137,6 +137,10 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
         "cue", "VARCHAR", "text", "discovery: the strongest of the cues in this picture that the classifier uses",
         "strategies",
     ),
+    Column(
+        "tags", "VARCHAR[]", "list of text",
+        "what people called this picture, and said of its label: label right, label not sure, should be X", "tags",
+    ),
 )
 PROPERTIES = ("brightness", "contrast", "saturation", "warmth", "sharpness", "colour", "aspect")
 """Columns that describe the picture as a whole, from its pixels."""

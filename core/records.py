@@ -228,6 +228,7 @@ class Sample:
     strategy: str | None
     detail: str | None
     cue: str | None
+    tags: list[str] | None
     columns: Mapping[str, object]
     """The columns of `samples` that come from the user's metadata, under the names they have there."""
     metadata: Mapping[str, str | float | int | bool | None]

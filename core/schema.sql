@@ -68,12 +68,19 @@ CREATE TABLE IF NOT EXISTS cues (
     region DOUBLE[], prototypes VARCHAR[], examples JSON
 );
 
+-- What people called pictures, and said of their labels.
+CREATE TABLE IF NOT EXISTS tags (image_id VARCHAR, tag VARCHAR, saved TIMESTAMP);
+
 -- Slides kept for a meeting; written anew by each publish, so that an older generation's shape does not matter.
 DROP TABLE IF EXISTS deck;
 CREATE TABLE deck (
     position INTEGER, key VARCHAR, kind VARCHAR, run VARCHAR, title VARCHAR, body VARCHAR[], notes VARCHAR,
     figures JSON, sources JSON, page VARCHAR, saved TIMESTAMP
 );
+
+-- What people call the runs.
+DROP TABLE IF EXISTS run_names;
+CREATE TABLE run_names (run VARCHAR, name VARCHAR, note VARCHAR, saved TIMESTAMP);
 
 -- section: settled failures
 -- An earlier attempt's failure goes once its picture was tried again: there is a later one, or the row that was wanting.
@@ -155,13 +162,14 @@ WITH ranked AS (
            a.attention_islands, a.attention_agreement,
            a.causal_drop, a.causal_drop_random,
            i.brightness, i.contrast, i.saturation, i.warmth, i.sharpness, i.colour, i.width / i.height AS aspect,
-           t.strategy, t.detail, t.cue, m.* EXCLUDE (fingerprint, image_id)
+           t.strategy, t.detail, t.cue, coalesce(g.tags, []) AS tags, m.* EXCLUDE (fingerprint, image_id)
     FROM runs r
     JOIN images i ON i.fingerprint = r.images_fingerprint
     LEFT JOIN metadata m ON m.fingerprint = i.fingerprint AND m.image_id = i.image_id
     LEFT JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = i.image_id
     LEFT JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = i.image_id
     LEFT JOIN strategies t ON t.fingerprint = r.run AND t.image_id = i.image_id
+    LEFT JOIN (SELECT image_id, list(tag ORDER BY tag) AS tags FROM tags GROUP BY image_id) g ON g.image_id = i.image_id
     LEFT JOIN own j ON j.run = r.run AND j.image_id = i.image_id
 ), sorted AS (
     SELECT *,

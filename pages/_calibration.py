@@ -22,7 +22,7 @@ STRONG = 0.05
 def calibration_section(run: str) -> None:
     """The section: a sentence, the numbers, the reliability diagram and the classes."""
     st.divider()
-    st.subheader("Is it right as often as it is sure?")
+    st.header("Is it right as often as it is sure?")
     found = of_labels(run, calibration)
     if found is None:
         st.write("That takes 50 labelled pictures and two classes or more.")
@@ -33,7 +33,7 @@ def calibration_section(run: str) -> None:
         ("Sure, on average", format_percent(found.confidence), None),
         ("Right, of all", *_parts(found.right)),
         ("How far the two differ", *_parts(found.error)),
-        ("Temperature to mend it", format_number(mend.temperature), _mended(found)),
+        ("Temperature to mend it", format_number(mend.temperature) if mend.helps else "none helps", _mended(found)),
     ]
     for column, (words, value, under) in zip(st.columns(len(facts)), facts, strict=True):
         column.metric(words, value, under, delta_color="off", delta_arrow="off")

@@ -34,7 +34,7 @@ _DONE = re.compile(r"([\d,]+) of ([\d,]+)")
 
 def causes(name: str) -> None:
     """Cues that the classifier uses, as stories; what is only there and what cannot be told, folded."""
-    st.subheader("What do the answers rest on?")
+    st.header("What do the answers rest on?")
     running = _launch.discovering()
     if running is not None:
         watch(name)
@@ -50,7 +50,7 @@ def causes(name: str) -> None:
             "Cues that the classifier uses: each was put into other pictures, or taken out, and its answers followed. "
             "One in twenty of them may be chance."
         )
-        everything = len(used) <= MOST or st.toggle(f"Show all {len(used)} cues")
+        everything = len(used) <= MOST or st.toggle(f"Show all {len(used)} cues", key="cues_all", bind="query-params")
         stories(name, used if everything else used[:MOST], key="stories")
     else:
         st.write("No cue that it uses was found: nothing that was put in or taken out moved its answers for sure.")

@@ -60,7 +60,7 @@ def axis(**options: Any) -> alt.Axis:
     """An axis that can be read from the back row, in the ink of the theme."""
     ink = _ink()
     return alt.Axis(
-        labelFontSize=15, titleFontSize=15, labelColor=ink, titleColor=ink, **{"labelLimit": 220, **options}
+        labelFontSize=16, titleFontSize=16, labelColor=ink, titleColor=ink, **{"labelLimit": 220, **options}
     )
 
 
@@ -77,7 +77,7 @@ def probabilities(top: Sequence[tuple[str, float]], *, label: str | None) -> alt
         x=alt.X("probability:Q", scale=alt.Scale(domain=[0, 1.35]), axis=None),
         color=alt.condition("datum.is_label", alt.value(accent()), alt.value(GREY)),
     )
-    text = base.mark_text(align="left", dx=5, fontSize=14, color=_ink()).encode(
+    text = base.mark_text(align="left", dx=5, fontSize=16, color=_ink()).encode(
         x="probability:Q", text=alt.Text("probability:Q", format=".1%")
     )
     return alt.LayerChart(layer=[bars, text], height=alt.Step(30))
@@ -96,7 +96,7 @@ def drops(rows: Sequence[tuple[str, float]]) -> alt.LayerChart:
         x=alt.X("points:Q", scale=alt.Scale(domain=[least, 135]), axis=None),
         color=alt.condition("datum.first", alt.value(accent()), alt.value(GREY)),
     )
-    text = base.transform_calculate(at="max(datum.points, 0)").mark_text(align="left", dx=5, fontSize=14, color=_ink())
+    text = base.transform_calculate(at="max(datum.points, 0)").mark_text(align="left", dx=5, fontSize=16, color=_ink())
     return alt.LayerChart(
         layer=[bars, text.encode(x="at:Q", text=alt.Text("points:Q", format=".0f"))], height=alt.Step(34)
     )
@@ -121,7 +121,7 @@ def stage_seconds(rows: Sequence[tuple[str, float, float]]) -> alt.LayerChart:
         x=alt.X("seconds:Q", scale=alt.Scale(domain=[0, 1.3 * rows[0][1]]), axis=None),
         color=alt.condition("datum.first", alt.value(accent()), alt.value(GREY)),
     )
-    text = base.mark_text(align="left", dx=5, fontSize=14, color=_ink()).encode(x="seconds:Q", text="words:N")
+    text = base.mark_text(align="left", dx=5, fontSize=16, color=_ink()).encode(x="seconds:Q", text="words:N")
     return alt.LayerChart(layer=[bars, text], height=alt.Step(30))
 
 
@@ -162,13 +162,13 @@ def scores_inside_and_rest(inside: Group, rest: Group) -> alt.Chart:
     return chart
 
 
-def groups(rows: Sequence[Mapping[str, object]]) -> alt.LayerChart:
-    """Accuracy per value of a column with its interval: rows of value, rate, low, high, n."""
+def groups(rows: Sequence[Mapping[str, object]], *, title: str = "accuracy") -> alt.LayerChart:
+    """A rate per value of a column with its interval: rows of value, rate, low, high, n."""
     data = pd.DataFrame([{**row, "value": f"{visible(row['value'])} · n {row['n']:,}"} for row in rows])
     base = alt.Chart(data).encode(y=alt.Y("value:N", sort=list(data["value"]), title=None, axis=axis(ticks=False)))
     bars = base.mark_bar(color=accent(), opacity=0.8, cornerRadius=3).encode(
-        x=alt.X("rate:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=axis(format=".0%", tickCount=6)),
-        tooltip=["value:N", "n:Q", alt.Tooltip("rate:Q", format=".1%", title="accuracy")],
+        x=alt.X("rate:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=axis(format=".0%", tickCount=6)),
+        tooltip=["value:N", "n:Q", alt.Tooltip("rate:Q", format=".1%", title=title)],
     )
     rules = base.mark_rule(color=_ink(), strokeWidth=2).encode(x="low:Q", x2="high:Q")
     return alt.LayerChart(layer=[bars, rules], height=alt.Step(32))

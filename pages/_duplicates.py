@@ -21,7 +21,7 @@ IN_A_SET = 6
 def duplicates_section(run: str) -> None:
     """The section: what disagrees, with its pictures; how many there are besides."""
     st.divider()
-    st.subheader("Duplicates and leaks")
+    st.header("Duplicates and leaks")
     found = of_labels(run, duplicates)
     if not found.exact and not found.near:
         st.write("No picture is there twice, and none are nearly the same.")

@@ -26,7 +26,7 @@ WORDS = {
 def faithfulness_section(name: str) -> None:
     """The section; with the command to type where nothing was measured yet."""
     st.divider()
-    st.subheader("How far can the maps be trusted?")
+    st.header("How far can the maps be trusted?")
     found = read(queries.map_faithfulness, name)
     if found is None:
         st.write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -13,21 +13,30 @@ from core import queries
 from core.errors import WhylookError
 from core.queries import literal
 from core.records import Run
+from pages._charts import accent
+from pages._history import keep_history
 from pages._keep import back_to_slide
 from pages._report_card import warn
 from pages._shared import read, store, store_folder
 from pages._view import go
 from pages._words import plain, short
 
-PAGES = ("summary", "slices", "search", "sample", "labels", "present", "runs")
+PAGES = ("summary", "slices", "search", "sample", "labels", "compare", "present", "runs")
 STYLE = """<style>
 .stMainBlockContainer { padding: 4.2rem 2.6rem 4rem; max-width: 1880px; }
 [data-testid="stSidebarUserContent"] { padding-top: 0.5rem; }
-[data-testid="stTopNavLink"] span { font-size: 1.05rem; }
-[data-testid="stMetricLabel"] p { font-size: 1.05rem; }
+[data-testid="stTopNavLink"] span, [data-testid="stMetricLabel"] p { font-size: 1rem; }
+[data-testid="stAppViewContainer"] :is([data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p,
+  [data-testid="stMetricDelta"], [data-testid="stImageCaption"], [data-testid="stPagination"] button,
+  [data-testid="stProgress"] p, [data-testid^="stSlider"] p, [data-testid="stSidebarUserContent"] p, label p, button p,
+  summary p, input, textarea,
+  code, [role="combobox"]) { font-size: max(16px, .95rem); }
+[data-testid="stTopNavLink"]:focus-visible, [data-testid="stMain"] summary:focus-visible,
+.stMainBlockContainer a:focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
 [data-testid="stMetricValue"] { font-weight: 650; font-variant-numeric: tabular-nums; }
 h1 { padding-top: 0; } hr { margin: 0.6rem 0 1rem; }
 [data-testid="stMarkdownContainer"], [data-testid="stHeading"] { overflow-wrap: anywhere; min-width: 0; }
+.st-key-whylook-history { position: absolute; width: 1px !important; overflow: hidden; }
 [data-testid="stMetricDelta"] > div { white-space: normal; }
 @media (max-width: 1100px) {
   .stMainBlockContainer [data-testid="stColumn"] { min-width: min(100%, 12rem); }
@@ -35,7 +44,10 @@ h1 { padding-top: 0; } hr { margin: 0.6rem 0 1rem; }
     { min-width: min(100%, 9.5rem); }
 }
 </style>"""
-"""Layout only, no data: less empty border, bigger words for the back row, no word too long, no column too narrow."""
+"""Layout only, no data: less empty border, no word below 16 pixels, none too long, no column too narrow."""
+COLOURS = """<style>:root { --focus: %s; }
+button[data-selected="true"] p, [data-testid="stSliderThumbValue"] p { color: %s; }</style>"""
+"""The accent, in the dark lighter where it is drawn or written on the ground than where white is written on it."""
 
 CARD = {"good": "passed", "care": "with care", "fail": "failed"}
 log = logging.getLogger("whylook.app")
@@ -43,8 +55,11 @@ log = logging.getLogger("whylook.app")
 
 def guarded(body: Callable[[], None]) -> None:
     """Runs a page's body; anything that goes wrong becomes one clear message, never a traceback on screen."""
+    page = Path(body.__code__.co_filename).stem
+    st.session_state["page_name"] = page
     try:
         body()
+        places()[page] = st.query_params.to_dict()
     except WhylookError as problem:
         st.error(plain(problem), icon=":material/error:")
         st.caption("Reload the page once this is fixed; nothing in the store has changed.")
@@ -65,8 +80,30 @@ def source_name(run: Run) -> str:
 
 
 def run_title(run: Run) -> str:
-    """A run in one line of the picker."""
-    return " · ".join(short(part) for part in (run.name, source_name(run)) if part)
+    """A run in one line of the picker: the name that a person gave it, else its id."""
+    told = store().run_names().get(run.name)
+    called = told.name if told and told.name else run.name
+    return " · ".join(short(part) for part in (called, source_name(run)) if part)
+
+
+def places() -> dict[str, dict[str, str]]:
+    """The state of every page as this person left it: it is there again when they come back by the navigation."""
+    kept: dict[str, dict[str, str]] = st.session_state.setdefault("places", {})
+    return kept
+
+
+def _come_back(names: list[str]) -> None:
+    """Opens a page that was asked for without a state as it was left."""
+    page = st.session_state.get("page_name")
+    kept = places().pop(page, {}) if page and not st.query_params else {}
+    chosen, old = st.session_state.get("chosen_run"), kept.get("run")
+    if page and old and chosen in names:
+        go(page, **{**kept, **_of_run(kept, old, chosen), "run": chosen})
+
+
+def _of_run(state: Mapping[str, str], old: str, new: str) -> dict[str, str]:
+    """The queries in a state, of another run."""
+    return {name: state[name].replace(literal(old), literal(new)) for name in ("sql", "within") if name in state}
 
 
 def choose_run(runs: list[Run]) -> Run:
@@ -83,7 +120,7 @@ def choose_run(runs: list[Run]) -> Run:
     titles = {run.name: run_title(run) for run in runs}
     st.sidebar.selectbox("Run", names, key="run_picker", format_func=titles.__getitem__, on_change=_changed)
     st.session_state["chosen_run"] = chosen
-    if wanted != chosen:
+    if wanted != chosen and st.query_params:
         st.query_params["run"] = chosen
     return runs[names.index(chosen)]
 
@@ -91,10 +128,8 @@ def choose_run(runs: list[Run]) -> Run:
 def _changed() -> None:
     old, new = st.session_state.get("chosen_run"), st.session_state["run_picker"]
     st.session_state["chosen_run"] = new
-    st.query_params["run"] = new
-    for name in ("sql", "within"):
-        if old and name in st.query_params:
-            st.query_params[name] = st.query_params[name].replace(literal(old), literal(new))
+    queries_ = _of_run(st.query_params, old, new) if old else {}
+    st.query_params.update(run=new, **queries_)
 
 
 def through_app() -> None:
@@ -114,7 +149,7 @@ def through_app() -> None:
 def frame() -> None:
     """What every page has, with runs or without."""
     through_app()
-    st.html(STYLE)
+    st.html(STYLE + COLOURS % ((accent(),) * 2))
     st.sidebar.markdown("### whylook")
 
 
@@ -122,8 +157,11 @@ def current_run() -> Run | None:
     """Lets the user choose among the runs and says what there is to say of it; None when there is none yet."""
     runs = read(queries.runs) if store().exists() else []
     if not runs:
+        keep_history()
         return None
+    _come_back([run.name for run in runs])
     run = choose_run(runs)
+    keep_history(run=run.name)
     _status(run)
     return run
 
@@ -169,18 +207,15 @@ def _status(run: Run) -> None:
 def _judge_note(run: Run) -> None:
     """A judge that knows one world only says so; over other pictures that stands above everything else.
 
-    What its scores lack whatever the pictures is said quietly: they mean what they mean everywhere.
+    What it lacks whatever the pictures is said on hover: its scores mean what they mean everywhere.
     """
-    if run.judge_limits:
-        st.sidebar.caption(plain(run.judge_limits))
     note = run.judge_note
-    if not note:
-        return
-    if strange_pictures(run):
+    quiet = [plain(words) for words in (note, run.judge_limits) if words]
+    if quiet:
+        st.sidebar.caption("What this judge cannot do", help="  \n".join(quiet))
+    if note and strange_pictures(run):
         words = "This judge does not know these pictures; its words and scores mean nothing here."
         st.warning(f"**{words}** {plain(note)}", icon=":material/visibility_off:")
-    else:
-        st.sidebar.info(plain(note), icon=":material/info:")
 
 
 def strange_pictures(run: Run) -> bool:

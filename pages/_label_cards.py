@@ -32,7 +32,7 @@ def to_decide(run: str, rows: LabelRows, listed: Sequence[Suspect], decided: Map
     st.html(STYLE)
     chosen = st.segmented_control(
         "Show", [LOOK, SEEN], default=LOOK, required=True, key="show", label_visibility="collapsed",
-        on_change=_forget, args=(_seen_key(run),),
+        bind="query-params", on_change=_forget, args=(_seen_key(run),),
     )  # fmt: skip
     if chosen == LOOK:
         _open(run, rows, listed, decided)

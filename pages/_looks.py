@@ -24,12 +24,17 @@ HELP = (
 )
 
 
+def by_answer(text: str) -> bool:
+    """Whether a query chooses its pictures by the answer itself."""
+    chosen = re.split(r"\b(?:where|order\s+by)\b", text, maxsplit=1, flags=re.IGNORECASE)[1:]
+    return any(ANSWERS.search(part) for part in chosen)
+
+
 def looks(run: str, text: str, ids: tuple[str, ...]) -> None:
     """Counts the slice, once, and says quietly what its difference from the rest is worth."""
     from core.findings import looks as measure  # here: scipy need not be loaded before the first picture
 
-    where = re.split(r"\bwhere\b", text, maxsplit=1, flags=re.IGNORECASE)[-1]
-    if ANSWERS.search(where):
+    if by_answer(text):
         return
     known = members(run)
     mask = measure.inside(known, ids)

@@ -1,6 +1,6 @@
 """Makes the pictures that the pages show: thumbnail, overlay and masked, as data addresses ready to draw.
 
-Knows: thumbnails and maps, core.images.masking. Does not know: Streamlit's widgets, the store's tables.
+Knows: thumbnails and maps, core.images.masking. Does not know: the store's tables.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import streamlit as st
@@ -53,6 +54,14 @@ def rgb_of(content: bytes) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
+def heat_layer(content: bytes, heat: NDArray[np.float32], longest: int = 112) -> bytes:
+    """The map alone in the shape of its picture, small: the browser lays it over the picture, as strong as wanted."""
+    with Image.open(io.BytesIO(content)) as image:
+        scale = longest / max(image.size)
+        width, height = (max(1, round(side * scale)) for side in image.size)
+    return encode(overlay(np.zeros((height, width, 3), dtype=np.uint8), heat, strength=1.0))
+
+
 def view(
     rgb: NDArray[np.uint8], heat: NDArray[np.float32] | None, kind: str, *, beta: float = ATTENDED, fill: Fill = "black"
 ) -> bytes | None:
@@ -66,14 +75,14 @@ def view(
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _views(
-    folder: str, generation: int, run: str, ids: tuple[str, ...], kinds: tuple[str, ...]
+    folder: str, generation: int, run: str, ids: tuple[str, ...], kinds: tuple[str, ...], layered: bool
 ) -> dict[str, list[Shown]]:
     thumbnails = read(queries.thumbnails, list(ids))
     maps = read(queries.maps, run, list(ids)) if set(kinds) != {"original"} else {}
     fill, made = fill_of(run), dict[str, list[Shown]]()
     for image_id in ids:
         content = thumbnails.get(image_id)
-        made[image_id] = [_shown(content, maps.get(image_id), kind, fill) for kind in kinds]
+        made[image_id] = [_shown(content, maps.get(image_id), kind, fill, layered) for kind in kinds]
     return made
 
 
@@ -82,18 +91,24 @@ def fill_of(run: str) -> Fill:
     return read(queries.run, run).settings.fill
 
 
-def _shown(content: bytes | None, heat: NDArray[np.float32] | None, kind: str, fill: Fill) -> Shown:
+def _shown(
+    content: bytes | None, heat: NDArray[np.float32] | None, kind: str, fill: Fill, layered: bool = False
+) -> Shown:
     if content is None:
         return {"missing": "no picture"}
     if kind == "original":
         return {"src": address(content), "alt": "original picture"}
+    if kind == "overlay" and heat is not None and layered:
+        return {"src": address(content), "alt": "overlay", "heat": address(heat_layer(content, heat))}
     made = view(rgb_of(content), heat, kind, fill=fill)
     return {"src": address(made), "alt": kind} if made else {"missing": "no map"}
 
 
-def views(run: str, ids: Sequence[str], kinds: Sequence[str] = ("original",)) -> dict[str, list[Shown]]:
-    """The wanted views of several pictures, ready for `_view`, cached."""
-    return _views(str(store_folder()), store().generation(), run, tuple(ids), tuple(kinds))
+def views(
+    run: str, ids: Sequence[str], kinds: Sequence[str] = ("original",), *, layered: bool = False
+) -> dict[str, list[Shown]]:
+    """The wanted views of several pictures, ready to draw, cached; `layered`: an overlay is picture and map apart."""
+    return _views(str(store_folder()), store().generation(), run, tuple(ids), tuple(kinds), layered)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -144,3 +159,9 @@ def scale_picture() -> str:
     """The heatmap's colour scale from 0 to 1, for the legend."""
     ramp = np.tile(np.linspace(0, 1, 128, dtype=np.float32), (8, 1))
     return address(encode(overlay(np.zeros((8, 128, 3), dtype=np.uint8), ramp, strength=1.0)))
+
+
+def scale_legend(*, width: int | Literal["stretch"] = "stretch") -> None:
+    """The colour scale with its words below."""
+    alt = "the scale from no attention to all attention"
+    st.image(scale_picture(), width=width, caption="no attention … all attention", alt=alt)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 TITLES = {
     "auroc": "Real maps, AUROC",
     "auroc_name": "Right name, AUROC",
-    "wrong_name_high": "Fooled by a name",
-    "empty_high": "Fooled by nothing",
+    "wrong_name_high": "Wrong name scored high",
+    "empty_high": "Empty picture scored high",
 }
 CONTROLS = {
     "true": "true map",
@@ -38,7 +38,7 @@ CONTROLS = {
     "wrong name": "true map, wrong name",
 }
 MOST_LINES = 8
-"""More classes than this scroll."""
+"""More classes than this are folded."""
 ICONS = {"good": ":material/verified:", "care": ":material/warning:", "fail": ":material/dangerous:"}
 SHORT = {
     "good": "tells real maps from controls",
@@ -50,7 +50,7 @@ SHORT = {
 def judge_card(run: Run) -> None:
     """The section; with the command to type where no card was made."""
     st.divider()
-    st.subheader("Can this judge be trusted?")
+    st.header("Can this judge be trusted?")
     card = read(queries.judge_card, run.name)
     if card is None:
         st.write(
@@ -89,8 +89,10 @@ def _by_class(run: Run, card: JudgeCard) -> None:
     st.markdown(f"**True maps scored {card.high:g} or more, by class**")
     if card.by_class:
         lines = [f"- {plain(short(name))}: {plain(format_rate(rate))}" for name, rate in card.by_class.items()]
-        with st.container(height=240 if len(lines) > MOST_LINES else "content", border=False):
-            st.markdown("\n".join(lines))
+        st.markdown("\n".join(lines[:MOST_LINES]))
+        if len(lines) > MOST_LINES:
+            with st.expander(f"{len(lines) - MOST_LINES:,} more classes"):
+                st.markdown("\n".join(lines[MOST_LINES:]))
         return
     st.caption(
         f"Said of classes of which the judge scored {LEAST_PICTURES} true maps or more; there is none yet. "

@@ -16,8 +16,12 @@ from types import FrameType
 
 import streamlit as st
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
 
 from core.sql.pool import end_workers, remove_left_folders
+from pages._assets import ADDRESS, LIBRARY
 from pages._gate import Gate
 
 APP = Path(__file__).resolve().parent.parent / "app.py"
@@ -31,7 +35,8 @@ def main() -> None:
     end_with_parent()
     remove_left_folders()
     sys.argv = [str(APP)]  # Streamlit looks for its settings beside what was started
-    app = st.App(APP, middleware=[Middleware(Gate, port=port)])
+    library = Route(ADDRESS, give_library)
+    app = st.App(APP, routes=[library], middleware=[Middleware(Gate, port=port)])
     app.run(
         config={
             "server.address": "127.0.0.1",
@@ -40,6 +45,12 @@ def main() -> None:
             "browser.gatherUsageStats": False,
         }
     )
+
+
+def give_library(request: Request) -> Response:
+    """The editor's library; its address changes with it."""
+    headers = {"cache-control": "max-age=31536000, immutable"}
+    return FileResponse(LIBRARY, media_type="text/javascript", headers=headers)
 
 
 def end_on_signals() -> None:

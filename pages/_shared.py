@@ -63,14 +63,44 @@ def read(query: Callable[Concatenate[queries.Connection, P], T], *arguments: P.a
     return cast(T, _read(str(store_folder()), store().generation(), name, arguments, options, _query=query))
 
 
+@st.cache_data(max_entries=128, show_spinner=False)
+def _read_of(
+    folder: str,
+    generation: int,
+    name: str,
+    run: str,
+    mark: int,
+    options: dict[str, object],
+    _query: Callable[..., object],
+    _ids: tuple[str, ...],
+) -> object:
+    return _query(store().reader(), run, ids=list(_ids), **options)
+
+
+def read_of(query: Callable[..., T], run: str, ids: tuple[str, ...], **options: object) -> T:
+    """A read about some pictures of a run, cached by a quick hash of their ids: there may be a hundred thousand."""
+    name = f"{query.__module__}.{query.__qualname__}"
+    key = (str(store_folder()), store().generation(), name, run, hash(ids), options)
+    return cast(T, _read_of(*key, _query=query, _ids=ids))
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
-def _sql(folder: str, generation: int, text: str, max_rows: int) -> queries.SqlResult:
+def _sql(folder: str, generation: int, tags: int, text: str, max_rows: int) -> queries.SqlResult:
     return queries.run_sql(store(), text, max_rows=max_rows)
 
 
 def sql(text: str, *, max_rows: int = 5000) -> queries.SqlResult:
     """A user's SQL behind the gate, cached. Raises QueryError in words."""
-    return _sql(str(store_folder()), store().generation(), text, max_rows)
+    kept = hash(tuple((row["image_id"], row["tag"]) for row in store().tag_rows()))
+    return _sql(str(store_folder()), store().generation(), kept, text, max_rows)
+
+
+def tags_by_picture() -> dict[str, list[str]]:
+    """The tags of every picture that has some, with what was said of its label."""
+    found: dict[str, list[str]] = {}
+    for row in store().tag_rows():
+        found.setdefault(row["image_id"], []).append(row["tag"])
+    return found
 
 
 def slice_ids(text: str, run: str) -> tuple[str, ...]:
@@ -139,6 +169,16 @@ def of_labels(run: str, ask: Callable[[queries.LabelRows], T]) -> T:
     return cast(T, _of_labels(str(store_folder()), store().generation(), run, ask.__qualname__, _ask=ask))
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _coded(folder: str, generation: int, run: str) -> queries.CodedRun:
+    return queries.coded_run(store().reader(), run)
+
+
+def coded_run(run: str) -> queries.CodedRun:
+    """The columns of a run as numbers that can be counted; one copy for all: change nothing in it."""
+    return _coded(str(store_folder()), store().generation(), run)
+
+
 @st.cache_data(max_entries=8, show_spinner=False)
 def _report(folder: str, generation: int, run: str, kind: str) -> str:
     from core import report as core_report
@@ -195,6 +235,6 @@ def matches(
     run: str, text: str, *, within: Sequence[str] | None, limit: int
 ) -> tuple[queries.SearchResult, str | None]:
     """Explanations that match a text by words and by meaning; the second value says why meaning was left out."""
-    vector, problem = text_vector(text)
+    vector, problem = text_vector(queries.plain_words(text))
     ids = list(within) if within is not None else None
     return read(queries.search, run, text, vector, where_ids=ids, limit=limit), problem

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 
 import pandas as pd
 import streamlit as st
 
 from core import queries
 from core.columns import BY_NAME
+from core.commands.terminal import spreadsheet_cell
 from core.errors import StoreError
 from core.queries import identifier, literal
-from pages._shared import read, store
+from core.records import LabelDecision
+from pages._shared import label_rows, read, store
 from pages._view import copy_button
-from pages._words import plain, short, slice_sql
+from pages._words import file_name, plain, short, slice_sql
 
 
 def examples(run: str) -> list[tuple[str, str]]:
@@ -43,15 +46,16 @@ def examples(run: str) -> list[tuple[str, str]]:
 
 def toolbar(run: str, sql: str, use: Callable[[str], None]) -> None:
     """Columns, examples and saved slices, the link; `use` puts a query into the editor."""
-    upper, lower = st.columns(2), st.columns(2)
-    with upper[0].popover("Columns", width="stretch"):
+    columns, asked, saved, copied = st.columns(4)
+    with columns.popover("Columns", width="stretch"):
         columns_help()
-    with upper[1].popover("Examples", width="stretch"):
+    with asked.popover("Examples", width="stretch"):
         for index, (words, query) in enumerate(examples(run)):
             st.button(plain(short(words)), key=f"example-{index}", on_click=use, args=(query,), width="stretch")
-    with lower[0].popover("Saved", width="stretch"):
+    with saved.popover("Saved", width="stretch"):
         saved_slices(sql, use)
-    with lower[1]:
+        fix_list(run)
+    with copied:
         copy_button("Copy link", key="copy-link")
 
 
@@ -93,6 +97,30 @@ def saved_slices(sql: str, use: Callable[[str], None]) -> None:
         _undo()
 
 
+def fix_list(run: str) -> None:
+    """What was said of labels, as a file, where something was."""
+    if not (decisions := store().label_decisions()):
+        return
+    st.download_button(
+        "Fix list",
+        lambda: _fixes(run, decisions),
+        file_name((run, "fixes", f"{date.today():%Y-%m-%d}"), ".csv"),
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+        help="What was said of labels here and on Labels, a row for each file",
+    )
+
+
+def _fixes(run: str, decisions: list[LabelDecision]) -> str:
+    from core.labels import applying, fix_rows, write_csv
+    from core.labels.fixes import FIX_COLUMNS
+
+    rows = label_rows(run)
+    found = fix_rows(rows, applying(rows, decisions))
+    return write_csv(FIX_COLUMNS, [tuple(str(spreadsheet_cell(value)) for value in row) for row in found])
+
+
 def _save(name: str, sql: str) -> None:
     if not name:
         st.warning("Give the slice a name first.")
@@ -117,7 +145,7 @@ def _drop(name: str) -> None:
 
 def _undo() -> None:
     try:
-        words = store().undo()
+        words = store().undo("slices")
     except StoreError as problem:
         st.error(plain(problem))
         return

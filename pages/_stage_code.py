@@ -28,8 +28,13 @@ export default function ({ parentElement, data, setTriggerValue }) {
       });
     }
     if (shown.src) {
-      const image = make('img'); image.src = shown.src; image.alt = visible(shown.label || shown.alt || 'picture');
-      to.append(image);
+      const image = make('img'), place = make('span', 'place');
+      image.alt = visible(shown.label || shown.alt || 'picture');
+      image.addEventListener('load', () => {
+        image.style.setProperty('--ratio', image.naturalWidth / image.naturalHeight);
+      });
+      image.src = shown.src;
+      place.append(image); to.append(place);
     } else to.append(make('span', 'missing', shown.missing || 'no picture'));
     if (shown.label) to.append(make('span', 'label', shown.label));
     return to;
@@ -44,7 +49,8 @@ export default function ({ parentElement, data, setTriggerValue }) {
     const box = make('div', 'figures');
     for (const item of slide.figures) {
       const number = make('div', 'figure');
-      for (const [cls, text] of [['shown', item.shown], ['of', item.words], ['quiet', item.quiet]]) {
+      for (let [cls, text] of [['shown', item.shown], ['of', item.words], ['quiet', item.quiet]]) {
+        if (cls === 'shown' && text.length > 6) cls = 'shown long';
         if (text !== 'n ' + item.shown) number.append(make('span', cls, text));
       }
       box.append(number);
@@ -69,6 +75,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     const box = make('div', 'pictures');
     box.style.setProperty('--across', n === 4 ? 2 : Math.min(3, n));
     box.style.setProperty('--down', n > 3 ? 2 : 1);
+    box.classList.toggle('row', n <= 3);
     for (const shown of slide.pictures) box.append(picture(shown));
     return box;
   };
@@ -99,6 +106,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
       table.append(line);
     }
     box.append(table);
+    box.tabIndex = 0; box.setAttribute('role', 'group'); box.setAttribute('aria-label', 'table');
     return box;
   };
   const drawBody = (slide) => {
@@ -109,6 +117,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
 
   const panel = (slide) => {
     const box = make('aside', 'panel');
+    box.tabIndex = 0; box.setAttribute('aria-label', 'behind the slide');
     if (open.notes) box.append(make('h2', '', 'Notes'), make('p', 'notes', slide.notes || 'No notes.'));
     if (open.sources) {
       box.append(make('h2', '', 'Queries'));
@@ -214,17 +223,20 @@ STAGE_CSS = """
 .stage .figure { display: block; }
 .stage .shown { display: block; font-size: clamp(56px, 6vw, 132px); line-height: 1; font-weight: 700;
   font-variant-numeric: tabular-nums; letter-spacing: -.02em; white-space: nowrap; }
-.stage .shown:dir(rtl) { text-align: start; }
+.stage .shown.long { font-size: clamp(48px, 4.1vw, 92px); }
 .stage .of { display: block; font-size: clamp(24px, 1.75vw, 40px); line-height: 1.25; margin-top: .25em;
   overflow-wrap: anywhere; }
 .stage .quiet { display: block; font-size: clamp(16px, 1.1vw, 24px); opacity: .72; margin: .3em 0 0;
   font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .stage .pictures { display: grid; height: 100%; gap: clamp(8px, .8vw, 18px); grid-template: repeat(var(--down),
   minmax(0, 1fr)) / repeat(var(--across), minmax(0, 1fr)); }
+.stage .pictures.row { height: min(100%, calc(66vw / var(--across) + 56px)); }
 .stage .picture { display: flex; flex-direction: column; min-height: 0; min-width: 0; align-items: center;
   justify-content: center; color: inherit; text-decoration: none; }
-.stage .picture img { flex: 1 1 auto; min-height: 0; width: 100%; object-fit: contain; border-radius: 4px;
-  background: var(--st-secondary-background-color); }
+.stage .picture .place { flex: 1 1 auto; min-height: 0; width: 100%; container-type: size; display: grid;
+  place-items: center; }
+.stage .picture img { width: min(100cqw, calc(100cqh * var(--ratio, 1))); aspect-ratio: var(--ratio, 1);
+  border-radius: 4px; outline: 1px solid var(--st-border-color); }
 .stage a.picture:focus-visible, .stage a.picture:hover { outline: 3px solid var(--st-primary-color);
   outline-offset: 2px; border-radius: 4px; }
 .stage .picture .label { flex: none; font-size: clamp(18px, 1.25vw, 28px); line-height: 1.3; padding-top: 2px;
@@ -280,6 +292,7 @@ STAGE_CSS = """
   .stage { overflow: auto; grid-template-rows: auto auto auto; }
   .stage .middle, .stage .middle.worded { grid-template-columns: minmax(0, 1fr); }
   .stage .middle > * { max-height: none; } .stage .pictures, .stage .pairs { height: auto; }
+  .stage .picture .place { min-height: 40vw; }
   .stage footer { grid-template-columns: minmax(0, 1fr); } .stage nav { flex-wrap: wrap; }
 }
 """

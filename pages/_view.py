@@ -35,13 +35,13 @@ class Target(TypedDict):
     go: Place
 
 
-def target(page: str, **values: object) -> Target:
+def target(page: str, /, **values: object) -> Target:
     """Where a click leads: an address for the browser and the same for `follow`."""
     state = {key: str(value) for key, value in values.items() if value not in (None, "")}
     return {"href": link(page, **state), "go": {"page": page, "state": state}}
 
 
-def go(page: str, **state: object) -> None:
+def go(page: str, /, **state: object) -> None:
     """Changes to a page with its state in the address."""
     kept = {key: str(value) for key, value in state.items() if value not in (None, "")}
     st.switch_page(f"pages/{page}.py", query_params=kept)

@@ -8,6 +8,8 @@ Python, which changes page without a reload.
 from pages._view_stories import STORIES_CSS, STORIES_JS
 
 _START = """
+const STRONG = 0.72;  // from here on white is read better than black on the colour of an error
+
 const make = (tag, cls, text) => {
   const node = document.createElement(tag);
   if (cls) node.className = cls;
@@ -88,34 +90,65 @@ export default function ({ parentElement, data, setTriggerValue }) {
     return grid;
   };
 
+  // One stop of the tab key; from there the arrows move to the next cell that way, Home and End along the row.
+  const oneStop = (grid, places) => {
+    const all = places.flat().filter(Boolean);
+    const stop = (cell) => all.forEach((other) => { other.tabIndex = other === cell ? 0 : -1; });
+    stop(all[0]);
+    const moves = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
+    grid.addEventListener('keydown', (event) => {
+      let row = places.findIndex((cells) => cells.includes(event.target)), column = places[row]?.indexOf(event.target);
+      let next = null;
+      if (event.key === 'Home') next = places[row].find(Boolean);
+      else if (event.key === 'End') next = places[row].findLast(Boolean);
+      else if (moves[event.key]) {
+        const [down, right] = moves[event.key];
+        do { row += down; column += right; next = places[row]?.[column]; } while (next === null);
+      } else return;
+      event.preventDefault();
+      if (next) { stop(next); next.focus(); }
+    });
+    grid.addEventListener('focusin', (event) => { if (all.includes(event.target)) stop(event.target); });
+  };
+
   const drawConfusion = () => {
     const grid = make('div', 'confusion');
     grid.style.setProperty('--classes', data.names.length);
     grid.classList.toggle('many', data.names.length > 6 || data.names.some((name) => name.length > 9));
+    grid.setAttribute('role', 'group');
+    grid.setAttribute('aria-label', 'Labels and predictions; the arrow keys move from cell to cell');
+    const places = [];  // of each row, its cells or nothing
     grid.append(make('span'));
     for (const name of data.names) {
       const head = make('span', 'column', name); head.title = visible(name); grid.append(head);
     }
     for (const row of data.rows) {
       const head = make('span', 'row', row.name); head.title = visible(row.name); grid.append(head);
+      places.push([]);
       for (const item of row.cells) {
-        if (!item) { grid.append(make('span', 'none')); continue; }
+        if (!item) { grid.append(make('span', 'none')); places.at(-1).push(null); continue; }
         const cell = anchor(item.target, item.right ? 'right' : 'wrong');
         cell.textContent = item.n;
         cell.title = visible(item.hint);
         cell.setAttribute('aria-label', cell.title);
         cell.style.setProperty('--strength', 12 + 88 * item.strength + '%');
-        cell.classList.toggle('strong', !item.right && item.strength > 0.5);
+        cell.classList.toggle('strong', !item.right && item.strength > STRONG);
+        places.at(-1).push(cell);
         grid.append(cell);
       }
     }
+    oneStop(grid, places);
     return grid;
   };
 
   const drawClasses = () => {
     const table = make('table', 'classes');
     const head = make('tr');
-    for (const [name, cls] of data.head) head.append(make('th', cls, name));
+    for (const [name, cls] of data.head) {
+      const cell = make('th', cls, name);
+      if (cls === 'both') cell.colSpan = 2;  // the bar and its number
+      head.append(cell);
+    }
     table.append(make('thead')); table.tHead.append(head);
     const body = make('tbody');
     for (const row of data.rows) {
@@ -144,6 +177,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     }
     table.append(body);
     const wrap = make('div', 'scroll'); wrap.append(table);
+    wrap.tabIndex = 0; wrap.setAttribute('role', 'region'); wrap.setAttribute('aria-label', 'Classes');
     return wrap;
   };
 
@@ -264,7 +298,8 @@ _END = """
 JS = _START + STORIES_JS + _END
 
 CSS = """
-.root { font-family: var(--st-font); color: var(--st-text-color); font-size: 1rem; line-height: 1.4;
+.root { --small: max(16px, .95rem); font-family: var(--st-font); color: var(--st-text-color); font-size: 1rem;
+  line-height: 1.4;
   container-type: inline-size; overflow-wrap: anywhere; }
 a { color: inherit; text-decoration: none; }
 a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-color); outline-offset: 2px; }
@@ -272,11 +307,12 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
 .frame { position: relative; display: block; aspect-ratio: 1; width: 100%; overflow: hidden; border-radius: 6px;
   background: var(--st-secondary-background-color); }
 .frame img { width: 100%; height: 100%; object-fit: contain; display: block; }
-.frame .missing { position: absolute; inset: 0; display: grid; place-items: center; opacity: 0.6; font-size: 0.8rem;
+.frame .missing { position: absolute; inset: 0; display: grid; place-items: center; opacity: 0.6;
+  font-size: var(--small);
   text-align: center; padding: 4px; }
 .frame .label { position: absolute; left: 6px; bottom: 6px; background: rgba(0,0,0,.62); color: #fff;
   border-radius: 4px;
-  padding: 0 6px; font-size: 0.75rem; }
+  padding: 0 6px; font-size: var(--small); }
 .frame.small { width: 46px; border-radius: 4px; }
 .dot { display: inline-block; width: 0.75em; height: 0.75em; border-radius: 50%; margin-right: 0.5em; flex: none; }
 .top { display: block; scroll-margin-top: 12rem; }
@@ -291,7 +327,7 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
 .card .words { display: block; padding: 6px 4px 2px; }
 .card .title { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; font-weight: 600;
   overflow: hidden; overflow-wrap: anywhere; line-height: 1.4; }
-.card .line { display: block; opacity: 0.72; font-size: 0.88rem; overflow: hidden; text-overflow: ellipsis;
+.card .line { display: block; opacity: 0.72; font-size: var(--small); overflow: hidden; text-overflow: ellipsis;
   white-space: nowrap; }
 .matrix { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 12px; }
 .cell { display: block; border: 1px solid var(--st-border-color); border-left: 8px solid var(--cell);
@@ -309,36 +345,36 @@ a:focus-visible, button:focus-visible { outline: 3px solid var(--st-primary-colo
   border-top: 1px solid var(--st-border-color); }
 .finding .rank { font-size: 1.55rem; font-weight: 650; line-height: 1.3; text-align: right; }
 .finding .sentence { font-size: 1.15rem; margin: 2px 0 6px; overflow-wrap: anywhere; max-width: 62rem; }
-.finding .evidence { font-size: .92rem; margin: 6px 0; max-width: 62rem; overflow-wrap: anywhere; }
-.finding summary { cursor: pointer; font-size: .88rem; }
+.finding .evidence { font-size: var(--small); margin: 6px 0; max-width: 62rem; overflow-wrap: anywhere; }
+.finding summary { cursor: pointer; font-size: var(--small); }
 .finding pre { background: var(--st-secondary-background-color); border-radius: 6px; padding: 8px 12px; margin: 6px 0;
-  white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }
+  white-space: pre-wrap; overflow-wrap: anywhere; font-size: var(--small); }
 .finding .copy { width: auto; }
 .finding .pictures { display: grid; grid-template-columns: repeat(4, 57px); gap: 6px; align-content: start; }
 .finding .compared .pictures { grid-template-columns: repeat(3, 57px); }
 .finding .pictures .link { grid-column: 1 / -1; font-weight: 600; }
-.finding .pictures .side { grid-column: 1 / -1; font-size: .85rem; line-height: 1.1; }
+.finding .pictures .side { grid-column: 1 / -1; font-size: var(--small); line-height: 1.1; }
 .finding .sides { display: flex; flex-wrap: wrap; gap: 10px 24px; align-content: start; }
 .confusion { display: grid; gap: 3px; font-variant-numeric: tabular-nums;
   grid-template-columns: minmax(3rem, max-content) repeat(var(--classes), minmax(0, 1fr)); }
 .confusion > * { min-width: 0; min-height: 2.25rem; display: grid; place-items: center; border-radius: 4px; }
 .confusion .row, .confusion .column { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
-  font-size: .95rem; }
+  font-size: var(--small); }
 .confusion .row { max-width: 9rem; line-height: 2.25rem; text-align: right; padding-right: 6px; }
 .confusion .column { text-align: center; align-self: end; min-height: 0; padding-bottom: 4px; }
 .confusion.many .column { writing-mode: vertical-rl; transform: rotate(180deg); max-height: 8rem; text-align: left;
   justify-self: center; padding: 4px 0 0; }
-.confusion.many a { font-size: .9rem; }
+.confusion.many a { font-size: var(--small); }
 .confusion .none { background: color-mix(in srgb, var(--st-secondary-background-color) 60%, transparent); }
 .confusion .right { background: color-mix(in srgb, var(--grey) calc(var(--strength) * .45), transparent); }
 .confusion .wrong { background: color-mix(in srgb, var(--st-primary-color) var(--strength),
   var(--st-secondary-background-color)); }
-.confusion .strong { color: #fff; }
+.confusion .wrong { color: light-dark(#000, #fff); } .confusion .strong { color: #fff; }
 .confusion a:hover { outline: 2px solid var(--st-primary-color); outline-offset: 1px; }
 .scroll { max-height: 640px; overflow: auto; border: 1px solid var(--st-border-color); border-radius: 8px; }
 table.classes { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 .classes th { position: sticky; top: 0; background: var(--st-secondary-background-color); font-weight: 600;
-  font-size: .9rem;
+  font-size: var(--small);
   text-align: left; padding: 8px; z-index: 1; white-space: nowrap; }
 .classes td { padding: 5px 8px; border-top: 1px solid var(--st-border-color); }
 .classes .number { text-align: right; white-space: nowrap; }
@@ -368,10 +404,10 @@ table.classes { border-collapse: collapse; width: 100%; font-variant-numeric: ta
 .hit .title > * { min-width: 0; }
 .hit .title .soft { font-weight: 400; margin-left: .6em; }
 .hit p { margin: 4px 0; overflow-wrap: anywhere; } .hit .quote { font-size: 1.15rem; }
-.hit .foot { display: flex; gap: 18px; flex-wrap: wrap; font-size: .88rem; margin-top: 6px; }
+.hit .foot { display: flex; gap: 18px; flex-wrap: wrap; font-size: var(--small); margin-top: 6px; }
 mark { background: color-mix(in srgb, var(--st-primary-color) 24%, transparent); color: inherit; padding: 0 .15em;
   border-radius: 3px; font-weight: 600; }
-.copy { font: inherit; font-size: .875rem; color: inherit;
+.copy { font: inherit; font-size: var(--small); color: inherit;
   background: transparent; border: 1px solid var(--st-border-color);
   border-radius: var(--st-button-radius, 8px); padding: .3rem .75rem; min-height: 2.5rem; cursor: pointer; width: 100%;
   white-space: nowrap; }

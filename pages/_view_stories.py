@@ -75,21 +75,21 @@ STORIES_CSS = """
 .story .rank { font-size: 1.55rem; font-weight: 650; line-height: 1.3; text-align: right; }
 .story p { margin: 0; max-width: 66rem; overflow-wrap: anywhere; }
 .story .sentence { font-size: 1.3rem; font-weight: 600; line-height: 1.35; max-width: none; }
-.story .harm, .story .described { font-size: 1.05rem; margin-top: 4px; }
-.story .evidence { font-size: .88rem; font-variant-numeric: tabular-nums; }
+.story .harm, .story .described { font-size: 1rem; margin-top: 4px; }
+.story .evidence { font-size: var(--small); font-variant-numeric: tabular-nums; }
 .story .shows { display: flex; flex-wrap: wrap; gap: 12px 34px; margin: 12px 0 8px; }
-.story .side { display: block; font-size: .88rem; margin-bottom: 5px; }
+.story .side { display: block; font-size: var(--small); margin-bottom: 5px; }
 .story .strip { display: flex; flex-wrap: wrap; gap: 6px; }
 .story .changes .strip { gap: 8px 20px; }
 .story .frame { width: var(--side); flex: none; }
 .story .held .link { display: inline-block; margin-top: 4px; font-weight: 600; }
 .change { display: block; } .change .both { display: flex; align-items: center; gap: 5px; }
-.change .called, .change .fared { display: block; font-size: .88rem; line-height: 1.35; overflow-wrap: anywhere;
+.change .called, .change .fared { display: block; font-size: var(--small); line-height: 1.35; overflow-wrap: anywhere;
   max-width: calc(2 * var(--side) + 26px); }
 .change .fared { font-weight: 600; font-variant-numeric: tabular-nums; }
-.story summary { cursor: pointer; font-size: .88rem; margin-top: 4px; }
+.story summary { cursor: pointer; font-size: var(--small); margin-top: 4px; }
 .story pre { background: var(--st-secondary-background-color); border-radius: 6px; padding: 8px 12px; margin: 6px 0;
-  white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }
+  white-space: pre-wrap; overflow-wrap: anywhere; font-size: var(--small); }
 .story .copy { width: auto; }
 .asides li { display: flex; gap: 18px; justify-content: space-between; padding: 7px 0;
   border-top: 1px solid var(--st-border-color); }

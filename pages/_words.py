@@ -59,7 +59,7 @@ def cell_condition(name: str | None) -> str:
     return "cell IS NULL" if name is None else f"cell = {literal(name)}"
 
 
-def link(page: str, **values: object) -> str:
+def link(page: str, /, **values: object) -> str:
     """Address of a page with its state, relative to the app's root, for an anchor."""
     kept = {key: str(value) for key, value in values.items() if value not in (None, "")}
     return f"{page}?{urlencode(kept)}" if kept else page

@@ -50,7 +50,7 @@ def headline(found: Suspects) -> None:
     if not found.flagged:
         return
     share = format_spoken(found.flagged / found.looked_at)
-    st.subheader(found.headline)
+    st.header(found.headline)
     st.caption(
         f"That is {share} of {found.looked_at:,}; {found.speaks}. Most suspicious first; a person decides. Looking "
         f"through every mistake would mean {format_pictures(found.mistakes)}."

@@ -15,11 +15,12 @@ from core.errors import RequestError, StoreError, WhylookError
 from core.pipeline.request import RunRequest, request_from_settings, state_now
 from core.pipeline.stages import BESIDE, limiting, shares
 from core.records import Row, Run
-from core.statistics import format_duration
+from core.statistics import format_duration, format_rate
 from pages import _charts, _launch
 from pages._causes import watch as watch_discovery
 from pages._frame import current_run, frame, guarded, run_title, when
 from pages._run_form import ask
+from pages._run_names import name_form
 from pages._shared import read, store, store_folder
 from pages._view import go
 from pages._words import file_name, plain
@@ -44,7 +45,7 @@ def main() -> None:
         new_run({}, open_now=True)
         return
     if records:
-        overview(records)
+        overview(records, broken=bool(broken))
     if not broken:
         damaged()
     current = next((item for item in records if run and item.name == run.name), None) or (
@@ -124,22 +125,36 @@ def ended() -> None:
         st.rerun()
 
 
-def overview(records: list[Run]) -> None:
-    """All runs, newest first."""
+def overview(records: list[Run], *, broken: bool) -> None:
+    """All runs, newest first, with what each was right on."""
+    names = store().run_names()
+    told = {} if broken or not store().exists() else read(queries.accuracies)
     rows = [
         {
-            "run": item.name,
-            "state": _state(item),
+            "run": (item.name in names and names[item.name].name) or item.name,
+            "state": _state(item) + (" · partial" if _state(item) in ("interrupted", "failed") else ""),
             "started": when(item.started),
             "pictures from": Path(item.settings.images).name,
             "classifier": Path(item.settings.classifier).name,
             "pictures": item.counts.get("pictures"),
+            "right": 100 * told[item.name].right.value if item.name in told else None,
+            "95% interval · n": format_rate(told[item.name].right).partition(" ")[2] if item.name in told else "",
+            "judged": told[item.name].judged if item.name in told else None,
             "failures": item.counts.get("failures"),
+            "note": names[item.name].note if item.name in names else "",
         }
         for item in records
     ]
+    table = pd.DataFrame(rows)
+    table = table.drop(columns=[name for name in ("judged", "note") if not table[name].any()])
     event = st.dataframe(
-        pd.DataFrame(rows), hide_index=True, key="runs", on_select="rerun", selection_mode="single-row", width="stretch"
+        table,
+        column_config={"right": st.column_config.NumberColumn(format="%.1f%%")},
+        hide_index=True,
+        key="runs",
+        on_select="rerun",
+        selection_mode="single-row",
+        width="stretch",
     )
     picked = event.get("selection", {}).get("rows", [])
     if picked and records[picked[0]].name != st.query_params.get("run"):
@@ -182,10 +197,13 @@ def _state(run: Run) -> str:
 
 def details(run: Run, *, broken: bool) -> None:
     """One run: what to do with it, counts per state, settings, failures."""
-    st.subheader(plain(f"{run_title(run)} · {_state(run)}"))
-    look, again, _ = st.columns([1, 1, 2])
+    st.header(plain(f"{run_title(run)} · {_state(run)}"))
+    name_form(run.name)
+    look, again, other, _ = st.columns([1, 1, 1, 1])
     if look.button("See the summary", icon=":material/dashboard:", width="stretch"):
         go("summary", run=run.name)
+    if other.button("Compare with another", icon=":material/compare:", width="stretch"):
+        go("compare", run=run.name, b=run.name)
     unfinished = _state(run) in ("interrupted", "failed")
     words = "Resume" if unfinished else "Run again"
     help_ = "Continues where it stopped; nothing is computed twice. Runs the classifier's code again."

@@ -19,12 +19,13 @@ from core.statistics import format_number, format_percent, format_pictures, form
 from pages import _charts
 from pages import _report_card as _card
 from pages._causes import stories
-from pages._frame import empty, guarded, open_page
+from pages._frame import empty, guarded, open_page, places
 from pages._keep import keep_button
-from pages._pictures import fill_of, full_picture, outlined_views, rgb_of, scale_picture, view, views
-from pages._shared import read, slice_ids, store_folder
+from pages._order import ordered_ids
+from pages._pictures import fill_of, full_picture, outlined_views, rgb_of, scale_legend, view, views
+from pages._shared import read, store_folder
 from pages._view import draw, go, grid, percent, score_text
-from pages._words import plain, short
+from pages._words import plain, short, slice_sql
 
 NEIGHBOURS = 6
 MOST_OF_A_NAME = 80  # in the title; the whole name is in its help
@@ -87,23 +88,25 @@ def heading(run: str, sample: Sample) -> None:
 
 def walk(name: str, image_id: str) -> None:
     """Back to the slice, previous and next within it."""
-    sql = st.query_params.get("sql")
+    sql, order = st.query_params.get("sql"), st.query_params.get("order", "")
     if not sql:
         return
     try:
-        ids = slice_ids(sql, name)
+        ids = ordered_ids(sql, name, order)
     except QueryError:
         return
     back, before, after, place = st.columns([1.2, 1, 1, 3], vertical_alignment="center")
     if back.button("Back to the slice", icon=":material/arrow_back:", width="stretch"):
-        go("slices", run=name, sql=sql)
+        left = places().get("slices", {})  # its page, sort and view, where it is the slice that one came from
+        same = left.get("sql", slice_sql(name)) == sql and left.get("run") == name
+        go("slices", **(left if same else {"run": name, "sql": sql}))
     if image_id not in ids:
         return
     index = ids.index(image_id)
     if before.button("Previous", disabled=index == 0, width="stretch", shortcut="Left"):
-        go("sample", run=name, image=ids[index - 1], sql=sql)
+        go("sample", run=name, image=ids[index - 1], sql=sql, order=order)
     if after.button("Next", disabled=index == len(ids) - 1, width="stretch", shortcut="Right"):
-        go("sample", run=name, image=ids[index + 1], sql=sql)
+        go("sample", run=name, image=ids[index + 1], sql=sql, order=order)
     place.caption(f"{index + 1:,} of {len(ids):,}")
 
 
@@ -130,7 +133,7 @@ def pictures(run: Run, sample: Sample) -> None:
     columns[2].markdown(f"**Masked**: what the judge saw{beside}" if judged else "**Masked**: where it looked most")
     overlay_place, masked_place = columns[1].empty(), columns[2].empty()
     with columns[1]:
-        st.image(scale_picture(), width="stretch", caption="no attention … all attention")
+        scale_legend()
     with columns[2]:
         threshold = st.slider("Threshold", 0.0, 1.0, ATTENDED, 0.05, key="threshold", bind="query-params")
         if judged:
@@ -158,7 +161,7 @@ def evidence(name: str, sample: Sample) -> None:
     """The judge's words, the classifier's probabilities, the judge's scores, the causal check."""
     st.space("small")
     if sample.description:
-        st.markdown(f"### “{plain(sample.description)}”")
+        st.markdown(f"## “{plain(sample.description)}”")
         if sample.justification:
             st.markdown(plain(sample.justification))
     elif sample.judge_state in ("abstained", "failed"):
@@ -166,12 +169,12 @@ def evidence(name: str, sample: Sample) -> None:
         st.info(f"The judge {words}: {plain(sample.judge_reason or 'no reason given')}.", icon=":material/gavel:")
     left, middle, right = st.columns(3, gap="large")
     with left:
-        st.subheader("Classifier")
+        st.header("Classifier")
         if sample.top:
             st.altair_chart(_charts.probabilities(sample.top, label=sample.label), width="stretch", key="top")
             st.caption(_about_top(sample))
     with middle:
-        st.subheader("Judge")
+        st.header("Judge")
         if sample.distribution:
             st.markdown(f"**{score_text(sample.score)}**")
             st.altair_chart(_charts.distribution(sample.distribution), width="stretch", key="distribution")
@@ -200,7 +203,7 @@ def _about_top(sample: Sample) -> str:
 
 def causal(sample: Sample) -> None:
     """What hiding the attended region does, against hiding as much elsewhere."""
-    st.subheader("Causal check")
+    st.header("Causal check")
     drop, chance = sample.causal_drop, sample.causal_drop_random
     if drop is None:
         st.caption("Not measured for this picture.")
@@ -231,7 +234,7 @@ def how_it_was_seen(sample: Sample) -> None:
     if not (way or used or properties):
         return
     st.divider()
-    st.subheader("How it was seen")
+    st.header("How it was seen")
     if way is not None:
         told = f"As **{plain(way.name)}**: {_of_the_class(way)}."
         if way.right.known:
@@ -280,13 +283,13 @@ def facts(sample: Sample) -> None:
     st.divider()
     left, right = st.columns(2, gap="large")
     with left:
-        st.subheader("About the picture")
+        st.header("About the picture")
         known: dict[str, object] = {name: value for name, value in sample.metadata.items() if value is not None}
         known |= {"file": ", ".join(sample.paths)}
         known |= {"width × height": f"{sample.width} × {sample.height} pixels"}
         _facts(known, key="about")
     with right:
-        st.subheader("Attention")
+        st.header("Attention")
         measured = {
             f"area at {ATTENDED:g} or more": sample.attention_area,
             "spread (entropy)": sample.attention_entropy,
@@ -326,7 +329,7 @@ def neighbours(name: str, image_id: str) -> None:
         return
     st.divider()
     for (words, rows), key in zip(groups, ("right", "wrong"), strict=True):
-        st.subheader(words)
+        st.header(words)
         if rows:
             grid(rows, views(name, [row["image_id"] for row in rows]), run=name, key=f"near-{key}", size=125)
         else:

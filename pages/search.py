@@ -85,6 +85,7 @@ def _set_within(choices: dict[str, str]) -> None:
 def suggestions(run: str) -> None:
     """The empty state: words that explanations of this run really use."""
     st.write("Finds the judge's words, and sentences that mean the same. Try:")
+    st.caption('Operators: "much sand" for exactly that, -cow for texts without it, snow OR ice for either.')
     rows = read(queries.pictures, run, cell="correct_low", limit=3) or read(queries.pictures, run, limit=3)
     said = list(dict.fromkeys(row["description"] for row in rows if row.get("description")))
     for index, text in enumerate([*said, "only the background is visible"][:4]):
@@ -109,16 +110,25 @@ def answer(run: str, text: str, ids: tuple[str, ...] | None, within: str) -> Non
     if problem:
         st.caption(f"Searched by words only: {plain(problem)}")
     if not found.hits:
-        st.info("No explanation says or means that.", icon=":material/search_off:")
+        st.info(
+            "Nothing fits: no explanation has these words, and none means something like it.",
+            icon=":material/search_off:",
+        )
         if within:
             st.caption("You are searching within a slice; the whole run may have more.")
         return
     scope = f"{format_pictures(len(ids))} of the slice" if ids is not None else "the whole run"
     left, right = st.columns([3, 1], vertical_alignment="center")
-    left.caption(f"Best {len(found.hits)} of {scope}, by words and by meaning together.")
+    kinds = len(found.hits)
+    left.caption(
+        f"{format_pictures(found.pictures)} of {scope} fit, by words or by meaning; the best first, each sentence once"
+        f"{f' (the first {kinds})' if kinds == LIMIT else ''}."
+    )
     with right:
-        if st.button("Open as a slice", icon=":material/filter_alt:", width="stretch"):
-            chosen = ", ".join(literal(hit.image_id) for hit in found.hits)
+        if st.button(
+            "Open as a slice", icon=":material/filter_alt:", width="stretch", help="With further conditions, if wanted."
+        ):
+            chosen = ", ".join(literal(image_id) for image_id in found.image_ids)
             go("slices", run=run, sql=slice_sql(run, f"image_id IN ({chosen})"))
     hits(run, found)
 
@@ -132,9 +142,11 @@ def hits(run: str, found: SearchResult) -> None:
 def _hit(run: str, hit: Hit, words: list[str], shown: list[dict[str, str]]) -> dict[str, object]:
     kind = cell(hit.cell)
     row = {"label": hit.label, "prediction": hit.prediction, "correct": hit.correct}
-    why = [f"words {hit.bm25:.2f}"] if hit.bm25 else []
-    if hit.similarity is not None:
-        why.append(f"meaning {hit.similarity:.2f}")
+    links = [{"text": "similar ones", "target": target("search", run=run, image=hit.image_id)}]
+    if len(hit.same) > 1:
+        same = slice_sql(run, f"image_id IN ({', '.join(literal(image_id) for image_id in hit.same)})")
+        said = f"the same said of {format_pictures(len(hit.same))}"
+        links.insert(0, {"text": said, "target": target("slices", run=run, sql=same)})
     return {
         "target": target("sample", run=run, image=hit.image_id),
         "pictures": shown,
@@ -142,8 +154,8 @@ def _hit(run: str, hit: Hit, words: list[str], shown: list[dict[str, str]]) -> d
         "title": says(row).removesuffix(" –"),
         "note": f"{kind.words} · {score_text(hit.score)}",
         "texts": [segments(part, words) for part in (hit.description, hit.justification) if part],
-        "why": " · ".join(why),
-        "links": [{"text": "similar ones", "target": target("search", run=run, image=hit.image_id)}],
+        "why": hit.why,
+        "links": links,
     }
 
 
@@ -153,7 +165,7 @@ def similar(run: Run, image_id: str) -> None:
     if st.button("Search by text instead", icon=":material/arrow_back:"):
         go("search", run=name)
     sample = read(queries.sample, name, image_id)
-    st.subheader("Explained like this one")
+    st.header("Explained like this one")
     left, right = st.columns([1, 4], gap="large")
     with left:
         grid([vars(sample)], views(name, [image_id]), run=name, key="origin", size=200)

@@ -3,47 +3,47 @@
 from __future__ import annotations
 
 import io
-import zlib
+from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow.csv
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
-from core.columns import BY_NAME
 from core.commands.terminal import spreadsheet_table
 from core.deck.keep import of_slice
 from core.deck.slide import View
-from core.deck.tables import of_groups
 from core.errors import QueryError
 from core.queries import SqlResult
 from core.records import Row, Run
 from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson
-from pages import _charts
+from pages._claim import show_claim
+from pages._editor import sql_editor
+from pages._facets import chip_bar, facet_panel
 from pages._frame import guarded, open_page
+from pages._grid import slice_grid
 from pages._keep import keep_button
-from pages._looks import looks
-from pages._pictures import VIEWS, scale_picture, views
-from pages._shared import read, slice_ids
+from pages._looks import by_answer, looks
+from pages._order import AS_ASKED, ORDERS, ordered_ids
+from pages._pictures import VIEWS, scale_legend, views
+from pages._shared import read, read_of, slice_ids
 from pages._shared import sql as run_sql
+from pages._slice_charts import charts
 from pages._slice_tools import toolbar
-from pages._view import go, grid
+from pages._view import go
 from pages._words import file_name, plain, slice_sql
 
 PER_PAGE = 48
 PER_PAGE_OF_THREE = 20
-GROUPS = 30
-MOST_GROUPS = f"; the {GROUPS} largest groups"
-SIZES = {"Small": 110, "Medium": 165, "Large": 270}
-ORDERS = {
-    "As the query says": None,
-    "Confidence, highest first": ("confidence", True),
-    "Confidence, lowest first": ("confidence", False),
-    "Score, lowest first": ("score", False),
-    "Score, highest first": ("score", True),
-    "Causal drop, lowest first": ("causal_drop", False),
-    "Path": ("path", False),
-}
+SIZES = {"Small": 118, "Medium": 165, "Large": 270}
+STYLE = """<style>
+.st-key-numbers [data-testid="stMetric"], .st-key-numbers [data-testid="stMetric"] > div
+  { display: flex; flex-direction: row; align-items: baseline; gap: .5rem; width: auto; padding: 0; }
+.st-key-numbers { row-gap: 0; } .st-key-numbers [data-testid="stCaptionContainer"] { margin: 0; }
+.st-key-numbers [data-testid="stMetricValue"] { font-size: 1.4rem; line-height: 1.3; }
+</style>"""
+"""The numbers of a slice in one line, so that pictures are in the first screen."""
 
 
 def main() -> None:
@@ -51,44 +51,35 @@ def main() -> None:
     run = open_page("Slices")
     if run is None:
         return
-    st.title("Slices")
-    left, right = st.columns([1, 2], gap="medium")
-    with left:
-        text = editor(run)
-        problem = st.empty()
+    st.html(STYLE)
+    head, tools = st.columns([1, 3.6], gap="medium", vertical_alignment="center")
+    head.title("Slices")
+    left, right = st.columns([1, 3.6], gap="medium")
+    text = st.query_params.get("sql") or slice_sql(run.name)  # in the address: a link, a click and Back all lead here
+    problem: QueryError | None = None
     try:
         result = run_sql(text)
         ids = slice_ids(text, run.name)
     except QueryError as error:
-        problem.error(plain(error), icon=":material/error:")
-        with right:
-            st.info("Correct the query on the left, or start from an example.", icon=":material/arrow_back:")
-        return
+        problem = error
     with right:
+        sql_editor(run.name, text, problem, _use)
+    with tools:
+        toolbar(run.name, text, _use)
+    if problem is not None:
+        right.error(plain(problem), icon=":material/error:")
+        return
+    if "image_id" in result.columns:
+        with left:
+            facet_panel(run.name, text, ids, _use)
+    with right:
+        chip_bar(run.name, text, _use)
         show(run, text, result, ids)
-
-
-def editor(run: Run) -> str:
-    """The SQL editor; the address holds its text, so that a link, a click and Back all lead here."""
-    text = st.query_params.get("sql") or slice_sql(run.name)
-    if st.session_state.get("sql_editor") != text:
-        st.session_state["sql_editor"] = text
-    box = st.container()
-    toolbar(run.name, text, _use)
-    with box:
-        st.text_area(
-            "SELECT over samples",
-            key="sql_editor",
-            height=260,
-            help="Ctrl+Enter runs it. One SELECT; nothing can be changed.",
-            on_change=lambda: _use(st.session_state["sql_editor"]),
-        )
-        st.button("Run", type="primary", icon=":material/play_arrow:", width="stretch", help="Ctrl+Enter")
-    return text
 
 
 def _use(text: str) -> None:
     """Makes a query the page's own; an empty one means every picture."""
+    _first_page()
     if text.strip():
         st.query_params["sql"] = text.strip()
     else:
@@ -104,12 +95,14 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         st.button("Show every picture", on_click=_use, args=(slice_sql(name),))
         return
     if ids:
-        against_rest(name, ids)
+        show_claim(name, text)
+        with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="numbers"):
+            against_rest(name, text, ids)
+            keep_button(f"{name}-{text}", lambda ask: of_slice(ask, name, text, view=slice_view()))
         looks(name, text, ids)
-        keep_button(f"{name}-{text}", lambda ask: of_slice(ask, name, text, view=slice_view()))
     kinds = ["Pictures", "Table", "Charts"] if ids else ["Table"]
-    kind = kinds[0]
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
+    kind, shown = kinds[0], Shown("Original", next(iter(ORDERS)), "Small")
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="controls"):
         if len(kinds) > 1:
             kind = st.segmented_control(
                 "Show as",
@@ -120,6 +113,8 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
                 bind="query-params",
                 label_visibility="collapsed",
             )
+        if kind == "Pictures":
+            shown = choices()
         st.download_button(
             "CSV",
             lambda: csv(result),
@@ -136,7 +131,7 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
             else "Add image_id to the SELECT to see pictures."
         )
     if kind == "Pictures":
-        pictures(name, text, ids)
+        pictures(name, text, ids, shown)
     elif kind == "Charts":
         charts(name, text, ids)
     else:
@@ -149,62 +144,90 @@ def slice_view() -> View:
     return "original" if "original" in shown else "overlay" if "overlay" in shown else "masked"
 
 
-def against_rest(name: str, ids: tuple[str, ...]) -> None:
-    """Accuracy and mean score of the slice against the rest, with intervals."""
-    stats = read(queries.slice_stats, name, list(ids))
+def against_rest(name: str, text: str, ids: tuple[str, ...]) -> None:
+    """Accuracy and mean score of the slice against the rest, with intervals.
+
+    A slice that is chosen by its answers has no accuracy: it is what was chosen.
+    """
+    stats = read_of(queries.slice_stats, name, ids)
     inside, rest = stats.inside, stats.rest
-    facts = [("Accuracy", *(format_rate(wilson(group.correct, group.labelled)) for group in (inside, rest)))]
+    facts = []
+    if not by_answer(text):
+        rates = (format_rate(wilson(group.correct, group.labelled), n=False) for group in (inside, rest))
+        facts.append(("Accuracy", *rates))
     if inside.scores.size or rest.scores.size:
-        means = (format_mean(mean_interval(group.scores, group.weights)) for group in (inside, rest))
+        means = (format_mean(mean_interval(group.scores, group.weights), n=False) for group in (inside, rest))
         facts.append(("Mean score, 0–5", *means))
-    columns = st.columns([1, 1.5, 1.5])
     share = inside.n / max(1, inside.n + rest.n)
-    columns[0].metric("Slice", f"{inside.n:,}", f"{share:.0%} of the run", delta_color="off", delta_arrow="off")
-    for column, (words, here, there) in zip(columns[1:], facts, strict=False):
-        value, _, bounds = here.partition(" ")
-        column.metric(words, value, bounds or None, delta_color="off", delta_arrow="off")
-        column.caption(f"rest {there}".replace(" · n ", "  \nn ") if rest.n else "no rest")
+    st.metric("Slice", f"{inside.n:,}", f"{share:.0%} of the run", delta_color="off", delta_arrow="off")
+    for words, here, there in facts:
+        value, _, bounds = here.partition(" ") if "[" in here else (here, "", "")
+        st.metric(words, value, bounds or None, delta_color="off", delta_arrow="off")
+        if rest.n:
+            st.caption(f"rest {there}")
 
 
-def pictures(name: str, text: str, ids: tuple[str, ...]) -> None:
-    """The grid: view, order, size, pages; a click opens the picture."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        shown = st.segmented_control(
-            "View", list(VIEWS), default="Original", required=True, key="view", bind="query-params"
-        )
-        order = st.selectbox("Sort", list(ORDERS), key="sort", bind="query-params", width=230)
-        size = st.selectbox("Size", list(SIZES), index=1, key="size", bind="query-params", width=130)
-    kinds = VIEWS[shown]
+@dataclass(frozen=True)
+class Shown:
+    """How pictures are shown: a name of VIEWS, of ORDERS and of SIZES."""
+
+    view: str
+    order: str
+    size: str
+
+
+def choices() -> Shown:
+    """View, order and size, in one row with what stands beside them."""
+    quiet: Literal["collapsed"] = "collapsed"
+    return Shown(
+        st.selectbox("View", list(VIEWS), key="view", bind="query-params", width=112, label_visibility=quiet),
+        st.selectbox(
+            "Sort",
+            list(ORDERS),
+            key="sort",
+            bind="query-params",
+            width=180,
+            label_visibility=quiet,
+            on_change=_first_page,
+        ),
+        st.selectbox("Size", list(SIZES), key="size", bind="query-params", width=96, label_visibility=quiet),
+    )
+
+
+def pictures(name: str, text: str, ids: tuple[str, ...], shown: Shown) -> None:
+    """The grid and its pages; a click opens the picture."""
+    order, size = shown.order, shown.size
+    kinds = VIEWS[shown.view]
     most = PER_PAGE if len(kinds) == 1 else PER_PAGE_OF_THREE
     pages = -(-len(ids) // most)
-    key = f"page-{zlib.crc32(f'{text} {order} {most}'.encode())}"  # another query begins at its first page
-    page = min(st.session_state.get(key, 1), pages)
-    rows = page_rows(name, ids, ORDERS[order], (page - 1) * most, most)
-    made = views(name, [row["image_id"] for row in rows], kinds)
+    cards = st.container()
+    page = 1
+    if pages > 1:
+        left, right = st.columns([3, 1], vertical_alignment="center")
+        with left:
+            page = st.pagination(pages, key="page", bind="query-params")
+        right.caption(f"{format_pictures(len(ids))}, {most} a page")
+    rows = page_rows(name, ordered_ids(text, name, order)[(page - 1) * most : page * most])
+    made = views(name, [row["image_id"] for row in rows], kinds, layered=True)
     if len(kinds) > 1:
         for several in made.values():
             for picture, words in zip(several, kinds, strict=True):
                 picture["label"] = words
-    grid(rows, made, run=name, key="grid", size=SIZES[size] * (2 if len(kinds) > 1 else 1), sql=text)
-    if pages > 1:
-        left, right = st.columns([3, 1], vertical_alignment="center")
-        with left:
-            st.pagination(pages, key=key)
-        right.caption(f"{format_pictures(len(ids))}, {most} a page")
+    side = SIZES[size] * (2 if len(kinds) > 1 else 1)
+    with cards:
+        slice_grid(name, rows, made, ids, size=side, sql=text, order="" if order == AS_ASKED else order)
     if "overlay" in kinds:
-        st.image(scale_picture(), width=280, caption="no attention … all attention")
+        scale_legend(width=280)
 
 
-def page_rows(name: str, ids: tuple[str, ...], order: tuple[str, bool] | None, start: int, most: int) -> list[Row]:
-    """Rows of one page of the grid, in the wanted order."""
-    if order is not None:
-        column, descending = order
-        return read(
-            queries.pictures, name, ids=list(ids), order=column, descending=descending, limit=most, offset=start
-        )
-    page = list(ids[start : start + most])
-    rows = {row["image_id"]: row for row in read(queries.pictures, name, ids=page, limit=most)}
-    return [rows[image_id] for image_id in page if image_id in rows]
+def page_rows(name: str, ids: tuple[str, ...]) -> list[Row]:
+    """Rows of one page of the grid, in the order of its ids."""
+    rows = {row["image_id"]: row for row in read(queries.pictures, name, ids=list(ids), limit=len(ids))}
+    return [rows[image_id] for image_id in ids if image_id in rows]
+
+
+def _first_page() -> None:
+    st.session_state["page"] = 1
 
 
 def table(name: str, text: str, result: SqlResult) -> None:
@@ -227,44 +250,6 @@ def table(name: str, text: str, result: SqlResult) -> None:
     if picked:
         row = result.table.slice(picked[0], 1).to_pylist()[0]
         go("sample", run=row.get("run") or name, image=row["image_id"], sql=text)
-
-
-def charts(name: str, text: str, ids: tuple[str, ...]) -> None:
-    """Scores against the rest, and accuracy by any column of words."""
-    stats = read(queries.slice_stats, name, list(ids))
-    if stats.inside.scores.size:
-        st.altair_chart(
-            _charts.scores_inside_and_rest(stats.inside, stats.rest),
-            width="stretch",
-        )
-    words = [column for column, kind in read(queries.metadata_columns) if kind in ("VARCHAR", "BOOLEAN")]
-    found = read(queries.filled, name, ("strategy", "detail", "cue", "colour"))
-    options = ["label", "prediction", "cell", *found, *words]
-    column = st.selectbox("Accuracy by", options, key="by", bind="query-params")
-    rows = grouped(name, ids, column)
-    if not rows:
-        st.caption("No labels in this slice.")
-        return
-    st.altair_chart(_charts.groups(rows), width="stretch")
-    keep_button(f"{name}-{column}-{text}", lambda ask: of_groups(ask, name, column, within=text))
-    if column in BY_NAME:
-        st.caption(f"{column.capitalize()}: {plain(BY_NAME[column].meaning)}.")
-    st.caption("Accuracy with its 95% interval and the number of pictures" + MOST_GROUPS * (len(rows) == GROUPS) + ".")
-
-
-def grouped(name: str, ids: tuple[str, ...], column: str) -> list[dict[str, object]]:
-    """Accuracy per value of a column inside the slice, the largest groups, worst first."""
-    groups: dict[str, list[bool]] = {}
-    for row in read(queries.pictures, name, ids=list(ids), limit=len(ids)):
-        if row["correct"] is not None:
-            value = row.get(column)
-            groups.setdefault("not known" if value is None else str(value), []).append(bool(row["correct"]))
-    largest = sorted(groups.items(), key=lambda item: -len(item[1]))[:GROUPS]
-    rates = [(value, wilson(sum(flags), len(flags))) for value, flags in largest]
-    rates.sort(key=lambda item: item[1].value)
-    return [
-        {"value": value, "rate": rate.value, "low": rate.low, "high": rate.high, "n": rate.n} for value, rate in rates
-    ]
 
 
 def csv(result: SqlResult) -> bytes:

@@ -16,14 +16,14 @@ from core.deck.tables import of_confusion, of_groups, of_matrix
 from core.errors import QueryError, StoreError, WhylookError
 from core.queries import ClassRow, MatrixRow, RunCounts, literal
 from core.records import Run
-from core.statistics import Interval, format_pictures, format_rate, weighted_rate, wilson
+from core.statistics import Interval, format_pictures, format_rate, format_spoken, weighted_rate, wilson
 from pages import _charts
 from pages._causes import causes
 from pages._confusion import confusion_rows, known_counts, shown_classes
 from pages._faithfulness import faithfulness_section
 from pages._frame import empty, guarded, open_page
 from pages._keep import keep_button, keep_or_undo, keep_words
-from pages._pictures import heat_picture, scale_picture, views
+from pages._pictures import heat_picture, scale_legend, scale_picture, views
 from pages._report_card import judge_card
 from pages._shared import findings, read, report, sql, store, store_folder
 from pages._view import draw, go, target
@@ -32,6 +32,10 @@ from pages._words import cell_condition, file_name, plain, slice_sql
 if TYPE_CHECKING:
     from core.findings import Finding
 
+WHAT_IT_LISTS = (
+    "Failures, shortcut suspicions, confusions, weak classes and slices, suspected wrong labels. At most one in twenty "
+    "of what is listed is chance, over the whole report."
+)
 CLASS_ROWS = 40
 FINDINGS = 10
 STRIP = 4
@@ -52,9 +56,12 @@ def main() -> None:
         return
     matrix = read(queries.matrix, name)
     cells = read(queries.cells, name)
-    headline(name, counts)
+    asked = st.query_params.get("findings") == "1"
+    headline(name, counts, asked=asked)
+    if asked:
+        summarise(name)
+        st.divider()
     causes(name)
-    summarise(name)
     st.divider()
     confused = known_counts(read(queries.confusion, name))
     wide = len(shown_classes(confused)[0]) > SIDE_BY_SIDE
@@ -71,15 +78,23 @@ def main() -> None:
     faithfulness_section(name)
 
 
-def headline(name: str, counts: RunCounts) -> None:
-    """The numbers that the back row should read, each with its interval and n, and only what its measure carries."""
+def headline(name: str, counts: RunCounts, *, asked: bool) -> None:
+    """The numbers that the back row should read, each with its interval and n, and only what its measure carries.
+
+    Beside them the act that matters, until the findings are there.
+    """
     facts = [("Accuracy", wilson(counts.correct, counts.labelled), "")]
     found = read(queries.reasons, name)
     if found is not None and found.measured and (sure := found.right_reason.corrected) is not None:
         facts.append(("Right for the right reason", sure, f"Of the judged pictures. {_two_claims(found.right_reason)}"))
-    for column, (words, rate, help_) in zip(st.columns(3), facts, strict=False):
-        value, _, rest = format_rate(rate).partition(" ")
-        shown, under = (value if rate.n else "–"), rest or None
+    *columns, act = st.columns([1, 1.3, 1.2], vertical_alignment="center")
+    if not asked and act.button(
+        "Summarise this dataset", type="primary", icon=":material/bolt:", width="stretch", help=WHAT_IT_LISTS
+    ):
+        st.query_params["findings"] = "1"
+        st.rerun()
+    for column, (words, rate, help_) in zip(columns, facts, strict=False):
+        shown, under = (format_spoken(rate.value), format_rate(rate).partition(" ")[2]) if rate.n else ("–", None)
         column.metric(words, shown, under, delta_color="off", delta_arrow="off", help=help_ or None)
     if found is not None and found.measured and found.right_reason.corrected is None:
         st.caption(
@@ -104,7 +119,7 @@ def share_of(cells: tuple[list[str], list[float]], kind: str, *, among: tuple[st
 
 def attention_matrix(run: Run, matrix: list[MatrixRow], cells: tuple[list[str], list[float]]) -> None:
     """Correct x attention, every cell with its pictures; a click opens them in Slices."""
-    st.subheader("Does the attended part support the answer?")
+    st.header("Does the attended part support the answer?")
     name = run.name
     counted = {row["cell"]: int(row["n"]) for row in matrix}
     judged = sum(n for kind, n in counted.items() if kind is not None)
@@ -152,7 +167,7 @@ def attention_matrix(run: Run, matrix: list[MatrixRow], cells: tuple[list[str], 
 
 def confusion(name: str, counts: dict[tuple[str, str], int]) -> None:
     """Labels x predictions; a click opens the pictures of that cell in Slices."""
-    st.subheader("What is called what?")
+    st.header("Which classes are mixed up?")
     if not counts:
         st.info("These pictures have no labels, so nothing can be confused.", icon=":material/label_off:")
         return
@@ -166,20 +181,9 @@ def confusion(name: str, counts: dict[tuple[str, str], int]) -> None:
 
 
 def summarise(name: str) -> None:
-    """One click gives the ranked findings; each has its number, its pictures and its SQL."""
-    st.divider()
-    wanted = st.query_params.get("findings") == "1"
+    """The ranked findings; each has its number, its pictures and its SQL."""
     left, *rest = st.columns([2, 1, 1], vertical_alignment="bottom")
-    left.subheader("What should the team know?")
-    if not wanted:
-        st.write(
-            "Failures, shortcut suspicions, confusions, weak classes and slices, suspected wrong labels. At most one "
-            "in twenty of what is listed is chance, over the whole report."
-        )
-        if st.button("Summarise this dataset", type="primary", icon=":material/bolt:"):
-            st.query_params["findings"] = "1"
-            st.rerun()
-        return
+    left.header("What should the team know?")
     with st.spinner("Looking for what stands out …"):
         found = findings(name)
     keep(name, found)
@@ -189,12 +193,12 @@ def summarise(name: str) -> None:
     downloads(name, rest)
     told = [finding for finding in found if finding.kind == "cue"]
     news = [finding for finding in found if finding.kind != "cue"]
-    everything = len(news) <= FINDINGS or st.toggle(f"Show all {len(news)} findings")
+    everything = len(news) <= FINDINGS or st.toggle(f"Show all {len(news)} findings", key="all", bind="query-params")
     listed = news if everything else news[:FINDINGS]
     if listed:
         _draw_findings(name, "findings", listed)
     if told:
-        count = "The cause above" if len(told) == 1 else f"The {len(told)} causes above"
+        count = "The cause below" if len(told) == 1 else f"The {len(told)} causes below"
         with st.expander(f"{count}, with what follows from {'it' if len(told) == 1 else 'them'}"):
             _draw_findings(name, "told", told)
 
@@ -284,17 +288,19 @@ def classes(name: str) -> None:
     if not rows:
         return
     st.divider()
-    st.subheader("Class by class")
+    st.header("Class by class")
     rates = {row["label"]: wilson(row["correct"], row["n"]) for row in rows}
     rows.sort(key=lambda row: (rates[row["label"]].value, row["label"]))
-    everything = len(rows) <= CLASS_ROWS or st.toggle(f"Show all {len(rows):,} classes")
+    everything = len(rows) <= CLASS_ROWS or st.toggle(
+        f"Show all {len(rows):,} classes", key="classes_all", bind="query-params"
+    )
     shown = rows if everything else rows[:CLASS_ROWS]
     heat = {row["label"]: _heat(name, row["label"]) if len(shown) <= 200 else None for row in shown}
     draw("classes", key="classes", head=HEAD, rows=[_class_row(name, row, rates, heat[row["label"]]) for row in shown])
     keep_button(f"{name}-classes", lambda ask: of_groups(ask, name, "label"))
     if any(heat.values()):
         legend, words = st.columns([1, 4], vertical_alignment="center")
-        legend.image(scale_picture(), width=160)
+        legend.image(scale_picture(), width=160, alt="the scale from no attention to all attention")
         words.caption("Mean heatmap, on one scale: from no attention to all attention. Worst class first.")
 
 
@@ -302,8 +308,7 @@ HEAD = [
     ["class", "text"],
     ["looks at", ""],
     ["pictures", "number"],
-    ["accuracy, 95% interval", ""],
-    ["", "number"],
+    ["accuracy, 95% interval", "both"],
     ["score 0–5", "number"],
     ["mostly called", "text"],
 ]
@@ -341,15 +346,15 @@ def scores(name: str) -> None:
     st.divider()
     left, right = st.columns([2, 1], gap="large")
     with left:
-        st.subheader("How sure is the judge that it looked at the right thing?")
+        st.header("How sure is the judge that it looked at the right thing?")
         st.altair_chart(_charts.score_histogram(read(queries.histogram, name)), width="stretch", key="scores")
         draw("legend", key="legend", items=[{"words": kind.words, "colour": kind.colour} for kind in CELLS])
     with right:
-        st.subheader("Where it looks on average")
+        st.header("Where it looks on average")
         heat = heat_picture(str(store_folder()), store().generation(), name, None, 320)
         if heat:
             st.image(heat["src"], width=260, alt="mean heatmap of the run")
-            st.image(scale_picture(), width=260, caption="no attention … all attention")
+            scale_legend(width=260)
         else:
             st.caption("No map in this run.")
 

@@ -48,6 +48,15 @@ def until(page: Any, store: Store, wanted: list[str]) -> None:
     raise AssertionError(f"expected the deck {wanted}, got {titles(store)}")
 
 
+def shown(page: Any, place: int, title: str) -> None:
+    """Waits until the list shows that title there."""
+    for _ in range(browsing.PATIENCE * 10):
+        if page.get_by_label(f"Title of slide {place}").input_value() == title:
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"slide {place} is not called {title}")
+
+
 def test_a_story_and_a_slice_are_kept_ordered_presented_opened_and_undone(
     browser: Any, address: str, found: tuple[Store, str]
 ) -> None:
@@ -67,7 +76,10 @@ def test_a_story_and_a_slice_are_kept_ordered_presented_opened_and_undone(
         until(page, store, [story, "Sure pictures, מעולה"])
         page.get_by_role("button", name="Move slide 2 up").click()
         until(page, store, ["Sure pictures, מעולה", story])
-        page.locator(".handle").first.drag_to(page.locator("li.slide").last, target_position={"x": 30, "y": 80})
+        shown(page, 1, "Sure pictures, מעולה")
+        last = page.locator("li.slide").last
+        below = {"x": 30, "y": last.bounding_box()["height"] - 8}
+        page.locator(".handle").first.drag_to(last, target_position=below)
         until(page, store, [story, "Sure pictures, מעולה"])
 
         page.get_by_role("button", name="Present", exact=True).first.click()

@@ -104,7 +104,7 @@ def test_summary_leads_with_used_cues_and_folds_the_others_with_their_counts(
     store, run = found
     app = opened(monkeypatch, "summary", store.folder, run=run)
     assert not app.exception and not app.error
-    titles = [item.value for item in app.subheader]
+    titles = [item.value for item in app.header]
     assert titles.index("What do the answers rest on?") < titles.index("Does the attended part support the answer?")
     stories = drawn(app, "stories")
     assert [story["sentence"][:9] for story in stories] == ["The botto"]
@@ -142,12 +142,12 @@ def test_sample_shows_how_a_picture_was_seen_and_nothing_where_nothing_is_known(
     held = [item for item in rows if item["cue"]][0]["image_id"]
     app = opened(monkeypatch, "sample", store.folder, run=run, image=held)
     assert not app.exception and not app.error
-    assert "How it was seen" in [item.value for item in app.subheader]
+    assert "How it was seen" in [item.value for item in app.header]
     assert "It holds a cue that the classifier uses" in words_on(app)
     assert len(drawn(app, "stories")) == 1 and drawn(app, "stories")[0]["pictures"] == []
     bare = [item for item in rows if not item["strategy"]][0]["image_id"]
     app = opened(monkeypatch, "sample", store.folder, run=run, image=bare)
-    assert "How it was seen" not in [item.value for item in app.subheader]
+    assert "How it was seen" not in [item.value for item in app.header]
 
 
 @pytest.mark.slow
@@ -155,7 +155,7 @@ def test_slices_groups_by_what_discovery_found_and_says_what_it_is(monkeypatch: 
     store, run = found
     app = opened(monkeypatch, "slices", store.folder, run=run, **{"as": "Charts", "by": "strategy"})
     assert not app.exception and not app.error
-    by = next(item for item in app.selectbox if item.label == "Accuracy by")
+    by = next(item for item in app.selectbox if item.label == "Group by")
     assert {"strategy", "cue"} <= set(by.options) and "detail" not in by.options
     assert "which way to see this class" in words_on(app)
     assert "Holds a cue that the classifier uses" in [item.label for item in app.button]

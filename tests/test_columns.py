@@ -54,6 +54,8 @@ def test_values_lie_in_the_range_that_their_column_states(con: queries.Connectio
         assert all(re.fullmatch("[0-9a-f]{32}", value) for value in found)
     elif column.range == "true or false":
         assert {type(value) for value in found} == {bool}
+    elif column.range == "list of text":
+        assert all(isinstance(value, list) for value in found)
     elif column.range == "text":
         assert all(value and isinstance(value, str) for value in found)
     elif column.range in ("class and number", "class and letter"):

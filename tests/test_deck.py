@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from core import queries
+from core.comparison import compare
+from core.deck.comparing import of_comparison
 from core.deck.figures import told
 from core.deck.first import first_deck
 from core.deck.keep import asking, edited, figure, of_cue, of_finding, of_picture, of_slice, slice_title
@@ -15,9 +19,10 @@ from core.deck.slide import Slide, from_json
 from core.deck.tables import of_confusion, of_groups, of_judge_card, of_matrix
 from core.errors import QueryError, RequestError, StoreError
 from core.findings import summarise
-from core.store import Store
+from core.store import Store, open_for_writing
 from tests.support.discovered import make_discovered_store
 from tests.support.store_factory import make_store
+from tests.support.two_runs import make_two_runs
 
 ODD = ('<img src=x onerror="alert(1)">', "cow's; DROP", "horse")
 
@@ -87,9 +92,6 @@ def test_cues_findings_pictures_and_tables_count_again_as_they_were_kept(found: 
     counted(of_picture(ask, run, queries.sample(con, run, image)), store)
     for slide in (of_groups(ask, run, "label"), of_matrix(ask, run), of_confusion(ask, run, ODD)):
         counted(slide, store)
-    card = queries.judge_card(con, run)
-    if card is not None:
-        counted(of_judge_card(ask, run, card), store)
 
 
 def test_what_is_not_there_is_refused_in_words(found: tuple[Store, str]) -> None:
@@ -124,6 +126,79 @@ def test_a_first_deck_without_judge_discovery_or_story_says_so(tmp_path: Path) -
     assert "were not looked for" in said
     assert "no report card" in said or "No judge looked" in said
     assert not any(slide.kind in ("cause", "finding") for slide in deck)
+
+
+def test_a_first_deck_without_labels_or_judge_says_what_nobody_can_say(tmp_path: Path) -> None:
+    def unlabelled(tables: dict[str, list[Any]]) -> None:
+        for row in tables["images"]:
+            row["label"] = None
+
+    store, run = make_store(tmp_path / "store", rows=60, judged=False, change=unlabelled)
+    con = store.reader()
+    deck = first_deck(asking(store), con, run, summarise(con, run))
+    said = "\n".join([slide.title + "\n" + "\n".join(slide.body) for slide in deck])
+    assert "How often it is right is not known." in said
+    assert "No judge looked" in said
+    assert "Without labels no mistakes can be compared." in said
+    assert "%" not in "".join(figure.shown for slide in deck for figure in slide.figures)
+    image = queries.pictures(con, run, limit=1)[0]["image_id"]
+    kept = of_slice(asking(store), run, f"SELECT image_id FROM samples WHERE image_id = '{image}'")
+    assert [figure.words for figure in kept.figures] == ["pictures", "of the run"]
+    for empty in (of_matrix, lambda ask, run: of_groups(ask, run, "label")):
+        with pytest.raises(RequestError):
+            empty(asking(store), run)
+
+
+def test_a_report_card_becomes_a_slide_that_counts_again(tmp_path: Path) -> None:
+    store, run = make_store(tmp_path / "store", rows=24)
+    con = store.reader()
+    print_ = con.execute("SELECT judge_fingerprint FROM runs WHERE run = ?", [run]).fetchall()[0][0]
+    controls = ("true", "again", "inverted", "shuffled", "patch", "empty", "wrong name")
+    rows = [
+        {"image_id": row["image_id"], "control": control, "told": row["prediction"], "state": "ok", "reason": "",
+         "score": 4.0 if control in ("true", "again") else 0.5, "rubric_shift": 0.0, "seconds": 0.1}
+        for row in queries.pictures(con, run, limit=24)
+        for control in controls
+    ]  # fmt: skip
+    with open_for_writing(store.folder) as writer:
+        writer.write("judge_card", rows, fingerprint=print_)
+        writer.publish()
+    con = store.reader()
+    card = queries.judge_card(con, run)
+    assert card is not None
+    slide = of_judge_card(asking(store), run, card)
+    counted(slide, store)
+    assert [figure.shown for figure in slide.figures] == ["100%", "0%"]
+    assert slide.bars is not None
+    assert slide.bars.names[0] == "true map"
+    assert slide.bars.values[1:] == (0, 0, 0, 0, 0)
+
+
+def _two(folder: Path, *right: np.ndarray) -> tuple[Any, str, str]:
+    """A reader of a store with two runs, and their names."""
+    store, a, b = make_two_runs(folder, rows=20, right=(right[0][:20], right[1][:20]))
+    return store.reader(), a, b
+
+
+def test_a_comparison_becomes_a_slide_with_the_counts_of_both_runs(tmp_path: Path) -> None:
+    rows = np.arange(60) % 10
+    store, a, b = make_two_runs(tmp_path, rows=60, right=(rows >= 1, rows >= 4))
+    found = compare(store.reader(), a, b)
+    slide = of_comparison(asking(store), found, "before", "after")
+    counted(slide, store)
+    assert slide.title == "before is right more often."
+    assert found.accuracy is not None
+    assert [figure.quiet for figure in slide.figures] == [
+        told("share", [54, 60])[1], told("share", [36, 60])[1]
+    ]  # fmt: skip
+    assert len(slide.shots) == 3
+    alike = of_comparison(asking(store), compare(store.reader(), b, a), "x", "y")
+    assert alike.key != slide.key
+    assert alike.title == "y is right more often."
+    near = compare(*_two(tmp_path / "near", rows >= 3, rows != 5))
+    assert of_comparison(asking(Store(tmp_path / "near")), near, "x", "y").title == (
+        "The difference between x and y may be chance."
+    )
 
 
 def test_a_title_is_one_line_of_500_characters_at_most_in_any_script() -> None:

@@ -16,12 +16,13 @@ from core.discovery.cues import Cue, judged
 from core.discovery.interventions import Trial, beyond, measure, sign_flip_p
 from core.discovery.regions import Box, around, differing
 from core.discovery.strategies import components
+from core.errors import ModelError, StoreError
 from core.findings import summarise
 from core.images.properties import properties
 from core.pipeline.discover import discover
 from core.pipeline.request import RunRequest
 from core.pipeline.run import run as run_pipeline
-from core.store import Store
+from core.store import Store, open_for_writing
 from tests.support.marked_world import make_marked_world
 
 
@@ -106,6 +107,13 @@ def test_a_run_that_keeps_no_features_is_told_what_to_do(tmp_path, capsys):
     assert "run it again into a new --store" in capsys.readouterr().err
 
 
+def test_a_store_that_is_written_to_is_refused_before_any_work(used, monkeypatch):
+    store, run, _, _ = used
+    monkeypatch.setattr("core.pipeline.discover.load", lambda *args, **kwargs: pytest.fail("it began to work"))
+    with open_for_writing(store.folder), pytest.raises(StoreError, match="writes to"):
+        discover(store, run)
+
+
 @pytest.mark.parametrize("pictures", [3, 12])
 def test_few_pictures_give_no_cue_and_no_traceback(tmp_path, capsys, pictures):
     folder, model, _ = make_marked_world(tmp_path, pull=12.0, pictures=pictures)
@@ -122,8 +130,8 @@ def test_components_find_a_group_and_number_the_commonest_first():
     vectors[:40] += 6
     answers = np.zeros(150, dtype=np.int64)
     answers[-1] = -1
-    codes, fit = components(vectors, answers)
-    assert codes[-1] == -1 and np.isnan(fit[-1])
+    codes = components(vectors, answers)
+    assert codes[-1] == -1
     small = np.bincount(codes[:40]).argmax()
     assert (codes[:40] == small).mean() > 0.9 and (codes[40:-1] == small).mean() < 0.1
     assert list(np.bincount(codes[:-1])) == sorted(np.bincount(codes[:-1]), reverse=True)
@@ -175,6 +183,16 @@ def test_an_intervention_follows_the_class_it_is_asked_about():
     assert measure(trials[:7], 0, predict, kind="insert") is None
 
 
+def test_an_answer_that_is_no_number_is_an_error_not_an_effect():
+    trials = [Trial(torch.zeros(3, 8, 8), torch.ones(3, 8, 8), (torch.zeros(3, 8, 8),))] * 30
+
+    def predict(pictures):
+        return np.where(pictures.mean(dim=(1, 2, 3)).numpy()[:, None] > 0, np.nan, 0.5) * np.ones((1, 2))
+
+    with pytest.raises(ModelError, match="not a number"):
+        measure(trials, 1, predict, kind="insert")
+
+
 @pytest.mark.parametrize("name", CHANGEABLE)
 def test_a_property_is_brought_to_its_level(name):
     pixels = np.random.default_rng(4).integers(30, 220, (64, 64, 3), dtype=np.uint8)
@@ -186,3 +204,17 @@ def test_a_property_is_brought_to_its_level(name):
 
 def test_verdicts_share_one_error_rate():
     assert judged([]) == []
+
+
+def test_a_used_group_within_a_larger_one_says_so_and_is_no_cause_of_its_own():
+    generator = np.random.default_rng(5)
+    change = generator.normal(0.5, 0.05, 40)
+    effect = beyond(change, [np.zeros(40)], kind="remove")
+    wide, narrow = np.arange(60) < 40, np.arange(60) < 12
+    cues = [
+        Cue(name, "detail", "blue", "", "true", int(members.sum()), 0.5, 0.1, members, (), effects=(effect,), p=0.001)
+        for name, members in (("blue a", wide), ("blue b", narrow))
+    ]
+    told = {cue.name: cue for cue in judged(cues)}
+    assert told["blue a"].verdict == told["blue b"].verdict == "used"
+    assert not told["blue a"].reason and "the 40 of blue a" in told["blue b"].reason

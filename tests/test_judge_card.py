@@ -337,6 +337,6 @@ def test_the_card_is_a_section_of_summary_with_its_verdict(monkeypatch: pytest.M
     assert "This judge tells real maps from controls" in " ".join(item.value for item in shown.success).replace(
         "\\", ""
     )
-    assert {"Real maps, AUROC", "Fooled by a name"} <= {item.label for item in shown.metric}
+    assert {"Real maps, AUROC", "Wrong name scored high"} <= {item.label for item in shown.metric}
     assert "one of 30 pictures of this run" in words_on(shown)
     assert re.search(r"duck: 100% .* n 10", words_on(shown).replace("\\", ""))

@@ -134,6 +134,12 @@ def test_the_new_label_list_gives_the_same_pictures_with_the_labels_as_decided(t
     assert ("blue",) in con.execute("SELECT label FROM samples WHERE image_id = ?", [wrong]).fetchall()
 
 
+def test_one_file_does_not_hold_both_lists(filled: tuple[Store, str], tmp_path: Path, capsys: Capture) -> None:
+    both = ("--fixes", str(tmp_path / "x.csv"), "--label-list", str(tmp_path / "." / "x.csv"))
+    assert "two files" in refusal(capsys, "labels", "--store", str(filled[0].folder), *both)
+    assert not (tmp_path / "x.csv").exists()
+
+
 def test_the_command_prints_the_suspects_in_every_form(filled: tuple[Store, str], capsys: Capture) -> None:
     store, run = filled
     asked = ["labels", "--store", str(store.folder), "--run", run]

@@ -21,7 +21,7 @@ from tests.support.store_factory import make_store
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("summary", "slices", "search", "sample", "labels", "runs")
+PAGES = ("summary", "slices", "search", "sample", "labels", "compare", "runs")
 ODD = ("cow", '<img src=x onerror="alert(1)">', 'o\'hara "q" 🐄 [a](http://evil.example)')
 
 
@@ -149,15 +149,48 @@ def test_wrong_or_harmful_sql_is_refused_in_words_beside_the_editor(
     assert not app.exception
     assert app.error
     assert "Traceback" not in app.error[0].value
-    assert app.text_area[0].value == sql
+    assert app.query_params["sql"] in (sql, [sql])
 
 
 def test_a_slice_shows_its_accuracy_against_the_rest(monkeypatch: pytest.MonkeyPatch, filled) -> None:
     store, run = filled
-    app = opened(monkeypatch, "slices", store.folder, run=run, sql="SELECT * FROM samples WHERE correct -- yes")
+    app = opened(monkeypatch, "slices", store.folder, run=run, sql="SELECT * FROM samples WHERE label = 'cow' -- yes")
+    rows = store.reader().execute("SELECT label = 'cow', avg(correct::INT) FROM samples GROUP BY 1").fetchall()
+    expected = {bool(cow): f"{rate:.0%}" for cow, rate in rows}
     values = {metric.label: metric.value for metric in app.metric}
-    assert values["Accuracy"] == "100%"
-    assert any(text.value.startswith("rest 0%") for text in app.caption)
+    assert values["Accuracy"].rstrip("%").split(".")[0] == expected[True].rstrip("%")
+    assert any(text.value.startswith(f"rest {expected[False][:-1]}") for text in app.caption)
+
+
+@pytest.mark.parametrize("condition", ["NOT correct", "cell = 'wrong_low'", "label = 'cow' AND prediction <> label"])
+def test_a_slice_chosen_by_its_answers_is_given_no_accuracy(
+    monkeypatch: pytest.MonkeyPatch, filled, condition: str
+) -> None:
+    store, run = filled
+    app = opened(monkeypatch, "slices", store.folder, run=run, sql=f"SELECT * FROM samples WHERE {condition}")
+    assert "Accuracy" not in {metric.label for metric in app.metric}
+
+
+def test_a_finding_brings_its_sentence_and_numbers_to_its_slice(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    store, run = make_store(tmp_path / "store", rows=48)
+    sql = f"SELECT * FROM samples WHERE run = {literal(run)} AND NOT correct"
+    said = {"sentence": "It calls *cows* camels.", "evidence": "12% [3, 21] against 80%, n 30"}
+    store.save_findings(run, [{"rank": 3, "kind": "confusion", "sql": sql, **said}])
+    words = words_on(opened(monkeypatch, "slices", store.folder, run=run, sql=sql)).replace("\\", "")
+    assert "finding 3" in words
+    assert said["sentence"] in words and said["evidence"] in words
+    other = words_on(opened(monkeypatch, "slices", store.folder, run=run, sql=f"{sql} AND confidence > 0"))
+    assert "finding 3" not in other.replace("\\", "")
+
+
+def test_next_follows_the_order_of_the_grid(monkeypatch: pytest.MonkeyPatch, filled) -> None:
+    store, run = filled
+    sql = f"SELECT * FROM samples WHERE run = {literal(run)}"
+    rows = store.reader().execute(f"{sql} ORDER BY confidence, path, image_id").to_arrow_table().to_pylist()
+    ids = [row["image_id"] for row in rows]
+    order = "Confidence, lowest first"
+    app = opened(monkeypatch, "sample", store.folder, run=run, image=ids[4], sql=sql, order=order)
+    assert any("5 of 48" in text.value for text in app.caption)
 
 
 def test_a_slice_without_pictures_is_a_table(monkeypatch: pytest.MonkeyPatch, filled) -> None:
@@ -173,17 +206,6 @@ def test_an_empty_slice_offers_every_picture(monkeypatch: pytest.MonkeyPatch, fi
     store, run = filled
     app = opened(monkeypatch, "slices", store.folder, run=run, sql="SELECT * FROM samples WHERE label = 'unicorn'")
     assert any(button.label == "Show every picture" for button in app.button)
-
-
-def test_sql_typed_into_the_editor_becomes_the_address(monkeypatch: pytest.MonkeyPatch, filled) -> None:
-    store, run = filled
-    app = opened(monkeypatch, "slices", store.folder, run=run)
-    app.text_area[0].set_value("SELECT * FROM samples WHERE NOT correct").run()
-    assert app.query_params["sql"] in (
-        "SELECT * FROM samples WHERE NOT correct",
-        ["SELECT * FROM samples WHERE NOT correct"],
-    )
-    assert not app.error
 
 
 def test_a_slice_can_be_saved_deleted_and_brought_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -311,7 +333,7 @@ def test_the_example_of_a_column_called_like_a_keyword_runs(monkeypatch: pytest.
     app = opened(monkeypatch, "slices", store.folder, run=run)
     next(button for button in app.button if button.label == "Accuracy by order").click().run()
     assert not app.exception and not app.error
-    assert 'GROUP BY "order"' in app.text_area[0].value and "rows in" in words_on(app)
+    assert 'GROUP BY "order"' in str(app.query_params["sql"]) and "rows in" in words_on(app)
 
 
 def test_downloads_are_named_after_run_and_slice() -> None:

@@ -5,6 +5,7 @@ import pytest
 from scipy.special import ndtr
 from scipy.stats import fisher_exact
 
+from core import statistics
 from core.findings.significance import RATE, Table, _exact_tail, adjusted, clustered_p, excess_p, selected_z
 from core.statistics import (
     Interval,
@@ -50,6 +51,19 @@ def test_the_bootstrap_covers_the_mean_and_is_the_same_each_time() -> None:
     assert first == second
     assert first.low < 3.0 < first.high
     assert first.high - first.low == pytest.approx(2 * 1.96 / math.sqrt(400), rel=0.15)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_interval_of_many_values_is_that_of_the_bootstrap(weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(2)
+    values = generator.gamma(1.5, 1.0, 21_000)
+    weights = generator.choice([1.0, 7.5], values.size) if weighted else None
+    fast = mean_interval(values, weights)
+    monkeypatch.setattr(statistics, "MANY", 10**9)
+    slow = mean_interval(values, weights)
+    assert fast.value == slow.value and fast.n == slow.n
+    assert fast.high - fast.low == pytest.approx(slow.high - slow.low, rel=0.08)
+    assert fast.low == pytest.approx(slow.low, abs=0.1 * (slow.high - slow.low))
 
 
 def test_weights_move_the_mean_and_missing_values_are_left_out() -> None:

@@ -17,7 +17,7 @@ from tests.support.store_factory import image, make_store, prediction
 TABLES = {"runs", "images", "metadata", "predictions", "attributions", "judgements", "embeddings", "failures"}
 
 
-TABLES |= {"faithfulness", "slices", "findings", "deck", "features", "strategies", "cues"}
+TABLES |= {"faithfulness", "slices", "findings", "deck", "run_names", "features", "strategies", "cues"}
 
 
 COLUMNS = """run image_id path label prediction correct confidence margin label_probability cell score label_score

@@ -27,6 +27,8 @@ def labels(arguments: argparse.Namespace) -> int:
     decided = core_labels.applying(rows, store.label_decisions())
     fixes: Path | None = arguments.fixes
     listed: Path | None = arguments.label_list
+    if fixes is not None and listed is not None and fixes.resolve() == listed.resolve():
+        raise RequestError(f"--fixes and --label-list both name {fixes}: give two files")
     if fixes is not None:
         _write(fixes, core_labels.write_csv(FIX_COLUMNS, core_labels.fix_rows(rows, decided)))
     if listed is not None:
@@ -78,10 +80,15 @@ def _sentences(rows: queries.LabelRows, found: core_labels.Suspects) -> list[str
         said.append(
             f"certainty: the classifier is {format_percent(measured.confidence)} sure on average and right "
             f"{format_rate(measured.right)}; over all confidences the two differ by "
-            f"{format_rate(measured.error, n=False)}; a temperature of {format_number(measured.mend.temperature)}, by "
-            "which logits are divided, would mend that best"
+            f"{format_rate(measured.error, n=False)}; {_mending(measured.mend)}"
         )
     return said
+
+
+def _mending(mend: core_labels.Mend) -> str:
+    if not mend.helps:
+        return "no temperature by which logits are divided would mend that"
+    return f"a temperature of {format_number(mend.temperature)}, by which logits are divided, would mend that best"
 
 
 def _write(file: Path, text: str) -> None:

@@ -45,7 +45,7 @@ def discover(arguments: argparse.Namespace) -> int:
     untested = len(rows) - len(tested)
     print(
         f"{used:,} of {len(rows):,} cues are used, {untested:,} could not be tested; {found.pictures:,} pictures in "
-        f"{found.seconds:.0f} s. One in twenty of those called used may be chance.",
+        f"{found.seconds:.0f} s.{' One in twenty of those called used may be chance.' * bool(used)}",
         file=sys.stderr,
     )
     return 0

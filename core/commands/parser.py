@@ -181,6 +181,16 @@ def _labels(parser: argparse.ArgumentParser) -> None:
     _format(parser)
 
 
+def _compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", metavar="A", help="the run that was there before: its id or the name you gave it")
+    parser.add_argument("b", metavar="B", help="the run that is compared with it")
+    parser.add_argument(
+        "--group", metavar="COLUMN", help="metadata column whose equal values belong together (default: the runs')"
+    )
+    parser.add_argument("--limit", type=_count, metavar="N", default=10, help="rows of each table (default 10)")
+    parser.add_argument("--json", action="store_true", help="everything as JSON instead")
+
+
 def _faithfulness(parser: argparse.ArgumentParser) -> None:
     _run_name(parser)
     parser.add_argument("--sample", type=_count, metavar="N", default=64, help="images measured (default 64)")
@@ -287,6 +297,9 @@ COMMANDS: Mapping[str, Command] = {
     "deck": Command("core.commands.deck:deck", "the kept slides, as PowerPoint, HTML, PDF or Markdown", _deck),
     "verify": Command("core.commands.deck:verify", "whether the numbers in a deck's file still hold", _verify),
     "labels": Command("core.commands.labels:labels", "suspected wrong labels, ranked, with their reasons", _labels),
+    "compare": Command(
+        "core.commands.compare:compare_runs", "what differs between two runs over the same pictures", _compare
+    ),
     "discover": Command(
         "core.commands.measure:discover", "causes that no column lists, and whether they are used", _discover,
         computes=True,

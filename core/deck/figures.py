@@ -29,7 +29,7 @@ def told(measure: Measure, row: Sequence[float | int | None]) -> tuple[str, str]
     if len(row) != len(SELECTED[measure].split(", ")):
         raise RequestError(f"a figure of kind {measure} needs a query that selects {SELECTED[measure]}")
     if measure == "single":
-        return format_spoken(_number(row[0])), "one picture"
+        return _brief(_number(row[0])), "one picture"
     n = int(row[-1] or 0)
     if measure == "change":
         value, low, high = (100 * _number(part) for part in row[:3])
@@ -38,10 +38,16 @@ def told(measure: Measure, row: Sequence[float | int | None]) -> tuple[str, str]
         return f"{n:,}", f"n {n:,}"
     if measure == "share":
         rate = wilson(int(row[0] or 0), n)
-        return format_spoken(rate.value) if n else "–", format_rate(rate)
+        return _brief(rate.value) if n else "–", format_rate(rate)
     mean, deviation = float(row[0] or 0.0), float(row[1] or 0.0)
     reach = float(stdtrit(n - 1, 0.975)) * deviation / np.sqrt(n) if n > 1 else float("nan")
     return f"{mean:.2g}", format_mean(Interval(mean, mean - reach, mean + reach, n))
+
+
+def _brief(share: float) -> str:
+    """A share as it is spoken, in as few characters as the back row needs."""
+    spoken = format_spoken(share)
+    return ">99%" if spoken.startswith("nearly") else spoken
 
 
 def _number(value: float | None) -> float:

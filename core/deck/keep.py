@@ -158,7 +158,8 @@ def of_finding(ask: Ask, run: str, finding: Finding) -> Slide:
     title = title.partition(". ")[0].rstrip(".") + "."
     return Slide(
         key_of("finding", run, finding.sql), "finding", run, title, _figures(ask, run, finding),
-        shots=shots(ask, run, finding.sql, view=view), quiet=("As tested: " if finding.rest else "") + _first_sentences(finding.evidence),
+        shots=shots(ask, run, finding.sql, view=view),
+        quiet=("As tested: " if finding.rest else "") + _first_sentences(finding.evidence),
         notes=f"{finding.sentence}\n{finding.evidence}", sources=(finding.sql,),
         page="slices", state=_state(run, sql=finding.sql),
     )  # fmt: skip
@@ -202,7 +203,7 @@ def of_picture(ask: Ask, run: str, sample: Sample) -> Slide:
         words = "of probability lost when what it looked at is hidden"
         figures.append(figure(ask, words, "single", f"SELECT causal_drop {row}"))
     views: tuple[View, ...] = ("original", "overlay", "masked") if sample.map is not None else ("original",)
-    under = {"original": "", "overlay": "where it looked", "masked": "where it looked most"}
+    under = {"original": "as it is", "overlay": "where it looked", "masked": "where it looked most"}
     return Slide(
         key_of("picture", run, sample.image_id), "picture", run,
         f"{_said(sample.label, sample.prediction, sample.correct, by=' called ')}", tuple(figures),

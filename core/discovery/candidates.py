@@ -78,7 +78,7 @@ def ways_of_seeing(frame: Frame, places: Matrix, detail: Matrix, known: Mask) ->
     """Groups of each predicted class; `places` and `detail` (n, 96) hold something where `known` (n,)."""
     names, _, answers = frame.classes
     seen = np.where(known, answers, -1)
-    codes = [components(vectors, seen)[0] for vectors in (places, detail)]
+    codes = [components(vectors, seen) for vectors in (places, detail)]
     strategies, details = codes
     numbered = [
         f"{names[answer]} {code + 1}" if code >= 0 else None for answer, code in zip(seen, strategies, strict=True)

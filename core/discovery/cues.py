@@ -21,6 +21,9 @@ Verdict = Literal["used", "present but not used", "cannot tell"]
 ENOUGH = 24
 """Changed pictures from which anything is called used, or not used."""
 PROTOTYPES = 8
+GROUPS = ("strategy", "detail")
+SAME = 0.8
+"""Share of a group's pictures that lie in another, from which both are one cue."""
 _CONDITION = re.compile(r"(\w+) (=|≤|>) ")
 _SPOKEN = {"=": " ", "≤": " of at most ", ">": " above "}
 UNTESTED = 1.0
@@ -101,10 +104,10 @@ class Cue:
     def _claim(self, kind: str) -> str:
         """What was tested, as a clause that stands by itself and after `whether`."""
         who = quoted(self.answer)
-        if self.kind in ("strategy", "detail") and kind != "insert":
+        if self.kind in GROUPS and kind != "insert":
             what = _place(self.region) if self.kind == "strategy" else "a detail at changing places"
             return f"{who} rests on {what} {'of' if self.kind == 'strategy' else 'in'} {self.n:,} pictures"
-        if self.kind in ("strategy", "detail"):
+        if self.kind in GROUPS:
             return f"{self._subject} pulls other pictures towards {who}"
         if self.answer is None:
             be = "cost" if self._subject.startswith(("pictures", "dark", "bright", "flat", "blurred")) else "costs"
@@ -116,10 +119,9 @@ class Cue:
     def _numbers(self, found: Effect) -> str:
         """Two numbers: what the change does, and what a placebo does."""
         if found.kind == "remove":
-            return f"without it they lose {_counted(found.change)} of probability (placebo: {_points(found.placebo)})"
+            return f"without it they {_moves(found, 'lose', 'gain')}"
         if found.kind == "apply":
-            what = "others made so lose" if self.answer is None else "others made so gain"
-            return f"{what} {_counted(found.change)} of probability (placebo: {_points(found.placebo)})"
+            return f"others made so {_moves(found, *(('lose', 'gain') if self.answer is None else ('gain', 'lose')))}"
         return f"{_signed(found.change)} of probability (placebo: {_points(found.placebo)})"
 
     def row(self) -> Mapping[str, object]:
@@ -155,6 +157,7 @@ def judged(cues: Sequence[Cue]) -> list[Cue]:
     levels = adjusted([cue.p for cue in tested])
     told = [_verdict(cue, float(level)) for cue, level in zip(tested, levels, strict=True)]
     told += [cue for cue in cues if not cue.effects]
+    told = [_within(cue, told) for cue in told]
     order = {"used": 0, "present but not used": 2, "cannot tell": 1}
     return sorted(told, key=lambda cue: (order[cue.verdict], -(cue.effect.value if cue.effect else -1.0)))
 
@@ -173,6 +176,17 @@ def _verdict(cue: Cue, level: float) -> Cue:
     return replace(cue, reason=reason)
 
 
+def _within(cue: Cue, others: Sequence[Cue]) -> Cue:
+    """A used group, with the reason where nearly all its pictures are those of a larger used one: the same cue."""
+    if cue.verdict != "used" or cue.kind not in GROUPS:
+        return cue
+    for other in others:
+        alike = other.verdict == "used" and other.kind in GROUPS and other.answer == cue.answer
+        if alike and other.n > cue.n and int((cue.members & other.members).sum()) >= SAME * cue.n:
+            return replace(cue, reason=f"its pictures are among the {other.n:,} of {other.name}")
+    return cue
+
+
 def _place(box: Box | None) -> str:
     """A box in words: the bottom right."""
     if box is None:
@@ -185,6 +199,13 @@ def _place(box: Box | None) -> str:
 
 def _capital(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}"
+
+
+def _moves(found: Effect, more: str, less: str) -> str:
+    """Lose 61 points of probability (placebo: 5): a change below zero is told by the other verb."""
+    sign = -1 if found.change < 0 else 1
+    verb = less if sign < 0 else more
+    return f"{verb} {_counted(abs(found.change))} of probability (placebo: {_points(sign * found.placebo)})"
 
 
 def _counted(change: float) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.discovery.regions import Box
+from core.errors import ModelError
 
 Predict = Callable[[Tensor], NDArray[np.float64]]
 """Pictures (B, C, H, W) to probabilities (B, K)."""
@@ -124,6 +125,9 @@ def measure(
 
     For `remove` and for a class per trial the loss counts, else the gain. `controls` are the same change in other
     pictures of the answer, without the cue; they are made where the trials show something.
+
+    Raises:
+        ModelError: a probability is not a number; a test would count that as an effect.
     """
     if len(trials) < LEAST:
         return None
@@ -202,4 +206,7 @@ def _told(trials: Sequence[Trial], predict: Predict, batch: int) -> list[NDArray
 def _probabilities(pictures: Sequence[Tensor], predict: Predict, batch: int) -> NDArray[np.float64]:
     """The probabilities (n, K) of pictures, a batch at a time."""
     rows = [predict(torch.stack(list(pictures[start : start + batch]))) for start in range(0, len(pictures), batch)]
-    return np.concatenate(rows)
+    found = np.concatenate(rows)
+    if not np.isfinite(found).all():
+        raise ModelError("its answer to a changed picture is not a number")
+    return found

@@ -22,15 +22,13 @@ PER_COMPONENT = 12
 """Pictures a component needs; a class with fewer than two of them has one way."""
 FITTED = 4_000
 """Pictures of a class that a mixture is fitted on at most."""
-UNUSUAL = 0.01
-"""Share of a class whose pictures fit its mixture worst."""
 
 
-def components(vectors: Matrix, answers: Codes, *, seed: int = 0) -> tuple[Codes, NDArray[np.float64]]:
-    """Which component of its predicted class each picture belongs to, and how well it fits there.
+def components(vectors: Matrix, answers: Codes, *, seed: int = 0) -> Codes:
+    """Which component of its predicted class each picture belongs to.
 
     Per class: standardised, principal components, Gaussian mixture with diagonal covariances, the number of components
-    by the Bayesian information criterion.
+    (two or more) by the Bayesian information criterion.
 
     Args:
         vectors: (n, d) sketches.
@@ -38,23 +36,22 @@ def components(vectors: Matrix, answers: Codes, *, seed: int = 0) -> tuple[Codes
         seed: of the mixtures.
 
     Returns:
-        Component numbers (n,), the commonest of a class 0, -1 without an answer; and log likelihoods (n,), NaN there.
+        Component numbers (n,), the commonest of a class 0, -1 without an answer.
     """
     found = np.full(len(vectors), -1, dtype=np.int64)
-    fit = np.full(len(vectors), np.nan)
     for answer in np.unique(answers[answers >= 0]):
         own = np.flatnonzero(answers == answer)
-        found[own], fit[own] = _mixture(vectors[own], seed)
-    return found, fit
+        found[own] = _mixture(vectors[own], seed)
+    return found
 
 
-def _mixture(vectors: Matrix, seed: int) -> tuple[Codes, NDArray[np.float64]]:
+def _mixture(vectors: Matrix, seed: int) -> Codes:
     n = len(vectors)
     most = min(MOST_COMPONENTS, n // PER_COMPONENT)
     spread = vectors.std(axis=0)
     usual = (vectors - vectors.mean(axis=0)) / np.where(spread > 0, spread, 1)
     if most < 2 or not spread.any():
-        return np.zeros(n, dtype=np.int64), -(usual**2).sum(axis=1).astype(float)
+        return np.zeros(n, dtype=np.int64)
     chosen = np.random.default_rng(seed).permutation(n)[:FITTED]
     dimensions = min(DIMENSIONS, max(2, len(chosen) // PER_COMPONENT), vectors.shape[1])
     projection = PCA(dimensions, random_state=seed).fit(usual[chosen])
@@ -70,4 +67,4 @@ def _mixture(vectors: Matrix, seed: int) -> tuple[Codes, NDArray[np.float64]]:
     order = np.argsort(-np.bincount(codes, minlength=best.n_components), kind="stable")
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    return place[codes], np.asarray(best.score_samples(reduced), dtype=float)
+    return np.asarray(place[codes])

@@ -37,10 +37,14 @@ def of_label(probabilities: Floats, labels: Codes) -> Floats:
     return np.asarray(probabilities[np.arange(labels.size), labels])
 
 
+TEMPERATURES = 0.05, 20.0
+"""Between them the best temperature is searched for."""
+
+
 def temperature(probabilities: Floats, labels: Codes) -> float:
     """The temperature by which logits must be divided to fit the labels best (Guo et al. 2017, arXiv 1706.04599).
 
-    Fitted by the likelihood of the labels, (n,), under the probabilities, (n, classes); between 0.05 and 20.
+    Fitted by the likelihood of the labels, (n,), under the probabilities, (n, classes); within `TEMPERATURES`.
     """
     from scipy.optimize import minimize_scalar  # here: it takes a while to load, and few reads need it
 
@@ -50,7 +54,7 @@ def temperature(probabilities: Floats, labels: Codes) -> float:
     def loss(log_t: float) -> float:
         return float(-np.log(np.maximum(of_label(softmax(logits / np.exp(log_t)), own), FLOOR)).mean())
 
-    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    found = minimize_scalar(loss, bounds=(np.log(TEMPERATURES[0]), np.log(TEMPERATURES[1])), method="bounded")
     return float(np.exp(found.x))
 
 

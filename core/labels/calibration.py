@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.labels.agreement import FLOOR, Floats, of_label, temperature, tempered
+from core.labels.agreement import FLOOR, TEMPERATURES, Floats, of_label, temperature, tempered
 from core.queries.labels import LabelRows
 from core.statistics import UNKNOWN, Interval, wilson
 
@@ -55,6 +55,12 @@ class Mend:
     error_before: Interval
     error_after: Interval
     n: int
+
+    @property
+    def helps(self) -> bool:
+        """Whether it makes the other half likelier, and lies within what was searched."""
+        low, high = TEMPERATURES
+        return self.loss_after < self.loss_before and 1.01 * low < self.temperature < 0.99 * high
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,9 @@ REACHED = 0.25
 """Part of a property's dose by which a changed picture may miss its level."""
 
 
+UNTRIED = "there was no time to test it"
+
+
 @dataclass(frozen=True)
 class Discovery:
     """What came of it: the cues, best evidence first, and how many pictures were looked at in how many seconds."""
@@ -81,7 +84,6 @@ def discover(
     device: str = "auto",
     seed: int = 0,
     progress: Callable[[Progress], None] = lambda news: None,
-    stop: Callable[[], bool] = lambda: False,
 ) -> Discovery:
     """Look for cues in a finished run, test whether they are used, and keep both in the store.
 
@@ -92,11 +94,13 @@ def discover(
         device: where the classifier runs.
         seed: of clusters and draws.
         progress: called after every cue.
-        stop: asked between cues; what is left is untested.
 
     Raises:
         RequestError: the run has no features, or its pictures or classifier are not there any more.
+        StoreError: another run writes to the store now, or nothing can be written there.
     """
+    with open_for_writing(store.folder):
+        pass  # refused now, not after all the work
     began, worked = time.monotonic(), time.thread_time()
 
     def spent() -> float:
@@ -111,23 +115,22 @@ def discover(
     ways = ways_of_seeing(frame, places, detail, known)
     work = Work(open_run(store, run, device=device), frame, cells, np.random.default_rng(seed))
     asked = chosen(work.located(candidates(frame, ways), late=lambda: spent() > LOOKING * seconds))
-    tested: list[tuple[Candidate, Tested | None]] = []
+    found_cues: list[Cue] = []
     testing = time.monotonic()
-    for place, item in enumerate(asked):
-        late = spent() > seconds or stop()
-        tested.append((item, None if late else work.test(item)))
-        pace = (time.monotonic() - testing) / (place + 1)
-        progress(Progress("testing cues", place + 1, len(asked), seconds_left=(len(asked) - place - 1) * pace))
-    cues = judged(
-        [
-            unknown(frame, item, "there was no time to test it")
-            if result is None
-            else unknown(frame, item, result.reason, region=result.region)
-            if not result.effects
-            else Cue.of(frame, item, result.effects, region=result.region, examples=result.examples)
-            for item, result in tested
-        ]
-    )
+    for place, item in enumerate(asked, start=1):
+        late = spent() > seconds
+        result = Tested(reason=UNTRIED) if late else work.test(item)
+        found_cues.append(_cue(frame, item, result))
+        pace = (time.monotonic() - testing) / place
+        progress(Progress("testing cues", place, len(asked), seconds_left=(len(asked) - place) * pace))
+    cues = judged(found_cues)
+    earlier = sum(row.tested > 0 for row in queries.cues(store.reader(), run))
+    tested = sum(bool(cue.effects) for cue in cues)
+    if tested < earlier and any(cue.reason == UNTRIED for cue in cues):
+        raise RequestError(
+            f"there was time to test {tested:,} cues, {earlier:,} were tested before: the earlier ones stay; give it "
+            "more --seconds"
+        )
     _keep(store, run, frame, ways, cues)
     return Discovery(run, tuple(cues), frame.n, time.monotonic() - began)
 
@@ -153,6 +156,13 @@ class Tested:
     region: Box | None = None
     examples: list[Evidence] = field(default_factory=list)
     reason: str = ""
+
+
+def _cue(frame: Frame, item: Candidate, result: Tested) -> Cue:
+    """A candidate with what interventions gave, before the verdicts."""
+    if not result.effects:
+        return unknown(frame, item, result.reason, region=result.region)
+    return Cue.of(frame, item, result.effects, region=result.region, examples=result.examples)
 
 
 def _settled(effects: Sequence[Effect]) -> bool:
@@ -286,9 +296,10 @@ class Work:
         result = Tested(reason="too few pictures to change")
         for some in (places[:FIRST], places[FIRST:]):
             for place in some:
-                if (trial := make(place)) is not None:
+                said = self._class.get(self._names[self._answers[place]]) if answer is None else answer
+                if said is not None and (trial := make(place)) is not None:
                     trials.append(trial)
-                    answers.append(self._class.get(self._names[self._answers[place]], 0) if answer is None else answer)
+                    answers.append(said)
             target = np.asarray(answers, dtype=np.int64) if answer is None else answer
             result = self._tested([measure(trials, target, self._predict, kind=kind)])
             if _settled(result.effects):

@@ -15,9 +15,11 @@ PLACEBO = (
 )
 
 
-CAUSE, HARMLESS, UNUSED, UNSURE, UNTESTED = (
-    "used", "used, and no more often wrong", "there but not used", "cannot tell", "not tested",
+CAUSE, AGAIN, HARMLESS, UNUSED, UNSURE, UNTESTED = (
+    "used", "used, and part of another", "used, and no more often wrong", "there but not used", "cannot tell",
+    "not tested",
 )  # fmt: skip
+SECTIONS = (CAUSE, AGAIN, HARMLESS, UNSURE, UNUSED, UNTESTED)
 """What people are told of a cue, in this order: causes first, the rest folded."""
 
 
@@ -77,6 +79,8 @@ class CueRow:
     def section(self) -> str:
         """Where it is told; a group of pictures is a cause only where more of it is wrong than of the whole run."""
         if self.verdict == "used":
+            if self.reason:
+                return AGAIN
             known = self.wrong is not None and self.wrong_overall is not None
             harmless = known and (self.wrong or 0.0) <= (self.wrong_overall or 0.0)
             return HARMLESS if harmless and self.kind in ("strategy", "detail") else CAUSE
@@ -126,7 +130,7 @@ def cues(con: Connection, run: str) -> list[CueRow]:
 
 def sections(found: Sequence[CueRow]) -> dict[str, list[CueRow]]:
     """Cues by the section in which they are told, in its order; a section that has none is left out."""
-    by = {name: [cue for cue in found if cue.section == name] for name in (CAUSE, HARMLESS, UNSURE, UNUSED, UNTESTED)}
+    by = {name: [cue for cue in found if cue.section == name] for name in SECTIONS}
     return {name: cues for name, cues in by.items() if cues}
 
 

@@ -39,20 +39,38 @@ def pictures(
     Raises:
         QueryError: `order` is no column of samples.
     """
-    if order not in {name for name, _ in columns(con)}:
-        raise QueryError(f"samples has no column {order} to sort by")
+    ordering = _ordering(con, order, descending)
     where, parameters = narrowed(ids)
     for name, value in (("cell", cell), ("label", label), ("prediction", prediction), ("correct", correct)):
         if value is not None:
             where += f" AND {name} = ?"
             parameters.append(value)
-    direction = "DESC" if descending else "ASC"
     return fetch_rows(
         con,
-        f"""SELECT * FROM samples WHERE run = ?{where}
-        ORDER BY {identifier(order)} {direction} NULLS LAST, path, image_id LIMIT ? OFFSET ?""",
+        f"SELECT * FROM samples WHERE run = ?{where} ORDER BY {ordering} LIMIT ? OFFSET ?",
         [run, *parameters, limit, offset],
     )
+
+
+def in_order(con: Connection, run: str, ids: Sequence[str], column: str, *, descending: bool) -> list[str]:
+    """Image ids of some pictures of a run by a column, in the same order as `pictures` gives their rows.
+
+    Raises:
+        QueryError: `column` is no column of samples.
+    """
+    where, parameters = narrowed(ids)
+    rows = fetch_rows(
+        con,
+        f"SELECT image_id FROM samples WHERE run = ?{where} ORDER BY {_ordering(con, column, descending)}",
+        [run, *parameters],
+    )
+    return [row["image_id"] for row in rows]
+
+
+def _ordering(con: Connection, column: str, descending: bool) -> str:
+    if column not in {name for name, _ in columns(con)}:
+        raise QueryError(f"samples has no column {column} to sort by")
+    return f"{identifier(column)} {'DESC' if descending else 'ASC'} NULLS LAST, path, image_id"
 
 
 def sample(con: Connection, run: str, image_id: str) -> Sample:

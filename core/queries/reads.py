@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from core.cells import CELLS
 from core.columns import BY_NAME
 from core.queries.rows import Connection, fetch_as, narrowed
 from core.queries.runs import run as run_record
+from core.sql.functions import TABLES
 from core.store.quoting import identifier
 
 
@@ -97,6 +100,16 @@ def columns(con: Connection) -> list[tuple[str, str]]:
     """Columns of `samples` with their DuckDB types, in order."""
     rows = con.execute("DESCRIBE samples").fetchall()
     return [(str(row[0]), str(row[1])) for row in rows]
+
+
+def table_columns(con: Connection) -> dict[str, list[str]]:
+    """The tables that SQL may read, each with its columns in order."""
+    rows = con.execute(
+        """SELECT table_name, list(column_name ORDER BY ordinal_position) FROM information_schema.columns
+        WHERE list_contains(?, table_name) GROUP BY table_name ORDER BY table_name <> 'samples', table_name""",
+        [sorted(TABLES)],
+    ).fetchall()
+    return {str(name): list(names) for name, names in rows}
 
 
 def metadata_columns(con: Connection) -> list[tuple[str, str]]:
@@ -287,15 +300,14 @@ def histogram(con: Connection, run: str, *, bins: int = 10, ids: Sequence[str] |
 
 def slice_stats(con: Connection, run: str, ids: Sequence[str]) -> SliceStats:
     """A slice and the rest of its run; ids of other runs count for nothing."""
-    table = con.execute(
-        """SELECT image_id IN (SELECT unnest(?::VARCHAR[])) AS inside, correct, score, weight
-        FROM samples WHERE run = ?""",
-        [list(ids), run],
-    ).to_arrow_table()
-    inside = np.asarray(table["inside"].to_pylist(), dtype=bool)
-    known = np.asarray([value is not None for value in table["correct"].to_pylist()], dtype=bool)
-    correct = np.asarray([value is True for value in table["correct"].to_pylist()], dtype=bool)
-    score, weight = (_floats(table[name].to_pylist()) for name in ("score", "weight"))
+    table = con.execute("SELECT image_id, correct, score, weight FROM samples WHERE run = ?", [run]).to_arrow_table()
+    columns_ = {name: table[name].combine_chunks() for name in table.column_names}
+    inside = np.asarray(pc.is_in(columns_["image_id"], value_set=pa.array(ids, pa.string())))
+    known = np.asarray(columns_["correct"].is_valid())
+    correct = np.asarray(columns_["correct"].fill_null(False))
+    score, weight = (
+        np.asarray(columns_[name].cast(pa.float64()).fill_null(float("nan"))) for name in ("score", "weight")
+    )
 
     def group(side: NDArray[np.bool_]) -> Group:
         scored = side & ~np.isnan(score)
@@ -303,7 +315,3 @@ def slice_stats(con: Connection, run: str, ids: Sequence[str]) -> SliceStats:
         return Group(n, labelled, right, score[scored], weight[scored])
 
     return SliceStats(group(inside), group(~inside))
-
-
-def _floats(values: list[float | None]) -> NDArray[np.float64]:
-    return np.asarray([np.nan if value is None else value for value in values], dtype=np.float64)

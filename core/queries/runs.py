@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 from core.errors import QueryError
 from core.queries.rows import Connection, fetch_rows
 from core.records import HIGH_SCORE, MACHINE, STAGES, Row, Run, Settings
+from core.statistics import Interval, wilson
 from core.store import Store
 
 
@@ -28,6 +30,23 @@ def run(con: Connection, name: str | None = None) -> Run:
         if name in (None, item.name):
             return item
     raise QueryError(f"no run {name} in this store; there are {', '.join(item.name for item in found)}")
+
+
+@dataclass(frozen=True)
+class RunAccuracy:
+    """How often a run is right, over its labelled pictures, and how many the judge scored."""
+
+    right: Interval
+    judged: int
+
+
+def accuracies(con: Connection) -> dict[str, RunAccuracy]:
+    """What every published run is right on, by its name."""
+    rows = con.execute(
+        """SELECT run, count(*) FILTER (correct), count(correct), count(*) FILTER (judge_state = 'ok')
+        FROM samples GROUP BY run"""
+    ).fetchall()
+    return {str(run): RunAccuracy(wilson(right, n), judged) for run, right, n, judged in rows}
 
 
 def runs_on_disk(store: Store) -> list[Run]:

@@ -13,9 +13,11 @@ TABLES |= {
     "slices",
     "findings",
     "deck",
+    "run_names",
     "features",
     "strategies",
     "cues",
+    "tags",
 }
 TABLE_FUNCTIONS = frozenset(("unnest", "range", "generate_series", "repeat", "repeat_row", "json_each", "json_tree"))
 TABLE_MACROS = frozenset(("histogram", "histogram_values"))

@@ -39,6 +39,8 @@ _IDLE_KEPT = 2
 _AT_ONCE = 4
 _PREFIX = "whylook-sql-"
 _LEFT_SECONDS = 60.0
+Tags = list[tuple[str, str, str]]
+"""Image id, tag and time."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class _Worker:
             start_new_session=True,
         )
         self.path: Path | None = None
+        self.tags: Tags | None = None
+        """What it was told last; None since it opened a generation."""
 
     def open(self, store: Store, *, deadline: float) -> None:
         """Opens the newest generation, which a publisher may remove at any moment; ends itself if it cannot."""
@@ -94,6 +98,7 @@ class _Worker:
                 self.start(deadline)
             while True:
                 path = self.path = store.current_path()
+                self.tags = None
                 header, _ = self.ask({"path": str(path.resolve())}, deadline=deadline)
                 if "ready" in header:
                     self.base = self.base or self._held()
@@ -216,7 +221,10 @@ def run_sql(
     try:
         worker = _take(store, memory, deadline=started + seconds)
         left = max(0.0, started + seconds - time.monotonic())
-        header, payload = _answer(worker, {"sql": sql, "seconds": left, "max_rows": max_rows})
+        request: Query = {"sql": sql, "seconds": left, "max_rows": max_rows}
+        if (tags := _tags(store)) != worker.tags:
+            request["tags"] = tags
+        header, payload = _answer(worker, request)
     except _Stopped as error:
         raise _refusal(str(error), {}, seconds, memory) from error
     finally:
@@ -231,6 +239,14 @@ def run_sql(
     return SqlResult(table, bool(header["truncated"]), time.monotonic() - started)
 
 
+def _tags(store: Store) -> Tags:
+    """What people said of pictures; nothing where it cannot be read, which the pages say elsewhere."""
+    try:
+        return [(row["image_id"], row["tag"], row["saved"].isoformat()) for row in store.tag_rows()]
+    except StoreError:
+        return []
+
+
 def _answer(worker: _Worker, request: Query) -> tuple[Reply, bytes]:
     """The worker's reply; afterwards it is idle again, or ended where it cannot be trusted with another query."""
     try:
@@ -242,6 +258,8 @@ def _answer(worker: _Worker, request: Query) -> tuple[Reply, bytes]:
     except BaseException:  # an interrupted rerun must not leave half a reply in the pipe
         worker.end()
         raise
+    else:
+        worker.tags = request.get("tags", worker.tags)
     spent = header.get("error") in ("memory", "time") or header.get("broken") or worker.grown()
     _give_back(worker, keep=not spent)
     return header, payload

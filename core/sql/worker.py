@@ -15,9 +15,9 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TypedDict
+from typing import Any, BinaryIO, NoReturn, NotRequired, TypedDict
 
 import duckdb
 import psutil
@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from core.sql.gate import SqlError, check, translate
 from core.store.publish import load_fts
-from core.store.quoting import literal
+from core.store.quoting import identifier, literal
 
 MAX_RESULT_BYTES = 64 << 20
 ORPHAN_SECONDS = 2.0
@@ -44,6 +44,8 @@ class Query(TypedDict):
     sql: str
     seconds: float
     max_rows: int
+    tags: NotRequired[list[tuple[str, str, str]]]
+    """Image id, tag and time of what people said since the generation was published, where that changed."""
 
 
 class Reply(TypedDict, total=False):
@@ -106,6 +108,30 @@ def open_locked(path: Path, *, memory: int, temporary: Path) -> duckdb.DuckDBPyC
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
     return con
+
+
+def put_tags(con: duckdb.DuckDBPyConnection, rows: Sequence[tuple[str, str, str]]) -> None:
+    """Puts the tags of now in place of those of the generation: table `tags`, and column `tags` of `samples`."""
+    database = literal_name(con)
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
+    con.execute("DROP VIEW IF EXISTS temp.samples")
+    con.execute(
+        """CREATE OR REPLACE TEMP TABLE tags AS SELECT unnest(?::VARCHAR[]) AS image_id, unnest(?::VARCHAR[]) AS tag,
+        unnest(?::TIMESTAMP[]) AS saved""",
+        columns,
+    )
+    described = con.execute(f"DESCRIBE {database}.main.samples").fetchall()
+    had = any(row[0] == "tags" for row in described)
+    shown = "s.* REPLACE (coalesce(t.tags, []) AS tags)" if had else "s.*, coalesce(t.tags, []) AS tags"
+    con.execute(
+        f"""CREATE TEMP VIEW samples AS SELECT {shown} FROM {database}.main.samples s LEFT JOIN
+        (SELECT image_id, list(tag ORDER BY tag) AS tags FROM temp.tags GROUP BY image_id) t USING (image_id)"""
+    )
+
+
+def literal_name(con: duckdb.DuckDBPyConnection) -> str:
+    """The name of the open database, as SQL."""
+    return identifier(str(con.execute("SELECT current_database()").fetchall()[0][0]))
 
 
 def fetch(con: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int) -> tuple[pa.Table, bool]:
@@ -179,6 +205,8 @@ def answer(con: duckdb.DuckDBPyConnection, request: Query) -> tuple[Reply, bytes
     header: Reply
     payload: bytes | memoryview = b""
     try:
+        if (tags := request.get("tags")) is not None:
+            put_tags(con, tags)
         runnable = check(sql)
         con.begin()
         table, truncated = fetch(con, runnable, max_rows=int(request["max_rows"]))

@@ -44,7 +44,9 @@ class Contents:
     runs: Sequence[Mapping[str, Any]]
     slices: Sequence[Mapping[str, Any]]
     findings: Sequence[Mapping[str, Any]]
+    tags: Sequence[Mapping[str, Any]]
     deck: Sequence[Mapping[str, Any]]
+    run_names: Sequence[Mapping[str, Any]]
     cues: Sequence[Mapping[str, Any]]
 
 
@@ -177,7 +179,7 @@ def _load(con: duckdb.DuckDBPyConnection, table: str, names: Sequence[str], shar
 def _write_contents(con: duckdb.DuckDBPyConnection, contents: Contents, generation: int) -> None:
     con.execute("DELETE FROM store_info")
     con.execute("INSERT INTO store_info VALUES (?, ?)", [STORE_VERSION, generation])
-    for table in ("runs", "slices", "findings", "deck", "cues"):
+    for table in ("runs", "slices", "findings", "tags", "deck", "run_names", "cues"):
         rows: Sequence[Mapping[str, Any]] = getattr(contents, table)
         names = _column_names(con, table)
         con.execute(f"DELETE FROM {table}")

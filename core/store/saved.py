@@ -1,8 +1,9 @@
-"""What people keep: slices, findings, decisions on labels and the deck, each change of which can be undone."""
+"""What people keep: slices, findings, decisions on labels, the deck, names of runs; each change can be undone."""
 
 from __future__ import annotations
 
 import fcntl
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,44 +30,60 @@ def read_entries(path: Path, kind: str) -> Entries:
 
 def put_entry(path: Path, kind: str, key: str, entry: Mapping[str, Any] | None, *, words: str | None) -> None:
     """Saves `entry` under `key`, or deletes it when it is None; `words` say what undo takes back, None: nothing."""
+    put_entries(path, kind, {key: entry}, words=words)
+
+
+def put_entries(path: Path, kind: str, entries: Mapping[str, Mapping[str, Any] | None], *, words: str | None) -> None:
+    """Saves or deletes several entries, which one undo takes back together."""
+    step = {"step": uuid.uuid4().hex} if len(entries) > 1 else {}
     with _change(path) as state:
-        entries: Entries = state["kinds"].setdefault(kind, {})
-        before = {"kind": kind, "key": key, "entry": entries.get(key), "words": words}
-        if entry is None:
-            entries.pop(key, None)
-        else:
-            entries[key] = dict(entry)
+        kept: Entries = state["kinds"].setdefault(kind, {})
+        changes = []
+        for key, entry in entries.items():
+            changes.append({"kind": kind, "key": key, "entry": kept.get(key), "words": words, **step})
+            if entry is None:
+                kept.pop(key, None)
+            else:
+                kept[key] = dict(entry)
         if words is not None:
-            state["undo"] = [*state["undo"], before][-_UNDO_STEPS:]
+            state["undo"] = _last_steps([*state["undo"], *changes])
 
 
-def put_entries(path: Path, kind: str, new: Mapping[str, Mapping[str, Any]], *, words: str) -> None:
-    """Saves several entries at once; one undo takes all of them back."""
+def _last_steps(changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The changes of the last steps; those of one step stay together."""
+    steps: dict[str, None] = {}
+    for place in range(len(changes) - 1, -1, -1):
+        steps[changes[place].get("step", str(place))] = None
+        if len(steps) > _UNDO_STEPS:
+            return changes[place + 1 :]
+    return changes
+
+
+def undo_entry(path: Path, *kinds: str, key: str | None = None) -> str | None:
+    """Takes back the last change (of these kinds, of a key) not yet taken back; returns its words, None without one.
+
+    What was changed in one step is taken back together, unless one key is asked for.
+    """
     with _change(path) as state:
-        entries: Entries = state["kinds"].setdefault(kind, {})
-        before = {key: entries.get(key) for key in new}
-        entries.update({key: dict(entry) for key, entry in new.items()})
-        state["undo"] = [*state["undo"], {"kind": kind, "several": before, "words": words}][-_UNDO_STEPS:]
-
-
-def undo_entry(path: Path, kind: str | None = None, key: str | None = None) -> str | None:
-    """Takes back the last change (of a kind, of a key) not yet taken back; returns its words, None without one."""
-    with _change(path) as state:
+        changes = state["undo"]
         able = [
             place
-            for place, change in enumerate(state["undo"])
-            if kind in (None, change["kind"]) and key in (None, change.get("key"))
+            for place, change in enumerate(changes)
+            if (not kinds or change["kind"] in kinds) and key in (None, change["key"])
         ]
         if not able:
             return None
-        before = state["undo"].pop(able[-1])
-        entries: Entries = state["kinds"].setdefault(before["kind"], {})
-        for key, entry in before.get("several", {before.get("key"): before.get("entry")}).items():
-            if entry is None:
-                entries.pop(key, None)
+        last = changes[able[-1]]
+        step = last.get("step") if key is None else None
+        back = [change for change in changes if change is last or (step and change.get("step") == step)]
+        state["undo"] = [change for change in changes if not any(change is other for other in back)]
+        for change in back:
+            entries: Entries = state["kinds"].setdefault(change["kind"], {})
+            if change["entry"] is None:
+                entries.pop(change["key"], None)
             else:
-                entries[key] = entry
-        return str(before["words"])
+                entries[change["key"]] = change["entry"]
+        return str(last["words"])
 
 
 def mend_saved(path: Path) -> Damage | None:

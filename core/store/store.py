@@ -14,10 +14,11 @@ import duckdb
 
 from core.errors import StoreError
 from core.records import LabelDecision, Verdict
-from core.store import generations, runs, saved
+from core.store import generations, named, runs, saved
 from core.store.damage import Damage, notes
 from core.store.json_files import DamagedFileError, read_json
 from core.store.locks import is_locked
+from core.store.named import RunName
 from core.store.publish import STORE_VERSION, load_fts
 from core.store.reading import Reader, damaged_words, means_damaged
 
@@ -26,6 +27,8 @@ _READER_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": False,
     "python_enable_replacements": False,
 }
+TAG_LENGTH = 60
+TAGGED_AT_ONCE = 5000
 
 NO_SLIDE = "there is no such slide: it was deleted, perhaps in another window; Undo brings it back"
 
@@ -187,6 +190,18 @@ class Store:
         """The deck's slides in their order: position, saved, and slide, the fields of `core.deck.slide.Slide`."""
         return sorted(self._entries("deck"), key=lambda entry: float(entry["position"]))
 
+    def name_run(self, run: str, name: str, *, note: str = "") -> None:
+        """Gives a run a name and a note, empty ones take them away; a StoreError where it cannot have them."""
+        named.name_run(self.folder, self._saved, run, name, note)
+
+    def run_names(self) -> dict[str, RunName]:
+        """What people call the runs, by id."""
+        return named.run_names(self._saved)
+
+    def run_called(self, text: str) -> str:
+        """The id of the run that people call so; any other text as it is."""
+        return named.run_called(self.run_names(), text)
+
     def save_findings(self, run: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keeps a run's findings in place of its earlier ones."""
         entry = {"rows": [{**row, "run": run} for row in rows]}
@@ -229,7 +244,7 @@ class Store:
 
         None where that was too long ago to be known: then nothing is said of it any more.
         """
-        words = saved.undo_entry(self._saved, "labels", image_id)
+        words = saved.undo_entry(self._saved, "labels", key=image_id)
         if words is None:
             saved.put_entry(self._saved, "labels", image_id, None, words=None)
         return words
@@ -245,9 +260,68 @@ class Store:
         except TypeError as error:
             raise self._unreadable(error) from error
 
-    def undo(self, kind: str | None = None) -> str | None:
-        """Takes back the last save or deletion (of a kind: slices, labels, deck); says which, None if none is left."""
-        return saved.undo_entry(self._saved, kind)
+    def decide_labels(self, labels: Mapping[str, str | None], verdict: Verdict, *, should_be: str | None = None) -> int:
+        """The same said of the labels of several pictures, by image id, taken back as one; how many it was said of.
+
+        A picture that has the label that it should be already is left out.
+
+        Raises:
+            StoreError: a wrong label needs the right one, and only a wrong one has it; or nothing can be written.
+        """
+        if (verdict == "wrong") != bool(should_be):
+            raise StoreError(f"a label that is wrong needs the one it should be, got {verdict} and {should_be!r}")
+        fit = {key: label for key, label in labels.items() if verdict != "wrong" or label != should_be}
+        entries = {
+            key: {"label": label, "verdict": verdict, "should_be": should_be, "saved": runs.now()}
+            for key, label in fit.items()
+        }
+        said = {"right": "label right", "unsure": "not sure", "wrong": f"should be {should_be}"}[verdict]
+        if entries:
+            saved.put_entries(self._saved, "labels", entries, words=f"{said}: {_pictures(len(entries))}")
+        return len(entries)
+
+    def tag(self, image_ids: Sequence[str], tag: str) -> int:
+        """Gives pictures a tag, as one step; how many did not have it.
+
+        Raises:
+            StoreError: the tag is empty or longer than TAG_LENGTH, the pictures are too many, nothing can be written.
+        """
+        tag = " ".join(tag.split())
+        if not tag or len(tag) > TAG_LENGTH:
+            raise StoreError(f"a tag is 1 to {TAG_LENGTH} characters long, got {len(tag)}")
+        known = self.tags()
+        return self._retag({key: sorted({*known.get(key, ()), tag}) for key in image_ids}, f"tagging “{tag}”")
+
+    def untag(self, image_ids: Sequence[str], tag: str) -> int:
+        """Takes a tag from pictures, as one step; how many had it."""
+        known = self.tags()
+        left = {key: [other for other in known.get(key, ()) if other != tag] for key in image_ids}
+        return self._retag(left, f"taking away tag “{tag}”")
+
+    def tags(self) -> dict[str, tuple[str, ...]]:
+        """The tags that people gave, by image id."""
+        return {key: tuple(entry["tags"]) for key, entry in self._timed("tags").items()}
+
+    def tag_rows(self) -> list[dict[str, Any]]:
+        """Rows of table `tags`: the tags of pictures, and what was said of their labels in the same words."""
+        rows = [
+            {"image_id": key, "tag": tag, "saved": entry["saved"]}
+            for key, entry in self._timed("tags").items()
+            for tag in entry["tags"]
+        ]
+        words = {"right": "label right", "unsure": "label not sure"}
+        return rows + [
+            {
+                "image_id": item.image_id,
+                "tag": words.get(item.verdict, f"should be {item.should_be}"),
+                "saved": item.saved,
+            }
+            for item in self.label_decisions()
+        ]
+
+    def undo(self, *kinds: str) -> str | None:
+        """Takes back the last step (of kinds: slices, labels, tags, deck, run_names); its words, None for none."""
+        return saved.undo_entry(self._saved, *kinds)
 
     # ------------------------------------------------------------------ inside
 
@@ -282,6 +356,16 @@ class Store:
         if version > STORE_VERSION:
             raise StoreError(_too_new(self.folder, version))
 
+    def _retag(self, wanted: Mapping[str, Sequence[str]], words: str) -> int:
+        known = self.tags()
+        changed = {key: tags for key, tags in wanted.items() if tuple(tags) != known.get(key, ())}
+        if len(changed) > TAGGED_AT_ONCE:
+            raise StoreError(f"{len(changed):,} pictures are too many to tag at once; at most {TAGGED_AT_ONCE:,}")
+        entries = {key: {"tags": list(tags), "saved": runs.now()} if tags else None for key, tags in changed.items()}
+        if entries:
+            saved.put_entries(self._saved, "tags", entries, words=f"{words}: {_pictures(len(entries))}")
+        return len(entries)
+
     def _entries(self, kind: str) -> list[dict[str, Any]]:
         return list(self._timed(kind).values())
 
@@ -299,6 +383,10 @@ class Store:
         if name not in saved.read_entries(self._saved, kind):
             raise StoreError(f"there is no {words}")
         saved.put_entry(self._saved, kind, name, None, words=f"deleting {words}")
+
+
+def _pictures(n: int) -> str:
+    return "1 picture" if n == 1 else f"{n:,} pictures"
 
 
 def _cannot_open(path: Path, error: duckdb.Error) -> str:

@@ -169,7 +169,9 @@ class StoreWriter(Store):
             runs=[runs.as_row(record) for record in self.run_records()],
             slices=self.slices(),
             findings=[row for entry in saved.read_entries(self._saved, "findings").values() for row in entry["rows"]],
+            tags=self.tag_rows(),
             deck=[_as_row(place, entry) for place, entry in enumerate(self.deck(), start=1)],
+            run_names=self._entries("run_names"),
             cues=[row for entry in saved.read_entries(self._saved, "cues").values() for row in entry["rows"]],
         )
         for known in self._failures.values():

@@ -137,7 +137,8 @@ def watched_page(browser: Any, address: str, *, width: int = 1280) -> Iterator[A
 def wide(page: Any) -> list[str]:
     """Parts of the page that are wider than their place, so that it scrolls sideways."""
     parts = "html, body, [data-testid=stMain], [data-testid=stMainBlockContainer], [data-testid=stSidebarUserContent]"
-    script = """parts => [...document.querySelectorAll(parts)].filter(part => part.scrollWidth > part.clientWidth)
+    script = """parts => [...document.querySelectorAll(parts)]
+        .filter(part => part.clientWidth && part.scrollWidth > part.clientWidth)
         .map(part => `${part.dataset.testid || part.tagName}: ${part.scrollWidth} > ${part.clientWidth}`)"""
     found: list[str] = page.evaluate(script, parts)
     return found
@@ -169,7 +170,7 @@ def state(page: Any) -> tuple[str, dict[str, str]]:
     return parts.path.strip("/"), {name: values[0] for name, values in parse_qs(parts.query).items()}
 
 
-def wait_for(page: Any, name: str, **wanted: str) -> dict[str, str]:
+def wait_for(page: Any, name: str, /, **wanted: str) -> dict[str, str]:
     """Waits until the address is that page with these words in its query, and gives the query."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:

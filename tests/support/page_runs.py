@@ -22,5 +22,5 @@ def opened(monkeypatch: pytest.MonkeyPatch, page: str, folder: Path, **query: st
 
 def words_on(app: AppTest) -> str:
     """Every heading, line and message on a page."""
-    found = [*app.title, *app.markdown, *app.caption, *app.error, *app.info, *app.warning, *app.subheader]
+    found = [*app.title, *app.markdown, *app.caption, *app.error, *app.info, *app.warning, *app.header, *app.subheader]
     return "\n".join(str(item.value) for item in found)
