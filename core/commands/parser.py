@@ -163,6 +163,16 @@ def _summary(parser: argparse.ArgumentParser) -> None:
     _path(parser, "--out", "FILE", "write X.md or X.html instead of printing")
 
 
+def _deck(parser: argparse.ArgumentParser) -> None:
+    _path(parser, "--out", "FILE", "write X.pptx, X.html, X.pdf or X.md instead of listing the slides")
+    parser.add_argument("--first", action="store_true", help="first add slides of what stands out in a run")
+    _run_name(parser)
+
+
+def _verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="what whylook deck wrote").complete = shtab.FILE  # type: ignore[attr-defined]
+
+
 def _labels(parser: argparse.ArgumentParser) -> None:
     _run_name(parser)
     parser.add_argument("--limit", type=_count, metavar="N", default=500, help="rows shown at most (default 500)")
@@ -284,6 +294,8 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "search": Command("core.commands.read:search", "search the explanations by words and by meaning", _search),
     "summary": Command("core.commands.read:summary", "what to tell the team: ranked findings", _summary),
+    "deck": Command("core.commands.deck:deck", "the kept slides, as PowerPoint, HTML, PDF or Markdown", _deck),
+    "verify": Command("core.commands.deck:verify", "whether the numbers in a deck's file still hold", _verify),
     "labels": Command("core.commands.labels:labels", "suspected wrong labels, ranked, with their reasons", _labels),
     "compare": Command(
         "core.commands.compare:compare_runs", "what differs between two runs over the same pictures", _compare

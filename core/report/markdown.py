@@ -11,6 +11,7 @@ from core.findings.words import described
 from core.queries import PLACEBO, Connection, CueRow, literal
 from core.report.cues import cues_of, select
 from core.report.facts import BEST, WORST, Facts, facts, source, worst_and_best
+from core.report.title import title
 from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson
 
 
@@ -21,7 +22,8 @@ def markdown(con: Connection, run: str, findings: Sequence[Finding]) -> str:
         QueryError: There is no such run.
     """
     known = facts(con, run)
-    parts = [f"# What run {escape(run)} shows", *_headline(known), *_cues(con, run)]
+    said = title(con, run, cues_of(con, run).used, findings)
+    parts = [f"# {escape(said)}", f"Run {escape(run)}", *_headline(known), *_cues(con, run)]
     parts += ["## Findings", *_findings(findings, run)]
     parts += ["## Classes", _classes(con, run), *_failures(known)]
     return "\n\n".join(parts) + "\n"

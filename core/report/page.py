@@ -21,6 +21,7 @@ from core.queries import Connection
 from core.report import charts
 from core.report.cues import cues_of, prototypes, select
 from core.report.facts import facts, source
+from core.report.title import title
 from core.statistics import format_percent, wilson
 
 PICTURES_PER_FINDING = 6
@@ -55,6 +56,7 @@ def html(con: Connection, run: str, findings: Sequence[Finding]) -> str:
     cells, found = queries.matrix(con, run), cues_of(con, run)
     judged = any(row["n"] for row in cells if row["cell"] is not None)
     return _TEMPLATES.get_template("page.html").render(
+        title=title(con, run, found.used, findings),
         facts=known,
         cues=found,
         said=described(con, run),
