@@ -83,7 +83,8 @@ def run_title(run: Run) -> str:
     """A run in one line of the picker: the name that a person gave it, else its id."""
     told = store().run_names().get(run.name)
     called = told.name if told and told.name else run.name
-    return " · ".join(short(part) for part in (called, source_name(run)) if part)
+    partial = "" if run.state == "done" else "partial"
+    return " · ".join(short(part) for part in (called, source_name(run), partial) if part)
 
 
 def places() -> dict[str, dict[str, str]]:
@@ -110,7 +111,10 @@ def choose_run(runs: list[Run]) -> Run:
     """The run picker; the address wins over the last choice, which wins over the newest run."""
     names = [run.name for run in runs]
     wanted = st.query_params.get("run")
-    if wanted and wanted not in names:
+    begun = wanted not in names and any(record["run"] == wanted for record in store().run_records())
+    if wanted and begun:
+        st.sidebar.caption(f"Run {plain(short(wanted))} has published nothing yet; the pages show another.")
+    elif wanted and wanted not in names:
         st.sidebar.warning(f"Run {plain(short(wanted))} is not in this store; showing another.")
     for candidate in (wanted, st.session_state.get("chosen_run"), names[0]):
         if candidate in names:
@@ -120,7 +124,7 @@ def choose_run(runs: list[Run]) -> Run:
     titles = {run.name: run_title(run) for run in runs}
     st.sidebar.selectbox("Run", names, key="run_picker", format_func=titles.__getitem__, on_change=_changed)
     st.session_state["chosen_run"] = chosen
-    if wanted != chosen and st.query_params:
+    if wanted != chosen and st.query_params and not begun:
         st.query_params["run"] = chosen
     return runs[names.index(chosen)]
 
@@ -195,10 +199,10 @@ def _status(run: Run) -> None:
     _judge_note(run)
     if missing := read(queries.missing_rows, run.name):
         st.sidebar.warning(plain(missing), icon=":material/warning:")
-    if run.state == "running":
-        st.sidebar.caption("Still running: numbers grow as batches are published.")
-    elif run.state in ("interrupted", "failed"):
-        st.sidebar.caption("Unfinished: resume it on the Runs page.")
+    if run.state != "done":
+        of = f" of {run.counts['listed']:,}" if run.counts.get("listed") else ""
+        more = "numbers grow as it runs" if run.state == "running" and store().writer_alive() else "resume it on Runs"
+        st.sidebar.warning(f"**Partial**: {counts.pictures:,}{of} pictures, a random sample; {more}.")
     with st.sidebar.expander("Fingerprint"):
         st.caption(shown or "none")
         st.caption(f"Store {plain(store_folder())}")

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import streamlit as st
@@ -23,6 +24,8 @@ from pages._shared import store, store_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = "app-run.log"
+PATIENCE_SECONDS = 2.5
+"""For a batch to end after Cancel."""
 DISCOVERY_LOG = "app-discovery.log"
 
 
@@ -127,18 +130,29 @@ def cancel_discovery() -> None:
 
 
 def cancel() -> None:
-    """Asks the run to stop after its current batch, as Ctrl+C does. Only ever signals a whylook run."""
-    child = _child()
-    if child is not None:
-        child.send_signal(signal.SIGINT)
-        return
-    progress = store().progress() or {}
-    pid = progress.get("pid")
-    if progress.get("alive") and isinstance(pid, int) and _is_run(pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGINT)
-        return
-    raise RequestError("no run is working on this store, so there is nothing to cancel")
+    """Asks the run to stop after its current batch, as Ctrl+C does, and ends it where that takes too long.
+
+    What is finished is on disk at any moment, so an end by force loses the batch in hand only. Only ever signals a
+    whylook run.
+    """
+    child, progress = _child(), store().progress() or {}
+    pid = child.pid if child is not None else progress.get("pid")
+    if not isinstance(pid, int) or child is None and not (progress.get("alive") and _is_run(pid)):
+        raise RequestError("no run is working on this store, so there is nothing to cancel")
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        process.send_signal(signal.SIGINT)
+        Thread(target=_end, args=(process,), daemon=True).start()
+
+
+def _end(process: psutil.Process) -> None:
+    """Ends a process that does not end by itself in time, with its children."""
+    try:
+        process.wait(timeout=PATIENCE_SECONDS)
+    except psutil.TimeoutExpired:
+        with contextlib.suppress(psutil.Error):
+            for each in [*process.children(recursive=True), process]:
+                each.kill()
 
 
 def _is_run(pid: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -11,16 +11,17 @@ import pandas as pd
 import streamlit as st
 
 from core import queries
-from core.errors import RequestError, StoreError, WhylookError
+from core.errors import RequestError, StoreError
 from core.pipeline.request import RunRequest, request_from_settings, state_now
 from core.pipeline.stages import BESIDE, limiting, shares
-from core.records import Row, Run
+from core.records import Run
 from core.statistics import format_duration, format_rate
 from pages import _charts, _launch
 from pages._causes import watch as watch_discovery
 from pages._frame import current_run, frame, guarded, run_title, when
 from pages._run_form import ask
 from pages._run_names import name_form
+from pages._run_watch import ended, failed_to_start, launch, launch_error, watch
 from pages._shared import read, store, store_folder
 from pages._view import go
 from pages._words import file_name, plain
@@ -28,29 +29,28 @@ from pages._words import file_name, plain
 
 def main() -> None:
     """Draws the page."""
-    st.session_state.setdefault("launch_error", None)
     frame()
     run, broken = readable_run()
     st.title("Runs")
     watch()
+    ended(run.name if run else None)
     if _launch.discovering() is not None:
         watch_discovery("")
     if broken:
         st.warning(f"{plain(broken)}. Run again, below, makes it anew.", icon=":material/warning:")
-    if st.session_state["launch_error"]:
-        st.error(plain(st.session_state["launch_error"]), icon=":material/error:")
     records = queries.runs_on_disk(store()) if store_folder().is_dir() else []
     if not records and not _launch.busy():
         st.write("A run explains a classifier over a folder of pictures. Nothing leaves this machine.")
         new_run({}, open_now=True)
         return
+    asked = st.query_params.get("run") or (run.name if run else "")
+    current = next((item for item in records if item.name == asked), records[0] if records else None)
+    if current:
+        acts(current)
     if records:
         overview(records, broken=bool(broken))
     if not broken:
         damaged()
-    current = next((item for item in records if run and item.name == run.name), None) or (
-        records[0] if records else None
-    )
     if current:
         details(current, broken=bool(broken))
     new_run(current.settings.kept if current else {}, open_now=st.query_params.get("new") == "1")
@@ -62,67 +62,6 @@ def readable_run() -> tuple[Run | None, str]:
         return current_run(), ""
     except StoreError as problem:
         return None, str(problem).rstrip(".")
-
-
-@st.fragment(run_every=1.0)
-def watch() -> None:
-    """What the run is doing now: stage, how far, how fast, how long still; with a way to stop it."""
-    progress = store().progress() or {}
-    alive = bool(progress.get("alive")) and _launch.busy()
-    started = st.session_state.get("was_busy", False)
-    if not _launch.busy():
-        if started:
-            st.session_state["was_busy"] = False
-            st.rerun()
-        ended()
-        return
-    st.session_state["was_busy"] = True
-    with st.container(border=True):
-        if not alive:
-            st.markdown("**Starting** · loading the models …")
-            st.progress(0.0)
-        else:
-            _bar(progress)
-        words, stop = st.columns([4, 1], vertical_alignment="center")
-        words.caption(plain(progress.get("message") or "") or "The other pages show what is published so far.")
-        if stop.button("Cancel", icon=":material/stop:", width="stretch", key="cancel"):
-            try:
-                _launch.cancel()
-                st.toast("Stopping after the current batch. Resume continues from there.")
-            except RequestError as problem:
-                st.toast(plain(problem))
-
-
-def _bar(progress: Row) -> None:
-    done, total = int(progress.get("done") or 0), int(progress.get("total") or 0)
-    st.markdown(f"**{plain(progress.get('run') or '')}** · {plain(progress.get('stage') or '')}")
-    facts = [f"{done:,} of {total:,} pictures" if total else f"{done:,} pictures"]
-    if progress.get("rate"):
-        facts.append(f"{progress['rate']:.3g} pictures/s")
-    if progress.get("seconds_left") is not None:
-        facts.append(f"{format_duration(progress['seconds_left'])} left")
-    if progress.get("limit") and done:
-        facts.append(f"slowest: {plain(progress['limit'])}")
-    st.progress(min(1.0, done / total) if total else 0.0, text=" · ".join(facts))
-
-
-def ended() -> None:
-    """How the last run that was started here ended, when not well."""
-    code = _launch.last_exit()
-    said = _launch.log_tail()
-    if code in (None, 0) or st.session_state.get("log_closed") == said:
-        return
-    if code == 1:
-        st.warning("The last run finished with failures; they are listed below.", icon=":material/warning:")
-    elif code in (2,):
-        st.error("The last run could not start. It said:", icon=":material/error:")
-    else:
-        st.info("The last run was stopped. Resume continues where it left off.", icon=":material/pause_circle:")
-    if said:
-        st.code(said, language=None)
-    if st.button("Close", key="close-log", type="tertiary"):
-        st.session_state["log_closed"] = said
-        st.rerun()
 
 
 def overview(records: list[Run], *, broken: bool) -> None:
@@ -195,20 +134,30 @@ def _state(run: Run) -> str:
     return state_now(run, writing=(store().progress() or {}).get("run"), busy=_launch.busy())
 
 
-def details(run: Run, *, broken: bool) -> None:
-    """One run: what to do with it, counts per state, settings, failures."""
+def acts(run: Run) -> None:
+    """The chosen run by its name and state, and what to do with it; Resume stands out where it is not finished."""
     st.header(plain(f"{run_title(run)} · {_state(run)}"))
-    name_form(run.name)
-    look, again, other, _ = st.columns([1, 1, 1, 1])
+    unfinished = _state(run) in ("interrupted", "failed")
+    again, look, other, _ = st.columns([1, 1, 1, 1])
+    if again.button(
+        "Resume" if unfinished else "Run again",
+        icon=":material/resume:",
+        type="primary" if unfinished else "secondary",
+        disabled=_launch.busy(),
+        width="stretch",
+        help="Continues where it stopped; nothing is computed twice. Runs the classifier's code again.",
+    ):
+        launch(lambda: again_request(run), where="again")
     if look.button("See the summary", icon=":material/dashboard:", width="stretch"):
         go("summary", run=run.name)
     if other.button("Compare with another", icon=":material/compare:", width="stretch"):
         go("compare", run=run.name, b=run.name)
-    unfinished = _state(run) in ("interrupted", "failed")
-    words = "Resume" if unfinished else "Run again"
-    help_ = "Continues where it stopped; nothing is computed twice. Runs the classifier's code again."
-    if again.button(words, icon=":material/resume:", disabled=_launch.busy(), width="stretch", help=help_):
-        launch(lambda: again_request(run))
+    launch_error("again")
+
+
+def details(run: Run, *, broken: bool) -> None:
+    """One run: its name, counts per state, settings, failures."""
+    name_form(run.name)
     if broken:
         repair_command(run)
     published = not broken and store().exists() and any(item.name == run.name for item in read(queries.runs))
@@ -282,30 +231,13 @@ def settings(run: Run) -> None:
 
 def new_run(known: Mapping[str, object], *, open_now: bool) -> None:
     """The form; folded away while there is something else to look at."""
-    with st.expander("New run", icon=":material/add:", expanded=open_now):
+    with st.expander("New run", icon=":material/add:", expanded=open_now or failed_to_start()):
         if not _launch.may_start():
             st.info("This app is reachable from other machines, so it starts no runs. Use a terminal:")
             st.code("whylook run IMAGES --classifier SPEC", language="bash")
             return
-        launch(lambda: ask(known))
-
-
-def launch(make: Callable[[], RunRequest | None]) -> None:
-    """Starts what `make` asks for, if anything; errors stay on the page until the next try."""
-    try:
-        request = make()
-        if request is None:
-            return
-        st.session_state["launch_error"] = None
-        with st.spinner("Starting …"):
-            _launch.start(request)
-    except (WhylookError, OSError) as problem:
-        st.session_state["launch_error"] = str(problem)
-        st.rerun()
-    _launch.wait_for_start()
-    st.session_state["was_busy"] = True
-    st.query_params.pop("new", None)
-    st.rerun()
+        launch(lambda: ask(known), where="new")
+        launch_error("new")
 
 
 guarded(main)

@@ -27,6 +27,7 @@ from pages._keep import keep_button
 from pages._looks import by_answer, looks
 from pages._order import AS_ASKED, ORDERS, ordered_ids
 from pages._pictures import VIEWS, scale_legend, views
+from pages._runs_in_query import every_row, of_one_run
 from pages._shared import read, read_of, slice_ids
 from pages._shared import sql as run_sql
 from pages._slice_charts import charts
@@ -89,11 +90,14 @@ def _use(text: str) -> None:
 def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
     """The result: its numbers, then pictures, table or charts."""
     name = run.name
+    result, note = of_one_run(name, result)
     rows = result.table.num_rows
     if rows == 0:
         st.info("No picture matches this query.", icon=":material/inbox:")
         st.button("Show every picture", on_click=_use, args=(slice_sql(name),))
         return
+    if note:
+        st.info(note, icon=":material/filter_alt:")
     if ids:
         show_claim(name, text)
         with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="numbers"):
@@ -117,7 +121,7 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
             shown = choices()
         st.download_button(
             "CSV",
-            lambda: csv(result),
+            lambda: csv(every_row(name, text, result)),
             file_name((name, "slice"), ".csv"),
             "text/csv",
             icon=":material/download:",

@@ -183,6 +183,18 @@ def test_a_finding_brings_its_sentence_and_numbers_to_its_slice(monkeypatch: pyt
     assert "finding 3" not in other.replace("\\", "")
 
 
+def test_a_query_over_several_runs_says_so_and_shows_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    store, first = make_store(tmp_path / "store", rows=24)
+    _, second = make_store(tmp_path / "store", rows=12, classes=("x", "y", "z"))
+    assert first != second
+    app = opened(monkeypatch, "slices", store.folder, run=first, sql="SELECT * FROM samples", **{"as": "Table"})
+    assert not app.exception and not app.error
+    assert "rows of 2 runs" in words_on(app) and first in words_on(app).replace("\\", "")
+    [shown] = [item.value for item in app.dataframe if "image_id" in item.value]
+    assert len(shown) == 24 and set(shown["run"]) == {first}
+    assert {metric.label: metric.value for metric in app.metric}["Slice"] == "24"
+
+
 def test_next_follows_the_order_of_the_grid(monkeypatch: pytest.MonkeyPatch, filled) -> None:
     store, run = filled
     sql = f"SELECT * FROM samples WHERE run = {literal(run)}"

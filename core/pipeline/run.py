@@ -47,6 +47,8 @@ __all__ = ["Progress", "RunOutcome", "RunRequest", "RunState", "request_from_set
 BATCH_SIZE = {"cpu": 16, "mps": 64, "cuda": 128}
 PROBED = 12
 """Pictures on which `auto` compares."""
+ORDER_SEED = 0
+"""Of the order in which pictures go through."""
 ROUNDS = 3
 """How often a run goes over its pictures at most: again where a shard turned out damaged that it had just written."""
 PROBED_BYTES = 2**25
@@ -208,9 +210,17 @@ def _load_judging(request: RunRequest, marks: Mapping[str, str], stack: ExitStac
     return load_judging(request, marks, stack)
 
 
+def in_random_order(entries: Sequence[ImageEntry]) -> list[ImageEntry]:
+    """The pictures in an order that has nothing to do with folders or classes, the same at every attempt.
+
+    So those that are done when a run is stopped are a random sample of all.
+    """
+    return sorted(entries, key=lambda entry: fingerprint(ORDER_SEED, entry.image_id))
+
+
 def _work(request: RunRequest, loaded: _Loaded, *, journal: Journal, stop: Callable[[], bool]) -> bool:
     """Both passes; False when stopped."""
-    entries = loaded.scan.entries
+    entries = in_random_order(loaded.scan.entries)
     todo = Todo(
         fingerprints=loaded.fingerprints,
         done={stage: journal.store.done(stage, loaded.fingerprints[stage]) for stage in EXPLAIN_STAGES},

@@ -61,7 +61,10 @@ def facts(con: Connection, run: str) -> Facts:
     elif not counts.labelled:
         notes.append("These pictures have no labels, so right and wrong are unknown.")
     if record.state != "done":
-        notes.append(f"This run is not complete (state: {record.state}): the numbers are of the pictures done so far.")
+        notes.append(
+            f"Partial: this run is not complete (state: {record.state}); the numbers are of the pictures done so far, "
+            "a random sample of all."
+        )
     if missing := queries.missing_rows(con, run):
         notes.append(missing)
     found = queries.failures(con, run)
