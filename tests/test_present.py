@@ -40,8 +40,9 @@ def _fresh_caches() -> Iterator[None]:
 
 
 def given(app: Any) -> list[dict[str, Any]]:
-    """What every component on a page was given."""
-    return [json.loads(item.proto.json) for item in app.get("bidi_component") if item.proto.json]
+    """What the components of the deck on a page were given."""
+    every = [json.loads(item.proto.json) for item in app.get("bidi_component") if item.proto.json]
+    return [item for item in every if "items" in item or "slides" in item]
 
 
 def slide(key: str, run: str, **changed: Any) -> Slide:

@@ -17,13 +17,13 @@ from tests.support.store_factory import image, make_store, prediction
 TABLES = {"runs", "images", "metadata", "predictions", "attributions", "judgements", "embeddings", "failures"}
 
 
-TABLES |= {"faithfulness", "slices", "findings", "deck", "run_names", "features", "strategies", "cues"}
+TABLES |= {"faithfulness", "tags", "slices", "findings", "deck", "run_names", "features", "strategies", "cues"}
 
 
 COLUMNS = """run image_id path label prediction correct confidence margin label_probability cell score label_score
 mistake score_entropy judge_state description justification weight attention_area attention_entropy
 attention_border attention_x attention_y attention_islands attention_agreement causal_drop
-causal_drop_random brightness contrast saturation warmth sharpness colour aspect strategy detail cue
+causal_drop_random brightness contrast saturation warmth sharpness colour aspect strategy detail cue tags
 habitat night size"""
 
 
