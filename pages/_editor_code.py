@@ -182,7 +182,7 @@ CSS = """
 .root .cm-editor .cm-tooltip-autocomplete > ul { font-family: var(--st-code-font, monospace); max-height: 14rem; }
 .root .cm-editor .cm-tooltip-autocomplete > ul > li { padding: 2px 8px; }
 .root .cm-editor .cm-tooltip-autocomplete > ul > li[aria-selected] { background: var(--st-primary-color); color: #fff; }
-.keyword { color: var(--st-primary-color); font-weight: 600; }
+.keyword { color: var(--st-link-color, var(--st-primary-color)); font-weight: 600; }
 .string { color: color-mix(in srgb, #d9480f 62%, var(--st-text-color)); }
 .number { color: color-mix(in srgb, #0ca678 58%, var(--st-text-color)); }
 .comment { opacity: .75; font-style: italic; }

@@ -209,12 +209,12 @@ CSS = """
   overflow-wrap: anywhere; }
 button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; text-align: left; }
 button:focus-visible, summary:focus-visible { outline: 3px solid var(--st-primary-color); outline-offset: 1px; }
-.soft { opacity: .72; font-size: .9rem; }
+.soft { opacity: .72; font-size: .95rem; }
 .panel { max-height: calc(100vh - 11rem); overflow: auto; padding: 2px 8px 2px 3px; scrollbar-width: thin; }
 .group > summary { font-weight: 650; padding: 7px 0; cursor: pointer; border-top: 1px solid var(--st-border-color); }
 .group:first-child > summary { border-top: 0; padding-top: 0; }
 .column { padding: 0 0 10px 2px; }
-.column .head { font-family: var(--st-code-font, monospace); font-size: .92rem; padding: 2px 0; cursor: help;
+.column .head { font-family: var(--st-code-font, monospace); font-size: .95rem; padding: 2px 0; cursor: help;
   width: fit-content; max-width: 100%; }
 .values { display: flex; flex-direction: column; gap: 2px; }
 .value { position: relative; display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: 8px; width: 100%;
@@ -230,7 +230,7 @@ button:focus-visible, summary:focus-visible { outline: 3px solid var(--st-primar
 .value .n { font-variant-numeric: tabular-nums; }
 .value.in { box-shadow: inset 0 0 0 2px var(--st-primary-color); font-weight: 600; }
 .value.out .name { text-decoration: line-through; } .value.out { opacity: .8; }
-.more { padding: 1px 6px; border-radius: 4px; text-decoration: underline; font-size: .92rem; width: fit-content; }
+.more { padding: 1px 6px; border-radius: 4px; text-decoration: underline; font-size: .95rem; width: fit-content; }
 .bins { display: flex; height: 46px; gap: 1px; touch-action: none; cursor: crosshair;
   border-bottom: 1px solid var(--st-border-color); }
 .bin { position: relative; flex: 1; height: 100%; cursor: crosshair; border-radius: 2px; }

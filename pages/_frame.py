@@ -38,6 +38,10 @@ h1 { padding-top: 0; } hr { margin: 0.6rem 0 1rem; }
 [data-testid="stMarkdownContainer"], [data-testid="stHeading"] { overflow-wrap: anywhere; min-width: 0; }
 .st-key-whylook-history { position: absolute; width: 1px !important; overflow: hidden; }
 [data-testid="stMetricDelta"] > div { white-space: normal; }
+@media (max-width: 1360px) {
+  [data-testid="stTopNavLink"] { padding-left: .4rem; padding-right: .4rem; gap: .25rem; }
+  [data-testid="stTopNavLink"] > span:has([data-testid="stIconMaterial"]) { display: none; }
+}
 @media (max-width: 1100px) {
   .stMainBlockContainer [data-testid="stColumn"] { min-width: min(100%, 12rem); }
   .stMainBlockContainer [data-testid="stColumn"]:has([data-testid="stMetric"]):not(:has([data-testid="stColumn"]))

@@ -235,7 +235,7 @@ a:focus-visible, button:focus-visible, input:focus-visible, select:focus-visible
   border-radius: 4px; }
 .words { display: block; padding: 3px 3px 1px; }
 .title, .line { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.title { font-weight: 600; font-size: .92rem; letter-spacing: -.01em; } .line { opacity: .8; font-size: .92rem; }
+.title { font-weight: 600; font-size: .95rem; letter-spacing: -.01em; } .line { opacity: .8; font-size: .95rem; }
 .tags { display: flex; flex-wrap: wrap; gap: 3px; }
 .tag { border-radius: 9px; padding: 0 7px; background: var(--st-secondary-background-color);
   border: 1px solid var(--st-border-color); max-width: 100%; overflow: hidden; text-overflow: ellipsis; }

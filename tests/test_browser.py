@@ -187,8 +187,8 @@ def test_the_threshold_slider_changes_the_masked_picture_and_the_address(page, a
 def test_the_run_picker_keeps_its_run_across_pages(page, address: str, filled) -> None:
     page.goto(f"{address}/slices?run={filled[1]}")
     page.locator("a.card").first.wait_for()
-    page.get_by_role("link", name="Runs").first.click()
-    wait_for(page, "runs", run=filled[1])
+    page.get_by_role("link", name="Search").first.click()
+    wait_for(page, "search", run=filled[1])
 
 
 def test_text_from_the_data_never_becomes_markup(page, address: str, filled) -> None:

@@ -95,7 +95,8 @@ def test_back_restores_the_page_sort_and_view_of_a_slice_and_where_it_stood(page
     page.goto(f"{address}/slices?run={filled[1]}")
     page.locator("a.card").first.wait_for()
     first = page.locator("a.card").first.get_attribute("href")
-    page.get_by_role("radio", name="Overlay").or_(page.get_by_role("button", name="Overlay")).first.click()
+    page.get_by_role("combobox", name="View").click()
+    page.get_by_role("option", name="Overlay", exact=True).click()
     wait_for(page, "slices", view="Overlay")
     page.get_by_role("combobox", name="Sort").click()
     page.get_by_role("option", name="Confidence, lowest first").click()
@@ -121,8 +122,7 @@ def test_back_restores_the_page_sort_and_view_of_a_slice_and_where_it_stood(page
     page.go_back()
     wait_for(page, "slices", page="2")
     assert state(page) == left
-    page.locator("a.card").nth(5).wait_for()
-    assert page.locator("a.card").nth(5).get_attribute("href") == href
+    page.wait_for_function("href => document.querySelectorAll('a.card')[5]?.getAttribute('href') === href", arg=href)
     restored(page, LEFT)
     page.reload()
     page.locator("a.card").nth(5).wait_for()

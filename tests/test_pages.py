@@ -283,9 +283,9 @@ def test_search_finds_words_and_says_when_nothing_fits(monkeypatch: pytest.Monke
     store, run = filled
     app = opened(monkeypatch, "search", store.folder, run=run, q="ground")
     assert not app.exception
-    assert "Best " in words_on(app)
+    assert " fit, by words or by meaning" in words_on(app)
     nothing = opened(monkeypatch, "search", store.folder, run=run, q="zzzzqqqq")
-    assert "No explanation says or means that" in words_on(nothing)
+    assert "Nothing fits" in words_on(nothing)
 
 
 def test_findings_are_sentences_with_pictures_and_sql(monkeypatch: pytest.MonkeyPatch, filled) -> None:

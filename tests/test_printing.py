@@ -19,7 +19,7 @@ from core.deck.keep import asking
 from core.deck.pictures import pictures
 from core.findings import summarise
 from core.store import Store
-from tests.support.browsing import CHROMIUM, chromium
+from tests.support.browsing import CHROMIUM
 from tests.support.discovered import make_discovered_store
 
 OFFICE = shutil.which("soffice")
@@ -38,18 +38,18 @@ def squeezed(text: str) -> str:
 
 @pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="chromium is not installed")
 def test_the_report_prints_on_a4_and_no_finding_or_picture_is_cut_by_a_page(
-    found: tuple[Store, str], tmp_path: Path
+    browser, found: tuple[Store, str], tmp_path: Path
 ) -> None:
     con, run = found[0].reader(), found[1]
     path = tmp_path / "report.html"
     findings = [replace(finding, rank=rank) for rank, finding in enumerate(summarise(con, run) * 5, start=1)]
     path.write_text(report.html(con, run, findings), encoding="utf-8")
-    with chromium() as browser:
-        page = browser.new_page()
-        page.goto(path.as_uri())
-        items = page.locator("ol.cues > li, ol.findings > li")
-        told = [items.nth(place).inner_text() for place in range(items.count())]
-        printed = PdfReader(io.BytesIO(page.pdf(prefer_css_page_size=True, print_background=True)))
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    items = page.locator("ol.cues > li, ol.findings > li")
+    told = [items.nth(place).inner_text() for place in range(items.count())]
+    printed = PdfReader(io.BytesIO(page.pdf(prefer_css_page_size=True, print_background=True)))
+    page.close()
     for sheet in printed.pages:
         assert [float(side) for side in sheet.mediabox[2:]] == pytest.approx([595.3, 841.9], abs=1)
     sheets = [squeezed(sheet.extract_text()) for sheet in printed.pages]
