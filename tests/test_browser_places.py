@@ -122,7 +122,8 @@ def test_back_restores_the_page_sort_and_view_of_a_slice_and_where_it_stood(page
     page.go_back()
     wait_for(page, "slices", page="2")
     assert state(page) == left
-    page.wait_for_function("href => document.querySelectorAll('a.card')[5]?.getAttribute('href') === href", arg=href)
+    sync_api = pytest.importorskip("playwright.sync_api")
+    sync_api.expect(page.locator("a.card").nth(5)).to_have_attribute("href", href, timeout=browsing.PATIENCE * 1000)
     restored(page, LEFT)
     page.reload()
     page.locator("a.card").nth(5).wait_for()
