@@ -157,7 +157,7 @@ class Store:
         """Explanations that hold the words or mean the same, best first; none where the run had no judge."""
         con, name = self._store.reader(), self._run(run)
         embedded = "embedding" in queries.run(con, name).fingerprints
-        vector = _embedder().embed([text])[0] if embedded else None
+        vector = _embedder().embed([queries.plain_words(text)])[0] if embedded else None
         return queries.search(con, name, text, vector, limit=limit).hits
 
     def picture(self, image_id: str, run: str | None = None) -> Picture:

@@ -260,7 +260,7 @@ def _concerns(cue: queries.CueRow, sample: Sample) -> bool:
     """Whether a cue pulls towards the answer or the label; of a whole picture or its context, towards the answer."""
     if cue.answer is None:
         return False
-    return cue.answer == sample.prediction or (cue.kind in ("strategy", "detail") and cue.answer == sample.label)
+    return cue.answer == sample.prediction or (cue.kind in queries.GROUPS and cue.answer == sample.label)
 
 
 def _of_the_class(way: queries.WayOfSeeing) -> str:

@@ -17,6 +17,8 @@ from pages._view import draw, go, grid, says, score_text, target
 from pages._words import plain, segments, short, slice_sql
 
 LIMIT = 40
+IN_ADDRESS = 500
+"""Pictures that an address can name and still be opened again."""
 WHOLE_RUN = "the whole run"
 
 
@@ -103,7 +105,11 @@ def answer(run: str, text: str, ids: tuple[str, ...] | None, within: str) -> Non
     """The hits, best first, with the words marked; by words alone until the language model is there."""
     if not meaning_tried():
         with st.spinner("By words so far; loading the language model to search by meaning as well …"):
-            hits(run, read(queries.search, run, text, None, where_ids=None if ids is None else list(ids), limit=LIMIT))
+            hits(
+                run,
+                read(queries.search, run, text, None, where_ids=None if ids is None else list(ids), limit=LIMIT),
+                within,
+            )
             load_meaning()
         st.rerun()
     found, problem = matches(run, text, within=ids, limit=LIMIT)
@@ -120,31 +126,34 @@ def answer(run: str, text: str, ids: tuple[str, ...] | None, within: str) -> Non
     scope = f"{format_pictures(len(ids))} of the slice" if ids is not None else "the whole run"
     left, right = st.columns([3, 1], vertical_alignment="center")
     kinds = len(found.hits)
-    left.caption(
-        f"{format_pictures(found.pictures)} of {scope} fit, by words or by meaning; the best first, each sentence once"
-        f"{f' (the first {kinds})' if kinds == LIMIT else ''}."
-    )
+    many = f"{'At least ' * found.cut}{format_pictures(len(found.image_ids))} of {scope}"
+    first = f" (the first {kinds})" if kinds == LIMIT else ""
+    left.caption(f"{many} fit, by words or by meaning; the best first, each sentence once{first}.")
     with right:
-        if st.button(
-            "Open as a slice", icon=":material/filter_alt:", width="stretch", help="With further conditions, if wanted."
-        ):
-            chosen = ", ".join(literal(image_id) for image_id in found.image_ids)
+        best = found.image_ids[:IN_ADDRESS]
+        words = "Open as a slice" if len(best) == len(found.image_ids) else f"Open the best {len(best)} as a slice"
+        if st.button(words, icon=":material/filter_alt:", width="stretch", help="With further conditions, if wanted."):
+            chosen = ", ".join(literal(image_id) for image_id in best)
             go("slices", run=run, sql=slice_sql(run, f"image_id IN ({chosen})"))
-    hits(run, found)
+    hits(run, found, within)
 
 
-def hits(run: str, found: SearchResult) -> None:
+def hits(run: str, found: SearchResult, within: str) -> None:
     """The hits as rows of pictures and words; a click opens the picture."""
     shown = views(run, [hit.image_id for hit in found.hits], VIEWS["All three"][:2])
-    draw("hits", key="hits", items=[_hit(run, hit, found.words, shown.get(hit.image_id, [])) for hit in found.hits])
+    draw(
+        "hits",
+        key="hits",
+        items=[_hit(run, hit, found.words, shown.get(hit.image_id, []), within) for hit in found.hits],
+    )
 
 
-def _hit(run: str, hit: Hit, words: list[str], shown: list[dict[str, str]]) -> dict[str, object]:
+def _hit(run: str, hit: Hit, words: list[str], shown: list[dict[str, str]], within: str) -> dict[str, object]:
     kind = cell(hit.cell)
     row = {"label": hit.label, "prediction": hit.prediction, "correct": hit.correct}
     links = [{"text": "similar ones", "target": target("search", run=run, image=hit.image_id)}]
     if len(hit.same) > 1:
-        same = slice_sql(run, f"image_id IN ({', '.join(literal(image_id) for image_id in hit.same)})")
+        same = slice_sql(run, _same_text(hit, within))
         said = f"the same said of {format_pictures(len(hit.same))}"
         links.insert(0, {"text": said, "target": target("slices", run=run, sql=same)})
     return {
@@ -157,6 +166,15 @@ def _hit(run: str, hit: Hit, words: list[str], shown: list[dict[str, str]]) -> d
         "why": hit.why,
         "links": links,
     }
+
+
+def _same_text(hit: Hit, within: str) -> str:
+    """The condition of the pictures of which exactly the same is said, in the slice that is searched."""
+    texts = (("description", hit.description), ("justification", hit.justification))
+    parts = [f"{name} IS NULL" if said is None else f"{name} = {literal(said)}" for name, said in texts]
+    if within:
+        parts.append(f"image_id IN (SELECT image_id FROM (\n{within.strip().rstrip(';')}\n))")
+    return " AND ".join(parts)
 
 
 def similar(run: Run, image_id: str) -> None:

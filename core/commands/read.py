@@ -32,12 +32,24 @@ def search(arguments: argparse.Namespace) -> int:
     if "embedding" in run.fingerprints:
         from core.embedding import load_embedder  # only here: it brings torch along, which no other read waits for
 
-        vector = load_embedder().embed([arguments.text])[0]
+        vector = load_embedder().embed([queries.plain_words(arguments.text)])[0]
     found = queries.search(con, run.name, arguments.text, vector, limit=arguments.limit)
-    columns = ("relevance", "path", "label", "prediction", "score", "cell", "description", "justification")
-    write_table(rows_table([vars(hit) for hit in found.hits], columns), arguments.format)
+    columns = (
+        "relevance",
+        "why",
+        "pictures",
+        "path",
+        "label",
+        "prediction",
+        "score",
+        "cell",
+        "description",
+        "justification",
+    )
+    rows = [{**vars(hit), "why": hit.why, "pictures": len(hit.same)} for hit in found.hits]
+    write_table(rows_table(rows, columns), arguments.format)
     if not found.hits:
-        print("whylook: nothing found; explanations are searched, so the run needs a judge", file=sys.stderr)
+        print("whylook: nothing fits; explanations are searched, so the run needs a judge", file=sys.stderr)
     return 0
 
 

@@ -143,7 +143,7 @@ def of_cue(ask: Ask, run: str, cue: CueRow) -> Slide:
 def _harm(ask: Ask, run: str, cue: CueRow) -> Figure:
     """How often its pictures go wrong: towards its class where it pulls there, else at all."""
     held = f"FROM samples WHERE run = {literal(run)} AND ({cue.sql})"
-    if cue.answer is not None and cue.kind not in ("strategy", "detail"):
+    if cue.answer is not None and cue.kind not in queries.GROUPS:
         sql = f"SELECT count(*) FILTER (prediction = {literal(cue.answer)}), count(correct) {held}"
         words = f"of such pictures of other classes are called “{cue.answer}”"
         return figure(ask, words, "share", f"{sql} AND label <> {literal(cue.answer)}")

@@ -16,12 +16,12 @@ from core.discovery.interventions import LEAST_EFFECT, Effect
 from core.discovery.regions import Box
 from core.findings.frame import Frame, Mask, quoted
 from core.findings.significance import RATE, adjusted
+from core.queries import GROUPS
 
 Verdict = Literal["used", "present but not used", "cannot tell"]
 ENOUGH = 24
 """Changed pictures from which anything is called used, or not used."""
 PROTOTYPES = 8
-GROUPS = ("strategy", "detail")
 SAME = 0.8
 """Share of a group's pictures that lie in another, from which both are one cue."""
 _CONDITION = re.compile(r"(\w+) (=|≤|>) ")

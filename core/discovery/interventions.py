@@ -101,14 +101,20 @@ def removals(
     return trials
 
 
+Told = Sequence[NDArray[np.float64]]
+
+
 @dataclass(frozen=True)
 class Measured:
-    """Trials with what the classifier said: probabilities (n, K) before and after, and the class followed in each."""
+    """Trials with what the classifier said, and the class followed in each.
+
+    `told` are the probabilities (n, K) before, changed, and of each placebo; `controlled` those of the controls (m, K).
+    """
 
     trials: Sequence[Trial]
     answers: NDArray[np.int64]
-    before: NDArray[np.float64]
-    after: NDArray[np.float64]
+    told: Told
+    controlled: Told
     effect: Effect
 
 
@@ -119,12 +125,14 @@ def measure(
     *,
     kind: Kind,
     controls: Sequence[Trial] = (),
+    known: Measured | None = None,
     batch: int = 32,
 ) -> Measured | None:
     """What the trials do to the probability of `answer` (one class, or one per trial); None for too few trials.
 
     For `remove` and for a class per trial the loss counts, else the gain. `controls` are the same change in other
-    pictures of the answer, without the cue; they are made where the trials show something.
+    pictures of the answer, without the cue; they are made where the trials show something. `known` holds what was said
+    of the first of them all, which is not asked again.
 
     Raises:
         ModelError: a probability is not a number; a test would count that as an effect.
@@ -133,14 +141,15 @@ def measure(
         return None
     answers = np.broadcast_to(np.asarray(answer), (len(trials),))
     sign = 1.0 if kind in ("insert", "swap") or (kind == "apply" and np.ndim(answer) == 0) else -1.0
-    told = _told(trials, predict, batch)
+    told = _told(trials, predict, batch, known.told if known else ())
     own = [rows[np.arange(len(trials)), answers] for rows in told]
     change, *placebos = (sign * (column - own[0]) for column in own[1:])
-    control = None
+    control, controlled = None, known.controlled if known else ()
     if controls and max(sign_flip_p(change - placebo - LEAST_EFFECT) for placebo in placebos) <= SUSPECTED:
-        _, made, placebo = (rows[:, int(answers[0])] for rows in _told(controls, predict, batch))
+        controlled = _told(controls, predict, batch, controlled)
+        _, made, placebo = (rows[:, int(answers[0])] for rows in controlled)
         control = sign * (made - placebo)
-    return Measured(trials, answers, told[0], told[1], beyond(change, placebos, control, kind=kind))
+    return Measured(trials, answers, told, controlled, beyond(change, placebos, control, kind=kind))
 
 
 def beyond(
@@ -196,11 +205,15 @@ def permutation_p(values: NDArray[np.float64], others: NDArray[np.float64], *, s
     return float((1 + np.count_nonzero(drawn >= values.sum() - 1e-12)) / (FLIPS + 1))
 
 
-def _told(trials: Sequence[Trial], predict: Predict, batch: int) -> list[NDArray[np.float64]]:
-    """Probabilities (n, K) before, changed, and of each placebo."""
-    stacks = [[trial.before for trial in trials], [trial.changed for trial in trials]]
-    stacks += [[trial.placebos[place] for trial in trials] for place in range(len(trials[0].placebos))]
-    return [_probabilities(stack, predict, batch) for stack in stacks]
+def _told(trials: Sequence[Trial], predict: Predict, batch: int, known: Told) -> Told:
+    """Probabilities (n, K) before, changed, and of each placebo; `known` are those of the first trials."""
+    rest = trials[len(known[0]) if known else 0 :]
+    if not rest:
+        return known
+    stacks = [[trial.before for trial in rest], [trial.changed for trial in rest]]
+    stacks += [[trial.placebos[place] for trial in rest] for place in range(len(rest[0].placebos))]
+    found = [_probabilities(stack, predict, batch) for stack in stacks]
+    return [np.concatenate(pair) for pair in zip(known, found, strict=True)] if known else found
 
 
 def _probabilities(pictures: Sequence[Tensor], predict: Predict, batch: int) -> NDArray[np.float64]:

@@ -15,12 +15,11 @@ from core.findings.asking import Comparison, Question
 from core.findings.finding import Finding
 from core.findings.frame import Frame
 from core.findings.significance import Table
-from core.queries import CAUSE, CueRow
+from core.queries import CAUSE, GROUPS, CueRow
 from core.statistics import Interval, format_percent
 
-GROUPS = ("strategy", "detail")
 CONFIRMED = {
-    "used": "Given to other pictures it moves {points:+.0f} points of probability beyond a placebo: it is used.",
+    "used": "Given to other pictures it {moves}, beyond a placebo: it is used.",
     "present but not used": "Yet given to other pictures it hardly moves an answer: it is not used.",
 }
 
@@ -79,4 +78,6 @@ def confirmed(stands: Sequence[tuple[Question, Finding]], rows: Sequence[CueRow]
 
 
 def _confirming(row: CueRow) -> str:
-    return CONFIRMED[row.verdict].format(points=100 * (row.effect or 0.0))
+    points = f"{100 * (row.effect or 0.0):.0f} points of probability"
+    moves = f"costs the right answer {points}" if row.answer is None else f"adds {points} to “{row.answer}”"
+    return CONFIRMED[row.verdict].format(moves=moves)

@@ -16,7 +16,6 @@ from scipy.sparse import csr_array
 
 from core import queries
 from core.findings.asking import LEAST_RATIO, Comparison
-from core.findings.cues import GROUPS
 from core.findings.frame import Codes, Frame, Mask, load
 from core.findings.significance import RATE, Table, adjusted
 from core.queries import Connection, CueRow, cues, descriptions
@@ -135,7 +134,7 @@ def described(con: Connection, run: str) -> dict[str, str]:
         QueryError: There is no such run.
     """
     rows = cues(con, run)
-    groups = [row for row in rows if row.verdict == "used" and row.kind in GROUPS]
+    groups = [row for row in rows if row.verdict == "used" and row.kind in queries.GROUPS]
     if not groups:
         return {}
     frame = load(con, run, group=queries.run(con, run).settings.group)

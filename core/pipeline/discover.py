@@ -193,7 +193,7 @@ class Work:
         if item.answer is not None and item.answer not in self._class:
             return Tested(reason=f"the classifier has no class {item.answer}")
         try:
-            if item.kind in ("strategy", "detail"):
+            if item.kind in queries.GROUPS:
                 return self._group(item)
             if item.property is not None:
                 return self._property(item)
@@ -243,13 +243,11 @@ class Work:
         put_in = insertions(into, placed, placed_mates, self._generator)
         taken = removals(placed[:MEMBERS], others, self._generator)
         without = removals(placed_mates[:MEMBERS], others[::-1], self._generator)
-        result = Tested()
+        result, put, took = Tested(), None, None
         for most in (FIRST, len(put_in)):
-            found = [
-                measure(put_in[:most], answer, self._predict, kind="insert"),
-                measure(taken[:most], answer, self._predict, kind="remove", controls=without[:most]),
-            ]
-            result = self._tested(found, region=item.region)
+            put = measure(put_in[:most], answer, self._predict, kind="insert", known=put)
+            took = measure(taken[:most], answer, self._predict, kind="remove", controls=without[:most], known=took)
+            result = self._tested([put, took], region=item.region)
             if _settled(result.effects):
                 break
         return result
@@ -290,10 +288,10 @@ class Work:
     def _until_futile(
         self, places: Sequence[int], make: Callable[[int], Trial | None], *, kind: Kind, answer: int | None
     ) -> Tested:
-        """The pictures changed one way, all of them only where the first show an effect; `answer` None: the own one."""
+        """The pictures changed one way, all of them unless the first settle it; `answer` None: the own one."""
         trials: list[Trial] = []
         answers: list[int] = []
-        result = Tested(reason="too few pictures to change")
+        result, found = Tested(reason="too few pictures to change"), None
         for some in (places[:FIRST], places[FIRST:]):
             for place in some:
                 said = self._class.get(self._names[self._answers[place]]) if answer is None else answer
@@ -301,7 +299,8 @@ class Work:
                     trials.append(trial)
                     answers.append(said)
             target = np.asarray(answers, dtype=np.int64) if answer is None else answer
-            result = self._tested([measure(trials, target, self._predict, kind=kind)])
+            found = measure(trials, target, self._predict, kind=kind, known=found)
+            result = self._tested([found])
             if _settled(result.effects):
                 break
         return result

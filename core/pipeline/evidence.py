@@ -36,7 +36,7 @@ class Evidence:
 
 def evidence(measured: Measured, names: Sequence[str]) -> list[Evidence]:
     """The trials that changed most, the way the mean does; colours are approximate: a transform's scale is unknown."""
-    some, pairs = measured.trials, (measured.before, measured.after)
+    some, pairs = measured.trials, measured.told[:2]
     own = [probabilities[np.arange(len(some)), measured.answers] for probabilities in pairs]
     change = own[1] - own[0]
     order = np.argsort(-np.sign(change.mean()) * change, kind="stable")[:SHOWN]

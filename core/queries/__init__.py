@@ -3,7 +3,7 @@
 Knows: which functions other modules may call. Does not know: models, Streamlit, how rows got into the store.
 """
 
-from core.queries.cues import CAUSE, PLACEBO, UNTESTED, CueRow, Example, cues, sections
+from core.queries.cues import CAUSE, GROUPS, PLACEBO, UNTESTED, CueRow, Example, cues, sections
 from core.queries.facets import Bar, CodedRun, Facet, GroupCount, coded_run, facets, groups
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import NO_FEATURES, FeatureTable, features, has_features
@@ -65,6 +65,7 @@ __all__ = [
     "Measure",
     "NO_FEATURES",
     "CAUSE",
+    "GROUPS",
     "PLACEBO",
     "UNTESTED",
     "sections",

@@ -23,6 +23,10 @@ SECTIONS = (CAUSE, AGAIN, HARMLESS, UNSURE, UNUSED, UNTESTED)
 """What people are told of a cue, in this order: causes first, the rest folded."""
 
 
+GROUPS = ("strategy", "detail")
+"""Kinds of cues that are a group of pictures with one answer."""
+
+
 @dataclass(frozen=True)
 class Example:
     """A picture before and after an intervention: WebP as base64, what the classifier says with which probability.
@@ -83,7 +87,7 @@ class CueRow:
                 return AGAIN
             known = self.wrong is not None and self.wrong_overall is not None
             harmless = known and (self.wrong or 0.0) <= (self.wrong_overall or 0.0)
-            return HARMLESS if harmless and self.kind in ("strategy", "detail") else CAUSE
+            return HARMLESS if harmless and self.kind in GROUPS else CAUSE
         return UNUSED if self.verdict == "present but not used" else UNSURE if self.tested else UNTESTED
 
     @property
@@ -94,7 +98,7 @@ class CueRow:
         here, there = format_spoken(self.wrong), format_spoken(self.wrong_rest)
         if self.answer is None:
             return f"Such pictures are wrong {here} of the time, the others {there}."
-        if self.kind in ("strategy", "detail"):
+        if self.kind in GROUPS:
             return f"They are wrong {here} of the time, the others called “{self.answer}” {there}."
         return f"Such pictures of other classes are called “{self.answer}” {here} of the time, the others {there}."
 

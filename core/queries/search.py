@@ -66,13 +66,14 @@ class Hit:
 class SearchResult:
     """Hits, best first, and the words of their texts that the query's words match, to be marked.
 
-    `pictures`: how many pictures fit, those of which the same is said and those beyond the limit included.
+    `image_ids`: the pictures that fit, best first, those of which the same is said and those beyond the limit included;
+    `cut`: there may be more, for a list was full.
     """
 
     hits: list[Hit]
     words: list[str]
-    pictures: int = 0
     image_ids: tuple[str, ...] = ()
+    cut: bool = False
 
 
 def search(
@@ -127,7 +128,7 @@ def search(
     ]
     roots = _roots(con, wanted.plain, hits)
     marked = [replace(hit, has=_has(hit, roots), asked=roots[0]) for hit in hits]
-    return SearchResult(marked, sorted(roots[1]), len(fits), tuple(fits))
+    return SearchResult(marked, sorted(roots[1]), tuple(fits), max(len(by_words), len(by_meaning)) >= depth)
 
 
 def plain_words(text: str) -> str:
