@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
@@ -142,6 +142,17 @@ class Settings:
     """The metadata column whose equal values belong together."""
     kept: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def classifier_name(self) -> str:
+        """The classifier in a word, without the folders of this machine: `resnet50` of `torchvision:resnet50`."""
+        path, _, name = self.classifier.rpartition(":")
+        return name.replace("_", " ") if path.endswith(".py") else PurePath(name).name
+
+    @property
+    def images_name(self) -> str:
+        """Last part of the folder or list of pictures."""
+        return PurePath(self.images).name
+
 
 @dataclass(frozen=True)
 class Run:
@@ -170,6 +181,11 @@ class Run:
     version: str
     """The whylook that ran it last."""
     attempt: int
+
+    @property
+    def title(self) -> str:
+        """What it is called where nobody gave it a name, such as `resnet50, 23 Nov 14:02`."""
+        return f"{self.settings.classifier_name or self.name}, {self.started:%-d %b %H:%M}"
 
 
 Verdict = Literal["right", "wrong", "unsure"]

@@ -17,7 +17,7 @@ from types import FrameType
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from core.sql.pool import end_workers, remove_left_folders
@@ -35,8 +35,8 @@ def main() -> None:
     end_with_parent()
     remove_left_folders()
     sys.argv = [str(APP)]  # Streamlit looks for its settings beside what was started
-    library = Route(ADDRESS, give_library)
-    app = st.App(APP, routes=[library], middleware=[Middleware(Gate, port=port)])
+    routes = [Route(ADDRESS, give_library), Route("/summary", to_summary)]
+    app = st.App(APP, routes=routes, middleware=[Middleware(Gate, port=port)])
     app.run(
         config={
             "server.address": "127.0.0.1",
@@ -51,6 +51,11 @@ def give_library(request: Request) -> Response:
     """The editor's library; its address changes with it."""
     headers = {"cache-control": "max-age=31536000, immutable"}
     return FileResponse(LIBRARY, media_type="text/javascript", headers=headers)
+
+
+def to_summary(request: Request) -> Response:
+    """The first page has no name in Streamlit's addresses, but people type it like those of the others."""
+    return RedirectResponse(f"/?{request.url.query}" if request.url.query else "/")
 
 
 def end_on_signals() -> None:

@@ -6,14 +6,14 @@ Does not know: how rows get there (core/store/writer), models, pages, what a row
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import duckdb
 
 from core.errors import StoreError
-from core.records import LabelDecision, Verdict
+from core.records import LabelDecision, Run, Verdict
 from core.store import generations, named, runs, saved
 from core.store.damage import Damage, notes
 from core.store.json_files import DamagedFileError, read_json
@@ -197,6 +197,10 @@ class Store:
     def run_names(self) -> dict[str, RunName]:
         """What people call the runs, by id."""
         return named.run_names(self._saved)
+
+    def run_titles(self, known: Iterable[Run]) -> dict[str, str]:
+        """What each run is called, by id: the name that people gave it, else its classifier and start."""
+        return named.run_titles(self.run_names(), known)
 
     def run_called(self, text: str) -> str:
         """The id of the run that people call so; any other text as it is."""
