@@ -193,7 +193,10 @@ Verdict = Literal["right", "wrong", "unsure"]
 
 @dataclass(frozen=True)
 class LabelDecision:
-    """What a person said of a picture's label; `should_be` where it is wrong. It holds as long as the label is that."""
+    """What a person said of a picture's label; `should_be` where a wrong one's right one is known.
+
+    It holds as long as the label is that.
+    """
 
     image_id: str
     label: str | None

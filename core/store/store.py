@@ -234,12 +234,12 @@ class Store:
         """Keeps what a person says of a picture's label, in place of what was said before; undo then names `file`.
 
         Raises:
-            StoreError: a wrong label needs the right one, and only a wrong one has it; or nothing can be written.
+            StoreError: only a wrong label has one that it should be, and another; or nothing can be written.
         """
-        if (verdict == "wrong") != bool(should_be) or (should_be is not None and should_be == label):
-            raise StoreError(f"a label that is wrong needs the one it should be, got {verdict} and {should_be!r}")
+        if should_be is not None and (verdict != "wrong" or should_be in ("", label)):
+            raise StoreError(f"only a wrong label has one that it should be, and another: {verdict}, {should_be!r}")
         entry = {"label": label, "verdict": verdict, "should_be": should_be, "saved": runs.now()}
-        said = {"right": "right", "unsure": "not sure", "wrong": f"should be {should_be}"}[verdict]
+        said = _said(verdict, should_be, right="right")
         words = f"{file}, “{label}”: {said}" if file else f"“{label}”: {said}"
         saved.put_entry(self._saved, "labels", image_id, entry, words=words)
 
@@ -270,16 +270,16 @@ class Store:
         A picture that has the label that it should be already is left out.
 
         Raises:
-            StoreError: a wrong label needs the right one, and only a wrong one has it; or nothing can be written.
+            StoreError: only a wrong label has one that it should be; or nothing can be written.
         """
-        if (verdict == "wrong") != bool(should_be):
-            raise StoreError(f"a label that is wrong needs the one it should be, got {verdict} and {should_be!r}")
-        fit = {key: label for key, label in labels.items() if verdict != "wrong" or label != should_be}
+        if should_be is not None and (verdict != "wrong" or not should_be):
+            raise StoreError(f"only a wrong label has one that it should be: {verdict}, {should_be!r}")
+        fit = {key: label for key, label in labels.items() if should_be is None or label != should_be}
         entries = {
             key: {"label": label, "verdict": verdict, "should_be": should_be, "saved": runs.now()}
             for key, label in fit.items()
         }
-        said = {"right": "label right", "unsure": "not sure", "wrong": f"should be {should_be}"}[verdict]
+        said = _said(verdict, should_be, right="label right")
         if entries:
             saved.put_entries(self._saved, "labels", entries, words=f"{said}: {_pictures(len(entries))}")
         return len(entries)
@@ -313,11 +313,10 @@ class Store:
             for key, entry in self._timed("tags").items()
             for tag in entry["tags"]
         ]
-        words = {"right": "label right", "unsure": "label not sure"}
         return rows + [
             {
                 "image_id": item.image_id,
-                "tag": words.get(item.verdict, f"should be {item.should_be}"),
+                "tag": _said(item.verdict, item.should_be, right="label right", unsure="label not sure"),
                 "saved": item.saved,
             }
             for item in self.label_decisions()
@@ -387,6 +386,13 @@ class Store:
         if name not in saved.read_entries(self._saved, kind):
             raise StoreError(f"there is no {words}")
         saved.put_entry(self._saved, kind, name, None, words=f"deleting {words}")
+
+
+def _said(verdict: Verdict, should_be: str | None, *, right: str, unsure: str = "not sure") -> str:
+    """What was said of a label, in words."""
+    return {"right": right, "unsure": unsure, "wrong": f"should be {should_be}" if should_be else "label wrong"}[
+        verdict
+    ]
 
 
 def _pictures(n: int) -> str:
