@@ -33,7 +33,7 @@ def main() -> None:
     st.title("Runs")
     watch()
     ended(run.name if run else None)
-    if _launch.discovering() is not None:
+    if _launch.at_work("discover") is not None:
         watch_discovery("")
     if broken:
         st.warning(f"{plain(broken)}. Run again, below, makes it anew.", icon=":material/warning:")

@@ -13,7 +13,7 @@ from core import queries
 from core.errors import RequestError
 from core.pipeline.request import Progress
 from core.projection import project
-from core.queries.map import COLUMNS, Basis, explanation_vectors
+from core.queries.map import COLUMNS, Basis
 from core.store import Store, open_for_writing
 
 FEWEST = 10
@@ -70,7 +70,7 @@ def _vectors(store: Store, run: str) -> dict[Basis, tuple[Sequence[str], NDArray
     seen = queries.features(con, run)
     if seen is not None:
         found["features"] = (seen.image_ids, seen.pooled)
-    ids, vectors = explanation_vectors(con, run)
+    ids, vectors = queries.explanation_vectors(con, run)
     if ids:
         found["explanations"] = (ids, vectors)
     return found

@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from core.queries.pictures import thumbnails
 from core.queries.rows import Connection, has_table
+from core.records import Row
 
 Basis = Literal["features", "explanations"]
 COLUMNS: dict[Basis, tuple[str, str]] = {"features": ("map_x", "map_y"), "explanations": ("words_x", "words_y")}
@@ -18,7 +20,10 @@ COLUMNS: dict[Basis, tuple[str, str]] = {"features": ("map_x", "map_y"), "explan
 
 @dataclass(frozen=True)
 class RunMap:
-    """Where the pictures of a run lie on its map: `places` (n, 2), each 0 to 1, NaN for one without a place."""
+    """Where the pictures of a run lie on its map: `places` (n, 2), each 0 to 1, NaN for one without a place.
+
+    `image_ids` are in order, as are the places that `at_place` counts.
+    """
 
     image_ids: pa.Array
     places: NDArray[np.float32]
@@ -30,19 +35,33 @@ class RunMap:
 
 
 def run_map(con: Connection, run: str, basis: Basis) -> RunMap | None:
-    """The map of a run in the order of its rows in `samples`; None where none was drawn."""
+    """The map of a run in the order of its image ids; None where none was drawn."""
     if not has_table(con, "map"):
         return None
     x, y = COLUMNS[basis]
     table = con.execute(
-        f"""SELECT s.image_id, m.{x}, m.{y} FROM samples s LEFT JOIN map m
-        ON m.fingerprint = s.run AND m.image_id = s.image_id WHERE s.run = ?""",
+        f"SELECT image_id, {x}, {y} FROM samples WHERE run = ? ORDER BY image_id",
         [run],
     ).to_arrow_table()
     places = np.stack([table.column(name).to_numpy().astype(np.float32) for name in (x, y)], axis=1)
     if not np.isfinite(places).any():
         return None
     return RunMap(table.column(0).combine_chunks(), places)
+
+
+def at_place(con: Connection, run: str, place: int) -> tuple[Row, bytes | None] | None:
+    """The row of `samples` at a place of `run_map`, and its thumbnail; None where there is no such place."""
+    found = con.execute(
+        """SELECT image_id, label, prediction, correct, confidence, score FROM samples
+        WHERE run = ? ORDER BY image_id LIMIT 1 OFFSET ?""",
+        [run, place],
+    )
+    names = [item[0] for item in found.description or ()]
+    rows = found.fetchall()
+    if not rows:
+        return None
+    row = dict(zip(names, rows[0], strict=True))
+    return row, thumbnails(con, [row["image_id"]]).get(row["image_id"])
 
 
 def explanation_vectors(con: Connection, run: str) -> tuple[tuple[str, ...], NDArray[np.float32]]:
