@@ -104,7 +104,10 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="numbers"):
             against_rest(name, text, ids)
             keep_button(f"{name}-{text}", lambda ask: of_slice(ask, name, text, view=slice_view()))
+            export(name, text, result)
         looks(name, text, ids)
+    else:
+        export(name, text, result)
     kinds = ["Pictures", "Table", "Charts", "Map"] if ids else ["Table"]
     kind, shown = kinds[0], Shown("Original", next(iter(ORDERS)), "Small")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="controls"):
@@ -121,14 +124,6 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         if kind == "Pictures":
             shown = choices()
         on_map = map_choices(name) if kind == "Map" else None
-        st.download_button(
-            "CSV",
-            lambda: csv(every_row(name, text, result)),
-            file_name((name, "slice"), ".csv"),
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-        )
     if not ids:
         columns = "image_id" in result.columns
         st.caption(
@@ -144,6 +139,19 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         map_view(name, text, ids, on_map, _use)
     else:
         table(name, text, result)
+
+
+def export(name: str, text: str, result: SqlResult) -> None:
+    """The rows of the query as a file."""
+    st.download_button(
+        "CSV",
+        lambda: csv(every_row(name, text, result)),
+        file_name((name, "slice"), ".csv"),
+        "text/csv",
+        type="tertiary",
+        icon=":material/download:",
+        on_click="ignore",
+    )
 
 
 def slice_view() -> View:
