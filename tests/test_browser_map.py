@@ -46,8 +46,9 @@ def test_a_map_is_drawn_and_a_lasso_on_it_is_the_slice(page: tuple[Any, Store]) 
     opened.mouse.up()
     wait_for(opened, "slices", sql="in_lasso(words_x, words_y, [")
     opened.get_by_text("inside the lasso").wait_for()
-    left = store.reader().execute("SELECT count(*) FROM samples WHERE words_x < 0.5").fetchall()[0][0]
-    assert 0 < left < 60
+    count = "SELECT count(*) FROM samples WHERE words_x < 0.5"  # the lasso reaches beyond the map, which has a margin
+    left = store.reader().execute(count).fetchall()[0][0]
+    assert 0 < left < 55
     opened.get_by_text(f"{left} in the slice, 55 on the map").wait_for()
 
     opened.reload()
