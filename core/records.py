@@ -247,6 +247,10 @@ class Sample:
     strategy: str | None
     detail: str | None
     cue: str | None
+    map_x: float | None
+    map_y: float | None
+    words_x: float | None
+    words_y: float | None
     tags: list[str] | None
     columns: Mapping[str, object]
     """The columns of `samples` that come from the user's metadata, under the names they have there."""
