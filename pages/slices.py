@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow.csv
 import streamlit as st
@@ -44,6 +45,8 @@ STYLE = """<style>
   { display: flex; flex-direction: row; align-items: baseline; gap: .5rem; width: auto; padding: 0; }
 .st-key-numbers { row-gap: 0; } .st-key-numbers [data-testid="stCaptionContainer"] { margin: 0; }
 .st-key-numbers [data-testid="stMetricValue"] { font-size: 1.4rem; line-height: 1.3; }
+.st-key-controls { column-gap: .5rem; }
+.st-key-controls [data-testid="stButtonGroup"] button { padding-left: .6rem; padding-right: .6rem; }
 </style>"""
 """The numbers of a slice in one line, so that pictures are in the first screen."""
 
@@ -62,6 +65,7 @@ def main() -> None:
     try:
         result = run_sql(text)
         ids = slice_ids(text, run.name)
+        st.session_state["worked"] = text
     except QueryError as error:
         problem = error
     with right:
@@ -70,6 +74,8 @@ def main() -> None:
         toolbar(run.name, text, _use)
     if problem is not None:
         right.error(plain(problem), icon=":material/error:")
+        with left:
+            facets_that_worked(run.name)
         return
     if "image_id" in result.columns:
         with left:
@@ -77,6 +83,16 @@ def main() -> None:
     with right:
         chip_bar(run.name, text, _use)
         show(run, text, result, ids)
+
+
+def facets_that_worked(run: str) -> None:
+    """While a query has an error, the facets of the last one that had none: a click goes on from there."""
+    for text in (st.session_state.get("worked"), slice_sql(run)):
+        with suppress(QueryError):
+            if text and (ids := slice_ids(text, run)):
+                st.caption("Of the last query that worked")
+                facet_panel(run, text, ids, _use)
+                return
 
 
 def _use(text: str) -> None:
@@ -175,11 +191,12 @@ def against_rest(name: str, text: str, ids: tuple[str, ...]) -> None:
         means = (format_mean(mean_interval(group.scores, group.weights), n=False) for group in (inside, rest))
         facts.append(("Mean score, 0–5", *means))
     share = inside.n / max(1, inside.n + rest.n)
-    st.metric("Slice", f"{inside.n:,}", f"{share:.0%} of the run", delta_color="off", delta_arrow="off")
+    quiet: dict[str, Any] = {"delta_color": "off", "delta_arrow": "off", "width": "content"}
+    st.metric("Slice", f"{inside.n:,}", f"{share:.0%} of the run", **quiet)
     for words, here, there in facts:
         value, _, bounds = here.partition(" ") if "[" in here else (here, "", "")
         beside = " · ".join(part for part in (bounds, f"rest {there}" if rest.n else "") if part)
-        st.metric(words, value, beside or None, delta_color="off", delta_arrow="off")
+        st.metric(words, value, beside or None, **quiet)
 
 
 @dataclass(frozen=True)
@@ -195,17 +212,17 @@ def choices() -> Shown:
     """View, order and size, in one row with what stands beside them."""
     quiet: Literal["collapsed"] = "collapsed"
     return Shown(
-        st.selectbox("View", list(VIEWS), key="view", bind="query-params", width=112, label_visibility=quiet),
+        st.selectbox("View", list(VIEWS), key="view", bind="query-params", width=118, label_visibility=quiet),
         st.selectbox(
             "Sort",
             list(ORDERS),
             key="sort",
             bind="query-params",
-            width=180,
+            width=174,
             label_visibility=quiet,
             on_change=_first_page,
         ),
-        st.selectbox("Size", list(SIZES), key="size", bind="query-params", width=96, label_visibility=quiet),
+        st.selectbox("Size", list(SIZES), key="size", bind="query-params", width=106, label_visibility=quiet),
     )
 
 
