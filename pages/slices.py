@@ -11,10 +11,10 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
-from core.commands.terminal import spreadsheet_table
 from core.deck.keep import of_slice
 from core.deck.slide import View
 from core.errors import QueryError
+from core.export.tables import spreadsheet_table
 from core.queries import SqlResult
 from core.records import Row, Run
 from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson

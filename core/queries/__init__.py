@@ -7,8 +7,19 @@ from core.queries.cues import CAUSE, GROUPS, PLACEBO, UNTESTED, CueRow, Example,
 from core.queries.facets import Bar, CodedRun, Facet, GroupCount, coded_run, facets, groups
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import NO_FEATURES, FeatureTable, features, has_features
-from core.queries.labels import LabelRows, label_rows
-from core.queries.pictures import in_order, maps, mean_map, neighbours, pictures, sample, seen_parts, thumbnails
+from core.queries.labels import LabelRows, label_names, label_rows
+from core.queries.pictures import (
+    in_order,
+    maps,
+    mean_map,
+    neighbours,
+    paths_of,
+    pictures,
+    sample,
+    sample_rows,
+    seen_parts,
+    thumbnails,
+)
 from core.queries.reads import (
     ClassRow,
     ConfusionRow,
@@ -100,6 +111,7 @@ __all__ = [
     "histogram",
     "identifier",
     "in_order",
+    "label_names",
     "label_rows",
     "judge_card",
     "labels_not_asked",
@@ -112,6 +124,7 @@ __all__ = [
     "most_confused",
     "neighbours",
     "per_class",
+    "paths_of",
     "pictures",
     "plain_words",
     "reasons",
@@ -121,6 +134,7 @@ __all__ = [
     "runs",
     "runs_on_disk",
     "sample",
+    "sample_rows",
     "search",
     "seen_parts",
     "slice_stats",
