@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,6 +16,8 @@ from core.store.shards import fsync_folder
 
 MARK = "whylook.json"
 """In every folder that was exported: only such a folder is ever replaced."""
+_ARROW = re.compile(r"\[errno (\d+)\]")
+"""Where Arrow names the error of the system."""
 
 
 @contextmanager
@@ -34,9 +38,10 @@ def place_for(target: Path, *, folder: bool, overwrite: bool) -> Iterator[Path]:
         _into_place(made, target)
         fsync_folder(target.parent)
     except OSError as error:
-        words = error.strerror or str(error)
-        remedy = "; free some space and try again" if "space" in words or "quota" in words.lower() else ""
-        raise RequestError(f"cannot write {target}: {words}{remedy}. Nothing is left of it") from error
+        number = error.errno or int((_ARROW.search(str(error)) or [0, 0])[1])
+        remedy = "; free some space and try again" if number in (errno.ENOSPC, errno.EDQUOT) else ""
+        words = os.strerror(number) if number else str(error)
+        raise RequestError(f"cannot write {target}: {words}{remedy}. Nothing was changed") from error
     finally:
         with suppress(OSError):
             _remove(made)
