@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 
 from core import queries
 from core.commands.read import existing
@@ -12,6 +11,7 @@ from core.commands.terminal import ProgressLine
 from core.errors import RequestError
 from core.export.export import export
 from core.export.forms import FORMS, TABLE_FORMS, form_of
+from core.export.pace import Pace
 from core.pipeline.request import Progress
 from core.queries import literal
 from core.statistics import format_count, format_pictures
@@ -27,7 +27,7 @@ def write(arguments: argparse.Namespace) -> int:
     store = existing(arguments.store)
     run = queries.run(store.reader(), arguments.run).name
     sql = arguments.sql or f"SELECT * FROM samples WHERE run = {literal(run)} ORDER BY path"
-    line = ProgressLine(quiet=arguments.quiet)
+    line, pace = ProgressLine(quiet=arguments.quiet), Pace()
     try:
         made = export(
             store,
@@ -38,7 +38,7 @@ def write(arguments: argparse.Namespace) -> int:
             overlays=arguments.overlays,
             safe_csv=arguments.safe_csv,
             overwrite=arguments.overwrite,
-            tell=_Pace(line),
+            tell=lambda done, total: line(Progress("export", done, total, *pace.at(done, total))),
         )
     finally:
         line.close()
@@ -48,18 +48,3 @@ def write(arguments: argparse.Namespace) -> int:
         if sentence:
             print(f"whylook: {sentence}", file=sys.stderr)
     return 0
-
-
-class _Pace:
-    """Turns counts into reports with rate and time left."""
-
-    def __init__(self, line: ProgressLine) -> None:
-        self._line = line
-        self._first: float | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if self._first is None:  # what comes before the first picture is no measure of the others
-            self._first = now
-        rate = (done - 1) / (now - self._first) if done > 1 and now > self._first else None
-        self._line(Progress("export", done, total, rate, None if rate is None else (total - done) / rate))

@@ -8,14 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from core import queries
 from core.errors import RequestError, StoreError
 from core.export.forms import FORMS, TABLE_FORMS
 from core.export.pictures import Kind, Pictures, Source, batches
 from core.export.place import MARK, mark_text, place_for
-from core.export.tables import write_csv, write_parquet
+from core.export.tables import of_run, write_csv, write_parquet
 from core.statistics import format_pictures
 from core.store import Store
 from core.version import package_version
@@ -51,7 +50,7 @@ class Exported:
 
 
 def rows_of(store: Store, run: str, sql: str) -> pa.Table:
-    """Every row that a query gives of a run; of a query that names no run, every row.
+    """Every row that a query gives; where it gives pictures of several runs, those of this one.
 
     Raises:
         QueryError: the query is refused or fails.
@@ -60,9 +59,7 @@ def rows_of(store: Store, run: str, sql: str) -> pa.Table:
     result = queries.run_sql(store, sql, seconds=SECONDS, max_rows=MOST_ROWS)
     if result.truncated:
         raise RequestError(f"the query gives more than {MOST_ROWS:,} rows: narrow it with WHERE or LIMIT")
-    if {"run", "image_id"} <= set(result.columns):
-        return result.table.filter(pc.equal(result.table["run"], run))
-    return result.table
+    return of_run(result.table, run)
 
 
 def export(
@@ -115,7 +112,9 @@ def export(
 def _ids(table: pa.Table, run: str) -> list[str]:
     if "image_id" not in table.column_names:
         raise RequestError("the query gives no image_id, and so no pictures: add image_id to its SELECT")
-    ids = list(dict.fromkeys(value for value in table["image_id"].to_pylist() if value))
+    runs = table["run"].to_pylist() if "run" in table.column_names else [run] * len(table)
+    pairs = zip(table["image_id"].to_pylist(), runs, strict=True)
+    ids = list(dict.fromkeys(image_id for image_id, of in pairs if image_id and of == run))
     if not ids:
         raise RequestError(f"the query gives no picture of run {run}: nothing was written")
     return ids

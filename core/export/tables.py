@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def of_run(table: pa.Table, run: str) -> pa.Table:
+    """The rows of one run, of a query that gives pictures of several and of this one."""
+    if not {"run", "image_id"} <= set(table.column_names):
+        return table
+    names = pc.unique(table["run"]).to_pylist()
+    return table.filter(pc.equal(table["run"], run)) if len(names) > 1 and run in names else table
 
 
 def spreadsheet_cell(value: object) -> object:
