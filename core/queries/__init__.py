@@ -3,6 +3,7 @@
 Knows: which functions other modules may call. Does not know: models, Streamlit, how rows got into the store.
 """
 
+from core.queries.alike import Seen, alike, seen
 from core.queries.cues import CAUSE, GROUPS, PLACEBO, UNTESTED, CueRow, Example, cues, sections
 from core.queries.facets import Bar, CodedRun, Facet, GroupCount, coded_run, facets, groups
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
@@ -19,6 +20,7 @@ from core.queries.pictures import (
     sample_rows,
     seen_parts,
     thumbnails,
+    with_name,
 )
 from core.queries.reads import (
     ClassRow,
@@ -92,7 +94,9 @@ __all__ = [
     "Threshold",
     "WayOfSeeing",
     "Faithfulness",
+    "Seen",
     "accuracies",
+    "alike",
     "card_of",
     "cells",
     "coded_run",
@@ -136,7 +140,9 @@ __all__ = [
     "sample",
     "sample_rows",
     "search",
+    "seen",
     "seen_parts",
+    "with_name",
     "slice_stats",
     "table_columns",
     "thumbnails",

@@ -53,6 +53,15 @@ def pictures(
     )
 
 
+def with_name(con: Connection, run: str, part: str, *, limit: int) -> list[Row]:
+    """Rows of samples whose path holds a text, whatever the case."""
+    return fetch_rows(
+        con,
+        "SELECT * FROM samples WHERE run = ? AND contains(lower(path), lower(?)) ORDER BY path, image_id LIMIT ?",
+        [run, part, limit],
+    )
+
+
 def in_order(con: Connection, run: str, ids: Sequence[str], column: str, *, descending: bool) -> list[str]:
     """Image ids of some pictures of a run by a column, in the same order as `pictures` gives their rows.
 
