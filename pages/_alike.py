@@ -121,7 +121,7 @@ def begin_with_picture(run: str) -> None:
         return
     st.header("Or search by a picture")
     part = st.text_input(
-        "Part of its file name", key="picture", bind="query-params", placeholder="cow/00012", max_chars=200
+        "Part of its file name", key="picture", bind="query-params", placeholder="cow/00012", max_chars=200, width=420
     ).strip()
     if part:
         rows = read(queries.with_name, run, part, limit=FEW * 2)
