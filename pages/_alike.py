@@ -88,7 +88,7 @@ def _seen_rows(run: str, image_id: str, most: int) -> tuple[list[Row], str]:
     """The rows of the pictures that are seen most like one, and what to say where there are none."""
     known = seen(run)
     if known is None:
-        return [], queries.NO_FEATURES.format(run=run).capitalize() + "."
+        return [], f"R{queries.NO_FEATURES.format(run=run)[1:]}."
     near = queries.alike(known, image_id, most=most)
     if near is None:
         return [], "Nothing is kept of what the model saw of this picture."

@@ -8,6 +8,7 @@ from core.queries.cues import CAUSE, GROUPS, PLACEBO, UNTESTED, CueRow, Example,
 from core.queries.facets import Bar, CodedRun, Facet, GroupCount, coded_run, facets, groups
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import NO_FEATURES, FeatureTable, features, has_features
+from core.queries.grouping import tag_groups, text_columns, text_groups
 from core.queries.labels import LabelRows, label_names, label_rows
 from core.queries.pictures import (
     in_order,
@@ -145,6 +146,9 @@ __all__ = [
     "with_name",
     "slice_stats",
     "table_columns",
+    "tag_groups",
+    "text_columns",
+    "text_groups",
     "thumbnails",
     "map_faithfulness",
     "way_of_seeing",
