@@ -137,6 +137,10 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
         "cue", "VARCHAR", "text", "discovery: the strongest of the cues in this picture that the classifier uses",
         "strategies",
     ),
+    Column("map_x", "FLOAT", "0 to 1", "place on the map of what the model saw, from left", "map: PaCMAP"),
+    Column("map_y", "FLOAT", "0 to 1", "the same, from below", "map: PaCMAP"),
+    Column("words_x", "FLOAT", "0 to 1", "place on the map of what the judge said, from left", "map: PaCMAP"),
+    Column("words_y", "FLOAT", "0 to 1", "the same, from below", "map: PaCMAP"),
     Column(
         "tags", "VARCHAR[]", "list of text",
         "what people called this picture, and said of its label: label right, label not sure, should be X", "tags",

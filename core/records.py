@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
@@ -142,6 +142,17 @@ class Settings:
     """The metadata column whose equal values belong together."""
     kept: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def classifier_name(self) -> str:
+        """The classifier in a word, without the folders of this machine: `resnet50` of `torchvision:resnet50`."""
+        path, _, name = self.classifier.rpartition(":")
+        return name.replace("_", " ") if path.endswith(".py") else PurePath(name).name
+
+    @property
+    def images_name(self) -> str:
+        """Last part of the folder or list of pictures."""
+        return PurePath(self.images).name
+
 
 @dataclass(frozen=True)
 class Run:
@@ -171,13 +182,21 @@ class Run:
     """The whylook that ran it last."""
     attempt: int
 
+    @property
+    def title(self) -> str:
+        """What it is called where nobody gave it a name, such as `resnet50, 23 Nov 14:02`."""
+        return f"{self.settings.classifier_name or self.name}, {self.started:%-d %b %H:%M}"
+
 
 Verdict = Literal["right", "wrong", "unsure"]
 
 
 @dataclass(frozen=True)
 class LabelDecision:
-    """What a person said of a picture's label; `should_be` where it is wrong. It holds as long as the label is that."""
+    """What a person said of a picture's label; `should_be` where a wrong one's right one is known.
+
+    It holds as long as the label is that.
+    """
 
     image_id: str
     label: str | None
@@ -228,6 +247,10 @@ class Sample:
     strategy: str | None
     detail: str | None
     cue: str | None
+    map_x: float | None
+    map_y: float | None
+    words_x: float | None
+    words_y: float | None
     tags: list[str] | None
     columns: Mapping[str, object]
     """The columns of `samples` that come from the user's metadata, under the names they have there."""

@@ -61,6 +61,10 @@ CREATE TABLE IF NOT EXISTS features (
 );
 -- What `whylook discover` found, of each picture: here the fingerprint is the run's name.
 CREATE TABLE IF NOT EXISTS strategies (fingerprint VARCHAR, image_id VARCHAR, strategy VARCHAR, detail VARCHAR, cue VARCHAR);
+-- What `whylook map` laid out: where each picture lies by what the model saw, and by what was said. The same key.
+CREATE TABLE IF NOT EXISTS map (
+    fingerprint VARCHAR, image_id VARCHAR, map_x FLOAT, map_y FLOAT, words_x FLOAT, words_y FLOAT
+);
 CREATE TABLE IF NOT EXISTS cues (
     run VARCHAR, cue VARCHAR, kind VARCHAR, class VARCHAR, words VARCHAR, verdict VARCHAR, reason VARCHAR,
     sql VARCHAR, n BIGINT, wrong DOUBLE, wrong_rest DOUBLE,
@@ -162,12 +166,13 @@ WITH ranked AS (
            a.attention_islands, a.attention_agreement,
            a.causal_drop, a.causal_drop_random,
            i.brightness, i.contrast, i.saturation, i.warmth, i.sharpness, i.colour, i.width / i.height AS aspect,
-           t.strategy, t.detail, t.cue, coalesce(g.tags, []) AS tags, m.* EXCLUDE (fingerprint, image_id)
+           t.strategy, t.detail, t.cue, l.map_x, l.map_y, l.words_x, l.words_y, coalesce(g.tags, []) AS tags, m.* EXCLUDE (fingerprint, image_id)
     FROM runs r
     JOIN images i ON i.fingerprint = r.images_fingerprint
     LEFT JOIN metadata m ON m.fingerprint = i.fingerprint AND m.image_id = i.image_id
     LEFT JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = i.image_id
     LEFT JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = i.image_id
+    LEFT JOIN map l ON l.fingerprint = r.run AND l.image_id = i.image_id
     LEFT JOIN strategies t ON t.fingerprint = r.run AND t.image_id = i.image_id
     LEFT JOIN (SELECT image_id, list(tag ORDER BY tag) AS tags FROM tags GROUP BY image_id) g ON g.image_id = i.image_id
     LEFT JOIN own j ON j.run = r.run AND j.image_id = i.image_id

@@ -1,4 +1,4 @@
-"""The one library that the browser is given beside Streamlit's own: where it lies and at which address."""
+"""The libraries that the browser is given beside Streamlit's own: where they lie and at which address."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-LIBRARY = Path(__file__).parent / "assets" / "codemirror.js"
-ADDRESS = "/whylook-assets/codemirror.js"
+FOLDER = Path(__file__).parent / "assets"
+ADDRESS = "/whylook-assets"
+EDITOR, SCATTERPLOT = "codemirror.js", "scatterplot.js"
+LIBRARIES = (EDITOR, SCATTERPLOT)
 
 
 @cache
-def library_address() -> str:
+def library_address(name: str) -> str:
     """The address, with a mark that changes with the library, since browsers keep what they were given."""
-    return f"{ADDRESS}?{hashlib.sha256(LIBRARY.read_bytes()).hexdigest()[:12]}"
+    return f"{ADDRESS}/{name}?{hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()[:12]}"

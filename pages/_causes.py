@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 
@@ -29,13 +28,12 @@ SEEN = {
     "context": "Pictures with it",
 }
 HOW_LONG = "About 2 minutes for 600 pictures on 2 cores; of larger runs a sample is tested. It needs no judge."
-_DONE = re.compile(r"([\d,]+) of ([\d,]+)")
 
 
 def causes(name: str) -> None:
     """Cues that the classifier uses, as stories; what is only there and what cannot be told, folded."""
     st.header("What do the answers rest on?")
-    running = _launch.discovering()
+    running = _launch.at_work("discover")
     if running is not None:
         watch(name)
         return
@@ -137,7 +135,7 @@ def _offer(name: str) -> None:
     if not read(queries.has_features, name):
         st.caption(plain(f"Cannot be looked for: {queries.NO_FEATURES.format(run=name)}."))
         return
-    if problem := _launch.discovery_problem(name):
+    if problem := _launch.problem_of("discover", name):
         st.error(plain(problem), icon=":material/error:")
     if read(queries.discovered, name):
         st.write("Discovery looked at this run and found no group of pictures that stands out, so nothing to test.")
@@ -156,7 +154,7 @@ def _offer(name: str) -> None:
         st.caption(HOW_LONG, width="content")
     if pressed:
         try:
-            _launch.start_discovery(name)
+            _launch.start_beside("discover", name)
         except (WhylookError, OSError) as problem:
             st.error(plain(problem), icon=":material/error:")
             return
@@ -166,18 +164,16 @@ def _offer(name: str) -> None:
 @st.fragment(run_every=1.0)
 def watch(name: str) -> None:
     """How far discovery is, as it says itself; the page is drawn anew once it has ended."""
-    running = _launch.discovering()
+    running = _launch.at_work("discover")
     if running is None:
         st.rerun()
         return
-    said = _launch.log_tail(1, log=_launch.DISCOVERY_LOG) or "starting …"
-    found = _DONE.search(said)
-    done, total = (int(number.replace(",", "")) for number in found.groups()) if found else (0, 0)
+    said, share = _launch.said_last("discover")
     with st.container(border=True):
         of = "" if running == name else f" in run {plain(running)}"
         st.markdown(f"**Looking for causes{of}**")
-        st.progress(min(1.0, done / total) if total else 0.0, text=plain(said))
+        st.progress(share, text=plain(said))
         words, stop = st.columns([4, 1], vertical_alignment="center")
         words.caption(HOW_LONG)
         if stop.button("Cancel", icon=":material/stop:", width="stretch", key="cancel-discovery"):
-            _launch.cancel_discovery()
+            _launch.cancel_beside("discover")

@@ -13,7 +13,7 @@ import streamlit as st
 
 from core import queries
 from core.errors import QueryError
-from pages._assets import library_address
+from pages._assets import EDITOR, library_address
 from pages._editor_code import CSS, JS
 from pages._shared import coded_run, read
 
@@ -32,7 +32,7 @@ def sql_editor(run: str, text: str, problem: QueryError | None, use: Callable[[s
         "error": error,
         "schema": read(queries.table_columns),
         "values": _values(run),
-        "library": library_address(),
+        "library": library_address(EDITOR),
     }
     _component(key="editor-of-slice", data=data, on_act_change=partial(_ran, use))
 

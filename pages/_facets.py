@@ -18,6 +18,7 @@ from core.sql import chips
 from core.sql.conditions import Clause, Condition, Group, Query, Raw
 from core.sql.where import parse
 from pages._facets_code import CSS, JS
+from pages._map import is_lasso
 from pages._shared import coded_run, store, store_folder, tags_by_picture
 from pages._words import visible
 
@@ -145,7 +146,8 @@ def _chip(clause: Clause) -> dict[str, object]:
         joiner = clause.joiner.lower()
         return {"kind": "group", "members": members, "joiner": joiner, "negated": clause.negated, "hint": clause.sql}
     if isinstance(clause, Raw):
-        return {"kind": "sql", "words": "SQL", "negated": clause.negated, "hint": visible(clause.sql)}
+        words = "inside the lasso" if is_lasso(clause) else "SQL"
+        return {"kind": "sql", "words": words, "negated": clause.negated, "hint": visible(clause.sql)}
     return {"kind": "condition", "words": _said(clause), "negated": clause.negated, "hint": clause.sql}
 
 

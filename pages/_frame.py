@@ -17,6 +17,7 @@ from pages._charts import accent
 from pages._history import keep_history
 from pages._keep import back_to_slide
 from pages._report_card import warn
+from pages._run_names import titles_of
 from pages._shared import read, store, store_folder
 from pages._view import go
 from pages._words import plain, short
@@ -79,19 +80,6 @@ def when(moment: object) -> str:
     return moment.strftime("%-d %b %H:%M") if isinstance(moment, datetime) else ""
 
 
-def source_name(run: Run) -> str:
-    """Last part of the folder or list a run read."""
-    return Path(run.settings.images).name
-
-
-def run_title(run: Run) -> str:
-    """A run in one line of the picker: the name that a person gave it, else its id."""
-    told = store().run_names().get(run.name)
-    called = told.name if told and told.name else run.name
-    partial = "" if run.state == "done" else "partial"
-    return " · ".join(short(part) for part in (called, source_name(run), partial) if part)
-
-
 def places() -> dict[str, dict[str, str]]:
     """The state of every page as this person left it: it is there again when they come back by the navigation."""
     kept: dict[str, dict[str, str]] = st.session_state.setdefault("places", {})
@@ -126,7 +114,7 @@ def choose_run(runs: list[Run]) -> Run:
             chosen = candidate
             break
     st.session_state["run_picker"] = chosen
-    titles = {run.name: run_title(run) for run in runs}
+    titles = titles_of(runs)
     st.sidebar.selectbox("Run", names, key="run_picker", format_func=titles.__getitem__, on_change=_changed)
     st.session_state["chosen_run"] = chosen
     if wanted != chosen and st.query_params and not begun:
@@ -195,9 +183,8 @@ def _status(run: Run) -> None:
         line.append("no judge")
     line.append(f"**{counts.failures:,}** failed")
     st.sidebar.markdown(" · ".join(line))
-    classifier = Path(run.settings.classifier).name
-    started = " · ".join(part for part in (short(classifier), when(run.started)) if part)
-    st.sidebar.caption(plain(started))
+    facts = (run.settings.images_name, run.settings.classifier_name, when(run.started))
+    st.sidebar.caption(plain(" · ".join(short(part) for part in facts if part)))
     warn(run.name)
     if card := read(queries.judge_card, run.name):
         st.sidebar.caption(f"Report card: {CARD[card.verdict]}, n {card.n:,}")
@@ -209,7 +196,7 @@ def _status(run: Run) -> None:
         more = "numbers grow as it runs" if run.state == "running" and store().writer_alive() else "resume it on Runs"
         st.sidebar.warning(f"**Partial**: {counts.pictures:,}{of} pictures, a random sample; {more}.")
     with st.sidebar.expander("Fingerprint"):
-        st.caption(shown or "none")
+        st.caption(f"Run `{run.name}` · {shown}" if shown else f"Run `{run.name}`")
         st.caption(f"Store {plain(store_folder())}")
 
 

@@ -104,6 +104,8 @@ export default function ({ parentElement, data, setTriggerValue }) {
     press('', 'Untag', 'Take this tag from the chosen pictures', () => {
       if (named.value.trim()) act('untag', { tag: named.value.trim() }); else named.focus(); }),
     press('', 'Label right', 'Their label is right', () => act('decide', { verdict: 'right' })),
+    press('', 'Label wrong', 'Their label is wrong, without saying what it should be',
+      () => act('decide', { verdict: 'wrong' })),
     press('', 'Not sure', 'Not sure of their label', () => act('decide', { verdict: 'unsure' })), should,
     press('', 'Clear', 'Choose none', () => { chosen.clear(); all = false; mark(); }));
   const page = press('', 'Select page', 'Choose every picture of this page', () => {

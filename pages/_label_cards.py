@@ -19,6 +19,8 @@ AT_ONCE = 12
 COLUMNS = 2
 LOOK, SEEN = "To look at", "Looked at"
 NAME, FILE = 22, 44
+NONE = ""
+"""Among the other classes: the label is wrong, and what it should be is not said. No class has an empty name."""
 STYLE = """<style>
 [class*="st-key-decided-"] { background: color-mix(in srgb, currentColor 8%, transparent); }
 [class*="st-key-said-"] p { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
@@ -134,19 +136,18 @@ def _answers(rows: LabelRows, item: Suspect, decision: LabelDecision | None) -> 
             words, key=f"{verdict}-{key}", width="stretch", on_click=_decide, args=(item, verdict, should_be),
             type="primary" if given == (verdict, should_be) else "secondary",
         )  # fmt: skip
-    others = [name for name in rows.names if name not in (item.label, item.suggested)]
-    if not others:
-        return
-    st.session_state[f"other-{key}"] = decision.should_be if decision and decision.should_be in others else None
+    others = [*(name for name in rows.names if name not in (item.label, item.suggested)), NONE]
+    said = decision and decision.verdict == "wrong" and (decision.should_be or NONE)
+    st.session_state[f"other-{key}"] = said if said in others else None
     st.selectbox(
         "Another class", others, key=f"other-{key}", placeholder="It is another class …", label_visibility="collapsed",
-        on_change=_decide_other, args=(item,), format_func=lambda name: short(name, 40),
+        on_change=_decide_other, args=(item,), format_func=lambda name: short(name or "none of these classes", 40),
     )  # fmt: skip
 
 
 def _said(decision: LabelDecision) -> str:
     if decision.verdict == "wrong":
-        return f"It is {plain(short(decision.should_be or '', NAME))}"
+        return f"It is {plain(short(decision.should_be, NAME))}" if decision.should_be else "Label is wrong"
     return "Label is right" if decision.verdict == "right" else "Not sure"
 
 
@@ -159,8 +160,8 @@ def _decide(item: Suspect, verdict: Verdict, should_be: str | None) -> None:
 
 def _decide_other(item: Suspect) -> None:
     chosen = st.session_state.get(f"other-{item.image_id}")
-    if chosen:
-        _decide(item, "wrong", chosen)
+    if chosen is not None:
+        _decide(item, "wrong", chosen or None)
 
 
 def _undo(item: Suspect) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
+from typing import Literal
 
 import psutil
 import streamlit as st
@@ -26,7 +28,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LOG = "app-run.log"
 PATIENCE_SECONDS = 2.5
 """For a batch to end after Cancel."""
-DISCOVERY_LOG = "app-discovery.log"
+Beside = Literal["discover", "map"]
+"""Commands that look further into a finished run, started by the app and watched by their log."""
+LOGS: dict[Beside, str] = {"discover": "app-discovery.log", "map": "app-map.log"}
+BUSY: dict[Beside, str] = {
+    "discover": "causes are being looked for in this store: wait for that, or cancel it on the Summary page",
+    "map": "a map is being drawn in this store: wait for that, or cancel it on the Slices page",
+}
+_DONE = re.compile(r"([\d,]+) of ([\d,]+)")
 
 
 @st.cache_resource(show_spinner=False)
@@ -51,14 +60,14 @@ def start(request: RunRequest) -> None:
     _spawn(["run", *request.arguments()], LOG)
 
 
-def start_discovery(run: str) -> None:
-    """Starts to look for causes in a finished run and returns at once.
+def start_beside(command: Beside, run: str) -> None:
+    """Starts to look for causes in a finished run, or to draw its map, and returns at once.
 
     Raises:
         RequestError: The app is open to other machines, or something already works on this store.
     """
-    _check_free("processes", "whylook discover")
-    _spawn(["discover", "--store", str(store_folder()), "--run", run], DISCOVERY_LOG)
+    _check_free("processes", f"whylook {command}")
+    _spawn([command, "--store", str(store_folder()), "--run", run], LOGS[command])
 
 
 def _check_free(what: str, command: str) -> None:
@@ -68,8 +77,9 @@ def _check_free(what: str, command: str) -> None:
         )
     if busy():
         raise RequestError("a run is already writing to this store: wait for it, or cancel it first")
-    if discovering():
-        raise RequestError("causes are being looked for in this store: wait for that, or cancel it on the Summary page")
+    for other, words in BUSY.items():
+        if at_work(other):
+            raise RequestError(words)
 
 
 def _spawn(words: Sequence[str], log: str) -> None:
@@ -91,9 +101,9 @@ def busy() -> bool:
     return store().writer_alive() or _child() is not None
 
 
-def discovering() -> str | None:
-    """The run in which causes are being looked for now, started here; None where nothing is."""
-    child = _child(DISCOVERY_LOG)
+def at_work(command: Beside) -> str | None:
+    """The run in which a command started here works now; None where none does."""
+    child = _child(LOGS[command])
     return str(child.args[-1]) if child and isinstance(child.args, list) else None
 
 
@@ -111,22 +121,30 @@ def last_exit(log: str = LOG) -> int | None:
     return children[-1].poll() if children else None
 
 
-def discovery_problem(run: str) -> str:
-    """How the last look for causes in a run ended that was started here, when not well; else nothing."""
-    children = _children(str(store_folder()), DISCOVERY_LOG)
+def problem_of(command: Beside, run: str) -> str:
+    """How a command ended that was started here last, when not well and about this run; else nothing."""
+    children = _children(str(store_folder()), LOGS[command])
     last = children[-1] if children else None
     if last is None or last.poll() in (None, 0) or not isinstance(last.args, list) or last.args[-1] != run:
         return ""
     if last.returncode in (130, -signal.SIGINT):
         return "It was stopped before its end, so nothing of it was kept."
-    said = log_tail(1, log=DISCOVERY_LOG).removeprefix("whylook: ")
+    said = log_tail(1, log=LOGS[command]).removeprefix("whylook: ")
     return said or f"It ended with exit code {last.returncode} and said nothing."
 
 
-def cancel_discovery() -> None:
-    """Stops looking for causes; what was found so far is not kept."""
-    if child := _child(DISCOVERY_LOG):
+def cancel_beside(command: Beside) -> None:
+    """Stops a command started here; nothing of it is kept."""
+    if child := _child(LOGS[command]):
         child.send_signal(signal.SIGINT)
+
+
+def said_last(command: Beside) -> tuple[str, float]:
+    """The last line that a command said, and the share of its work that this names as done."""
+    said = log_tail(1, log=LOGS[command]) or "starting …"
+    found = _DONE.search(said)
+    done, total = (int(number.replace(",", "")) for number in found.groups()) if found else (0, 0)
+    return said, min(1.0, done / total) if total else 0.0
 
 
 def cancel() -> None:

@@ -17,11 +17,11 @@ from types import FrameType
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from core.sql.pool import end_workers, remove_left_folders
-from pages._assets import ADDRESS, LIBRARY
+from pages._assets import ADDRESS, FOLDER, LIBRARIES
 from pages._gate import Gate
 
 APP = Path(__file__).resolve().parent.parent / "app.py"
@@ -35,8 +35,12 @@ def main() -> None:
     end_with_parent()
     remove_left_folders()
     sys.argv = [str(APP)]  # Streamlit looks for its settings beside what was started
-    library = Route(ADDRESS, give_library)
-    app = st.App(APP, routes=[library], middleware=[Middleware(Gate, port=port)])
+    routes = [
+        Route(ADDRESS + "/{name}", give_library),
+        Route("/whylook-map/{run}/{place:int}", picture_on_map),
+        Route("/summary", to_summary),
+    ]
+    app = st.App(APP, routes=routes, middleware=[Middleware(Gate, port=port)])
     app.run(
         config={
             "server.address": "127.0.0.1",
@@ -48,9 +52,25 @@ def main() -> None:
 
 
 def give_library(request: Request) -> Response:
-    """The editor's library; its address changes with it."""
+    """A library; its address changes with it."""
+    name = request.path_params["name"]
+    if name not in LIBRARIES:
+        return Response(status_code=404)
     headers = {"cache-control": "max-age=31536000, immutable"}
-    return FileResponse(LIBRARY, media_type="text/javascript", headers=headers)
+    return FileResponse(FOLDER / name, media_type="text/javascript", headers=headers)
+
+
+def picture_on_map(request: Request) -> Response:
+    """The picture at a place of a run's map, with its words, as JSON: asked for when the pointer is over it."""
+    from pages._map import picture_at  # only now: Streamlit's caches want its server to run when they are made
+
+    found = picture_at(request.path_params["run"], request.path_params["place"])
+    return JSONResponse(found) if found else Response(status_code=404)
+
+
+def to_summary(request: Request) -> Response:
+    """The first page has no name in Streamlit's addresses, but people type it like those of the others."""
+    return RedirectResponse(f"/?{request.url.query}" if request.url.query else "/")
 
 
 def end_on_signals() -> None:

@@ -17,7 +17,7 @@ from pages._compared import attention_section, calibration_sections, differences
 from pages._frame import empty, guarded, open_page
 from pages._keep import keep_button
 from pages._run_names import titles_of
-from pages._shared import read
+from pages._shared import read, store
 from pages._words import plain, short
 
 
@@ -43,7 +43,7 @@ def main() -> None:
     except RequestError as problem:
         st.info(plain(f"{str(problem)[:1].upper()}{str(problem)[1:]}."), icon=":material/compare:")
         return
-    called = {name: title.partition(" · ")[0] for name, title in titles_of(runs).items()}
+    called = store().run_titles(runs)
     keep_button(f"{a}-{b}", lambda ask: of_comparison(ask, found, called[a], called[b]))
     show(found)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -18,9 +17,9 @@ from core.records import Run
 from core.statistics import format_duration, format_rate
 from pages import _charts, _launch
 from pages._causes import watch as watch_discovery
-from pages._frame import current_run, frame, guarded, run_title, when
+from pages._frame import current_run, frame, guarded, when
 from pages._run_form import ask
-from pages._run_names import name_form
+from pages._run_names import name_form, titles_of
 from pages._run_watch import ended, failed_to_start, launch, launch_error, watch
 from pages._shared import read, store, store_folder
 from pages._view import go
@@ -34,7 +33,7 @@ def main() -> None:
     st.title("Runs")
     watch()
     ended(run.name if run else None)
-    if _launch.discovering() is not None:
+    if _launch.at_work("discover") is not None:
         watch_discovery("")
     if broken:
         st.warning(f"{plain(broken)}. Run again, below, makes it anew.", icon=":material/warning:")
@@ -66,15 +65,16 @@ def readable_run() -> tuple[Run | None, str]:
 
 def overview(records: list[Run], *, broken: bool) -> None:
     """All runs, newest first, with what each was right on."""
-    names = store().run_names()
+    names, titles = store().run_names(), store().run_titles(records)
     told = {} if broken or not store().exists() else read(queries.accuracies)
     rows = [
         {
-            "run": (item.name in names and names[item.name].name) or item.name,
+            "run": titles[item.name],
             "state": _state(item) + (" · partial" if _state(item) in ("interrupted", "failed") else ""),
             "started": when(item.started),
-            "pictures from": Path(item.settings.images).name,
-            "classifier": Path(item.settings.classifier).name,
+            "id": item.name,
+            "pictures from": item.settings.images_name,
+            "classifier": item.settings.classifier_name,
             "pictures": item.counts.get("pictures"),
             "right": 100 * told[item.name].right.value if item.name in told else None,
             "95% interval · n": format_rate(told[item.name].right).partition(" ")[2] if item.name in told else "",
@@ -136,7 +136,7 @@ def _state(run: Run) -> str:
 
 def acts(run: Run) -> None:
     """The chosen run by its name and state, and what to do with it; Resume stands out where it is not finished."""
-    st.header(plain(f"{run_title(run)} · {_state(run)}"))
+    st.header(plain(f"{titles_of([run])[run.name]} · {_state(run)}"))
     unfinished = _state(run) in ("interrupted", "failed")
     again, look, other, _ = st.columns([1, 1, 1, 1])
     if again.button(
@@ -157,7 +157,7 @@ def acts(run: Run) -> None:
 
 def details(run: Run, *, broken: bool) -> None:
     """One run: its name, counts per state, settings, failures."""
-    name_form(run.name)
+    name_form(run.name, run.title)
     if broken:
         repair_command(run)
     published = not broken and store().exists() and any(item.name == run.name for item in read(queries.runs))

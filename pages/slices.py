@@ -23,6 +23,7 @@ from pages._frame import guarded, open_page
 from pages._grid import slice_grid
 from pages._keep import keep_button
 from pages._looks import by_answer, looks
+from pages._map import map_choices, map_view
 from pages._order import AS_ASKED, ORDERS, ordered_ids
 from pages._pictures import VIEWS, scale_legend, views
 from pages._runs_in_query import of_one_run
@@ -102,7 +103,7 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
             against_rest(name, text, ids)
             keep_button(f"{name}-{text}", lambda ask: of_slice(ask, name, text, view=slice_view()))
         looks(name, text, ids)
-    kinds = ["Pictures", "Table", "Charts"] if ids else ["Table"]
+    kinds = ["Pictures", "Table", "Charts", "Map"] if ids else ["Table"]
     kind, shown = kinds[0], Shown("Original", next(iter(ORDERS)), "Small")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="controls"):
         if len(kinds) > 1:
@@ -117,6 +118,7 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
             )
         if kind == "Pictures":
             shown = choices()
+        on_map = map_choices(name) if kind == "Map" else None
         export_menu(name, text, len(ids))
     if not ids:
         columns = "image_id" in result.columns
@@ -129,6 +131,8 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         pictures(name, text, ids, shown)
     elif kind == "Charts":
         charts(name, text, ids)
+    elif kind == "Map":
+        map_view(name, text, ids, on_map, _use)
     else:
         table(name, text, result)
 
@@ -157,9 +161,8 @@ def against_rest(name: str, text: str, ids: tuple[str, ...]) -> None:
     st.metric("Slice", f"{inside.n:,}", f"{share:.0%} of the run", delta_color="off", delta_arrow="off")
     for words, here, there in facts:
         value, _, bounds = here.partition(" ") if "[" in here else (here, "", "")
-        st.metric(words, value, bounds or None, delta_color="off", delta_arrow="off")
-        if rest.n:
-            st.caption(f"rest {there}")
+        beside = " · ".join(part for part in (bounds, f"rest {there}" if rest.n else "") if part)
+        st.metric(words, value, beside or None, delta_color="off", delta_arrow="off")
 
 
 @dataclass(frozen=True)

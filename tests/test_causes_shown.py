@@ -191,9 +191,9 @@ def test_what_went_wrong_with_a_look_for_causes_is_its_last_words_and_only_of_it
 ) -> None:
     monkeypatch.setenv("WHYLOOK_STORE", str(tmp_path))
     monkeypatch.setattr(_launch, "may_start", lambda: True)
-    _launch.start_discovery("r-1")  # there is no such run
-    while (running := _launch.discovering()) is not None:
+    _launch.start_beside("discover", "r-1")  # there is no such run
+    while (running := _launch.at_work("discover")) is not None:
         assert running == "r-1"
         time.sleep(0.1)
-    assert "nothing to read in" in _launch.discovery_problem("r-1")
-    assert _launch.discovery_problem("r-2") == ""
+    assert "nothing to read in" in _launch.problem_of("discover", "r-1")
+    assert _launch.problem_of("discover", "r-2") == ""

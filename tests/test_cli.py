@@ -233,8 +233,8 @@ def test_search_finds_words_in_the_explanations(filled: tuple[Path, str], capsys
 def test_runs_are_listed_with_their_state_and_what_they_explained(filled: tuple[Path, str], capsys: Capture) -> None:
     answer = whylook(capsys, "runs", "--store", filled[0])
     names, _, row = answer.out.splitlines()
-    assert answer.code == 0 and names.split()[:4] == ["run", "state", "started", "pictures"]
-    assert re.match(rf"{filled[1]}  done   \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d +24 ", row)
+    assert answer.code == 0 and names.split()[:4] == ["run", "name", "state", "started"]
+    assert re.match(rf"{filled[1]}  synthetic, .+  done   \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d +\d.+ · n 24 +24 ", row)
     rows = json.loads(whylook(capsys, "runs", "--store", filled[0], "--format", "json").out)
     assert (rows[0]["run"], rows[0]["state"]) == (filled[1], "done")
 

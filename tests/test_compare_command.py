@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core import queries
 from core.errors import StoreError
 from core.queries import run_sql
 from core.store import Store, open_for_writing
@@ -20,10 +21,14 @@ def half_right(rows: int, start: int) -> np.ndarray:
 
 
 def test_two_runs_are_compared_in_sentences_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, a, b = make_two_runs(tmp_path, rows=100, right=(half_right(100, 1), half_right(100, 4)))
+    store, a, b = make_two_runs(tmp_path, rows=100, right=(half_right(100, 1), half_right(100, 4)))
     said = whylook(capsys, "compare", a, b, "--store", tmp_path)
     assert said.code == 0 and said.err == ""
-    assert said.out.startswith(f"A is {a} (net0)\nB is {b} (net1)\n\nA is right on 30 pictures more of 100 (90 and 60)")
+    called = store.run_titles(queries.runs(store.reader()))
+    assert called[a].startswith("net0, ") and called[b].startswith("net1, ")
+    first, second, _, sentence, *_ = said.out.splitlines()
+    assert (first, second) == (f"A is {called[a]} ({a}, net0)", f"B is {called[b]} ({b}, net1)")
+    assert sentence.startswith("A is right on 30 pictures more of 100 (90 and 60)")
     for heading in ("more than chance (p < 0.001)", "Regressions: only A is right, the first 10 of 30", "p, adjusted"):
         assert heading in said.out
     told = json.loads(whylook(capsys, "compare", a, b, "--store", tmp_path, "--json").out)

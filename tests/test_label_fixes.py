@@ -75,9 +75,9 @@ def test_a_decision_is_kept_replaced_and_undone_apart_from_other_things(tmp_path
     assert store.label_decisions() == [] and store.undo() == "saving slice “mine”"
 
 
-@pytest.mark.parametrize(("verdict", "should_be"), [("wrong", None), ("wrong", "cow"), ("right", "camel")])
-def test_a_wrong_label_needs_another_and_only_a_wrong_one_has_it(tmp_path: Path, verdict, should_be) -> None:
-    with pytest.raises(StoreError, match="needs the one it should be"):
+@pytest.mark.parametrize(("verdict", "should_be"), [("wrong", ""), ("wrong", "cow"), ("right", "camel")])
+def test_only_a_wrong_label_has_one_that_it_should_be_and_another(tmp_path: Path, verdict, should_be) -> None:
+    with pytest.raises(StoreError, match="only a wrong label"):
         Store(tmp_path).decide_label("a", verdict, label="cow", should_be=should_be)
 
 
@@ -110,10 +110,11 @@ def test_the_new_label_list_gives_the_same_pictures_with_the_labels_as_decided(t
     words = ["--classifier", f"{make_model(tmp_path)}:tiny", "--no-vlm", "--device", "cpu", "--store", str(store)]
     assert whylook(capsys, "run", str(pictures), *words).code == 0
     before = {entry.image_id: entry.label for entry in scan(pictures).entries}
-    wrong, unsure = [image_id for image_id, label in before.items() if label == "red"][:2]
+    wrong, unsure, neither = [image_id for image_id, label in before.items() if label == "red"][:3]
     Store(store).decide_label(wrong, "wrong", label="red", should_be="blue")
     Store(store).decide_label(unsure, "unsure", label="red")
-    expected = {**before, wrong: "blue"}
+    Store(store).decide_label(neither, "wrong", label="red")
+    expected = {**before, wrong: "blue", neither: None}
     for listed in (tmp_path / "fixed.csv", pictures / "fixed.csv", tmp_path / "far" / "fixed.csv"):
         listed.parent.mkdir(exist_ok=True)
         answer = whylook(capsys, "labels", "--store", str(store), "--label-list", str(listed))
@@ -127,6 +128,7 @@ def test_the_new_label_list_gives_the_same_pictures_with_the_labels_as_decided(t
     assert {(row["image_id"], row["label"], row["verdict"], row["new_label"]) for row in rows} == {
         (wrong, "red", "wrong", "blue"),
         (unsure, "red", "unsure", ""),
+        (neither, "red", "wrong", ""),
     }
     assert all((pictures / row["path"]).is_file() for row in rows)
     assert whylook(capsys, "run", str(tmp_path / "fixed.csv"), *words).code == 0

@@ -405,5 +405,5 @@ def test_runs_lists_its_runs_and_offers_the_repair_when_the_generation_is_damage
     app = opened(monkeypatch, "runs", store.folder)
     assert not app.exception and not app.error
     assert "Run again" in app.warning[0].value
-    assert app.dataframe[0].value["run"].tolist() == [run]
+    assert app.dataframe[0].value["id"].tolist() == [run]
     assert "Run again" in [button.label for button in app.button]

@@ -65,8 +65,10 @@ def test_what_is_said_of_labels_is_a_tag_and_a_decision(store: Store) -> None:
     assert store.decide_labels(dict(found[:1]), "right") == 1 and tagged(store, "label right") == {found[0][0]}
     store.undo("labels")
     assert store.undo("labels") == "should be horse: 3 pictures" and store.label_decisions() == []
-    with pytest.raises(StoreError, match="needs the one it should be"):
-        store.decide_labels(labels, "wrong")
+    assert store.decide_labels(labels, "wrong") == 4 and tagged(store, "label wrong") == set(labels)
+    assert store.undo("labels") == "label wrong: 4 pictures"
+    with pytest.raises(StoreError, match="only a wrong label"):
+        store.decide_labels(labels, "right", should_be="horse")
 
 
 def test_a_label_of_many_can_be_taken_back_by_itself(store: Store) -> None:

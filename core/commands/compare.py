@@ -21,7 +21,7 @@ def compare_runs(arguments: argparse.Namespace) -> int:
     store = existing(arguments.store)
     a, b = (store.run_called(name) for name in (arguments.a, arguments.b))
     found = compare(store.reader(), a, b, group=arguments.group)
-    titles = {run: told.name for run, told in store.run_names().items() if told.name}
+    titles = store.run_titles((found.a, found.b))
     if arguments.json:
         print(json.dumps(_as_json(found, titles), indent=2, ensure_ascii=False))
         return 0
@@ -35,9 +35,8 @@ def compare_runs(arguments: argparse.Namespace) -> int:
 
 
 def title(run: Run, titles: dict[str, str]) -> str:
-    """A run's name as given by a person, its id and its classifier."""
-    named = titles.get(run.name)
-    return f"{named} ({run.name}, {run.settings.classifier})" if named else f"{run.name} ({run.settings.classifier})"
+    """What a run is called, its id and its classifier."""
+    return f"{titles[run.name]} ({run.name}, {run.settings.classifier})"
 
 
 def _tables(found: Comparison, most: int) -> None:

@@ -233,6 +233,11 @@ def _discover(parser: argparse.ArgumentParser) -> None:
     _quiet(parser)
 
 
+def _map(parser: argparse.ArgumentParser) -> None:
+    _run_name(parser)
+    _quiet(parser)
+
+
 def _judge_card(parser: argparse.ArgumentParser) -> None:
     _run_name(parser)
     parser.add_argument("--sample", type=int, metavar="N", default=40, help="images it is tried on (default 40)")
@@ -327,6 +332,9 @@ COMMANDS: Mapping[str, Command] = {
     "discover": Command(
         "core.commands.measure:discover", "causes that no column lists, and whether they are used", _discover,
         computes=True,
+    ),
+    "map": Command(
+        "core.commands.measure:draw_map", "lay a run's pictures out, so that those alike lie close", _map, computes=True
     ),
     "faithfulness": Command(
         "core.commands.measure:faithfulness", "how far to trust a run's maps: measured on a sample", _faithfulness,

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from core import queries, report
 from core.commands.terminal import rows_table, write_table
-from core.errors import RequestError
+from core.errors import RequestError, StoreError
 from core.findings import summarise
 from core.pipeline.request import state_now
+from core.statistics import format_rate
 from core.store import Store
 
 
@@ -83,22 +84,35 @@ def runs(arguments: argparse.Namespace) -> int:
     if not found:
         raise RequestError(f"no runs in {arguments.store} yet: start one with whylook demo or whylook run")
     writing, busy = (store.progress() or {}).get("run"), store.writer_alive()
+    names, titles = store.run_names(), store.run_titles(found)
+    right = _accuracies(store)
     records: list[dict[str, object]] = [
         {
             **vars(run),
             "run": run.name,
+            "name": titles[run.name],
+            "note": names[run.name].note if run.name in names else "",
+            "right": format_rate(right[run.name].right) if run.name in right else "",
             "settings": run.settings.kept,
             "state": state_now(run, writing=writing, busy=busy),
         }
         for run in found
     ]
-    columns = ["run", "state", "started", "finished", "counts", "settings"]
+    columns = ["run", "name", "state", "started", "finished", "counts", "settings", "note"]
     if arguments.format == "table":
-        columns[3:] = ["pictures", "predicted", "judged", "abstained", "judge failed", "failures"]
-        columns += ["images", "classifier", "method"]
+        columns[4:] = ["right", "pictures", "predicted", "judged", "abstained", "judge failed", "failures"]
+        columns += ["images", "classifier", "method", "note"]
         records = [{**row, **run.counts, **_short(run.settings.kept)} for row, run in zip(records, found, strict=True)]
     write_table(rows_table(records, columns), arguments.format)
     return 0
+
+
+def _accuracies(store: Store) -> dict[str, queries.RunAccuracy]:
+    """What published runs are right on; nothing where that cannot be read, for the list shows what is on disk."""
+    try:
+        return queries.accuracies(store.reader()) if store.exists() else {}
+    except StoreError:
+        return {}
 
 
 def _short(settings: Mapping[str, object]) -> dict[str, str]:

@@ -45,6 +45,8 @@ def new_labels(
 ) -> Iterator[tuple[str, ...]]:
     """A row of LIST_COLUMNS for every file of the run, with its label as decided, else as it is.
 
+    One that is wrong while nobody said what it should be is left empty: the picture stays, without a label.
+
     Paths are relative to the folder `beside` where the pictures lie below it, else absolute, so that the list can lie
     anywhere; a metadata file, whose paths are relative, then needs the list beside the pictures.
     """
@@ -54,7 +56,7 @@ def new_labels(
     prefix = os.path.relpath(folder, beside.resolve()) if inside and beside is not None else str(folder)
     for place, paths in enumerate(rows.paths):
         item = decided.get(rows.image_ids[place])
-        label = item.should_be if item is not None and item.should_be else _label(rows, place)
+        label = item.should_be if item is not None and item.verdict == "wrong" else _label(rows, place)
         for path in paths:
             yield Path(prefix, path).as_posix(), label or ""
 

@@ -31,7 +31,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Attention": tuple(name for name in BY_NAME if name.startswith(("attention", "causal"))),
 }
 """The columns of `samples` as people think of them."""
-NOT_SHOWN = ("run", "image_id", "path", "description", "justification", "tags")
+NOT_SHOWN = ("run", "image_id", "path", "description", "justification", "tags", "map_x", "map_y", "words_x", "words_y")
 """Columns in which every picture is another; tags change while a generation stays, so the page counts them itself."""
 MOST_VALUES = 2000
 MOST_SHOWN = 40

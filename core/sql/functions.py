@@ -16,6 +16,7 @@ TABLES |= {
     "run_names",
     "features",
     "strategies",
+    "map",
     "cues",
     "tags",
 }
@@ -114,6 +115,15 @@ _REFUSED = {
     "make_type cast_to_type replace_type can_cast_implicitly format_pg_type format_type map_to_pg_oid st_.*",
 }
 """Scalar functions that are refused on purpose, as patterns; the reason is for whoever reads this list."""
+
+MACROS = {
+    "in_lasso": """(x, y, corners) AS (list_sum(list_transform(range(len(corners) // 2), lambda i: if(
+        (corners[2 * i + 2] > y) <> (corners[(2 * i + 2) % len(corners) + 2] > y)
+        AND x < corners[2 * i + 1] + (y - corners[2 * i + 2])
+            * (corners[(2 * i + 2) % len(corners) + 1] - corners[2 * i + 1])
+            / (corners[(2 * i + 2) % len(corners) + 2] - corners[2 * i + 2]), 1, 0))) % 2 = 1)""",
+}
+"""Functions of our own: whether a place lies in a polygon `[x1, y1, x2, y2, ...]`, by the even-odd rule."""
 
 FUNCTIONS = frozenset(" ".join((_OPERATORS, _AGGREGATES, _LISTS, _JSON, _DATES, _NUMBERS, _TEXT)).split())
 

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from core.errors import QueryError
-from core.sql.functions import FUNCTIONS, TABLE_FUNCTIONS, TABLE_MACROS, TABLES
+from core.sql.functions import FUNCTIONS, MACROS, TABLE_FUNCTIONS, TABLE_MACROS, TABLES
 
 MAX_CHARACTERS = 20_000
 MAX_NESTING = 150
@@ -26,7 +26,7 @@ _CTE_NAME = re.compile(r"(?!duckdb_|pragma_|pg_|sqlite_)[\w -]+", re.IGNORECASE)
 _TABLE_LIST = "SELECT name FROM (VALUES " + ", ".join(f"('{name}')" for name in sorted(TABLES)) + ") AS tables(name)"
 _MARK = "the values that DuckDB will find"
 _WORD = re.compile(rb"\w+|.", re.DOTALL)
-_CALLABLE = FUNCTIONS | TABLE_FUNCTIONS | TABLE_MACROS
+_CALLABLE = FUNCTIONS | MACROS.keys() | TABLE_FUNCTIONS | TABLE_MACROS
 """Those of tables have been looked at as such."""
 _PIVOT_ENDS = {"using", "group", "order", "limit", "offset", "union", "except", "intersect", "qualify"}
 

@@ -23,6 +23,7 @@ import duckdb
 import psutil
 import pyarrow as pa
 
+from core.sql.functions import MACROS
 from core.sql.gate import SqlError, check, translate
 from core.store.publish import load_fts
 from core.store.quoting import identifier, literal
@@ -105,6 +106,8 @@ def open_locked(path: Path, *, memory: int, temporary: Path) -> duckdb.DuckDBPyC
     con.execute(f"SET temp_directory = {literal(temporary)}")
     con.execute("SET max_temp_directory_size = '256MB'")
     load_fts(con)
+    for name, meaning in MACROS.items():
+        con.execute(f"CREATE TEMP MACRO {name} {meaning}")
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
     return con

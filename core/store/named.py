@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import StoreError
+from core.records import Run
 from core.store import runs, saved
 
 KIND = "run_names"
@@ -56,6 +58,13 @@ def run_names(path: Path) -> dict[str, RunName]:
     """
     entries = saved.read_entries(path, KIND)
     return {run: RunName(str(entry.get("name") or ""), str(entry.get("note") or "")) for run, entry in entries.items()}
+
+
+def run_titles(names: Mapping[str, RunName], known: Iterable[Run]) -> dict[str, str]:
+    """What each run is called, by id: its name, else its classifier and start; the id, too, where two agree."""
+    titles = {run.name: (told.name if (told := names.get(run.name)) else "") or run.title for run in known}
+    shared = Counter(titles.values())
+    return {run: f"{title} ({run})" if shared[title] > 1 else title for run, title in titles.items()}
 
 
 def run_called(names: Mapping[str, RunName], text: str) -> str:

@@ -55,6 +55,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "features": pa.schema(
         [*_KEY, *((name, pa.binary()) for name in ("pooled", "places", "detail")), ("cell", pa.list_(_WHOLE))]
     ),
+    "map": pa.schema([*_KEY, *((name, _REAL) for name in ("map_x", "map_y", "words_x", "words_y"))]),
     "strategies": pa.schema([*_KEY, ("strategy", _TEXT), ("detail", _TEXT), ("cue", _TEXT)]),
     "judgements": pa.schema(
         [*_KEY, *_STATE, ("description", _TEXT), ("justification", _TEXT), ("score", _REAL), ("score_entropy", _REAL)]

@@ -6,14 +6,14 @@ Does not know: how rows get there (core/store/writer), models, pages, what a row
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import duckdb
 
 from core.errors import StoreError
-from core.records import LabelDecision, Verdict
+from core.records import LabelDecision, Run, Verdict
 from core.store import generations, named, runs, saved
 from core.store.damage import Damage, notes
 from core.store.json_files import DamagedFileError, read_json
@@ -198,6 +198,10 @@ class Store:
         """What people call the runs, by id."""
         return named.run_names(self._saved)
 
+    def run_titles(self, known: Iterable[Run]) -> dict[str, str]:
+        """What each run is called, by id: the name that people gave it, else its classifier and start."""
+        return named.run_titles(self.run_names(), known)
+
     def run_called(self, text: str) -> str:
         """The id of the run that people call so; any other text as it is."""
         return named.run_called(self.run_names(), text)
@@ -230,12 +234,12 @@ class Store:
         """Keeps what a person says of a picture's label, in place of what was said before; undo then names `file`.
 
         Raises:
-            StoreError: a wrong label needs the right one, and only a wrong one has it; or nothing can be written.
+            StoreError: only a wrong label has one that it should be, and another; or nothing can be written.
         """
-        if (verdict == "wrong") != bool(should_be) or (should_be is not None and should_be == label):
-            raise StoreError(f"a label that is wrong needs the one it should be, got {verdict} and {should_be!r}")
+        if should_be is not None and (verdict != "wrong" or should_be in ("", label)):
+            raise StoreError(f"only a wrong label has one that it should be, and another: {verdict}, {should_be!r}")
         entry = {"label": label, "verdict": verdict, "should_be": should_be, "saved": runs.now()}
-        said = {"right": "right", "unsure": "not sure", "wrong": f"should be {should_be}"}[verdict]
+        said = _said(verdict, should_be, right="right")
         words = f"{file}, “{label}”: {said}" if file else f"“{label}”: {said}"
         saved.put_entry(self._saved, "labels", image_id, entry, words=words)
 
@@ -266,16 +270,16 @@ class Store:
         A picture that has the label that it should be already is left out.
 
         Raises:
-            StoreError: a wrong label needs the right one, and only a wrong one has it; or nothing can be written.
+            StoreError: only a wrong label has one that it should be; or nothing can be written.
         """
-        if (verdict == "wrong") != bool(should_be):
-            raise StoreError(f"a label that is wrong needs the one it should be, got {verdict} and {should_be!r}")
-        fit = {key: label for key, label in labels.items() if verdict != "wrong" or label != should_be}
+        if should_be is not None and (verdict != "wrong" or not should_be):
+            raise StoreError(f"only a wrong label has one that it should be: {verdict}, {should_be!r}")
+        fit = {key: label for key, label in labels.items() if should_be is None or label != should_be}
         entries = {
             key: {"label": label, "verdict": verdict, "should_be": should_be, "saved": runs.now()}
             for key, label in fit.items()
         }
-        said = {"right": "label right", "unsure": "not sure", "wrong": f"should be {should_be}"}[verdict]
+        said = _said(verdict, should_be, right="label right")
         if entries:
             saved.put_entries(self._saved, "labels", entries, words=f"{said}: {_pictures(len(entries))}")
         return len(entries)
@@ -309,11 +313,10 @@ class Store:
             for key, entry in self._timed("tags").items()
             for tag in entry["tags"]
         ]
-        words = {"right": "label right", "unsure": "label not sure"}
         return rows + [
             {
                 "image_id": item.image_id,
-                "tag": words.get(item.verdict, f"should be {item.should_be}"),
+                "tag": _said(item.verdict, item.should_be, right="label right", unsure="label not sure"),
                 "saved": item.saved,
             }
             for item in self.label_decisions()
@@ -383,6 +386,13 @@ class Store:
         if name not in saved.read_entries(self._saved, kind):
             raise StoreError(f"there is no {words}")
         saved.put_entry(self._saved, kind, name, None, words=f"deleting {words}")
+
+
+def _said(verdict: Verdict, should_be: str | None, *, right: str, unsure: str = "not sure") -> str:
+    """What was said of a label, in words."""
+    return {"right": right, "unsure": unsure, "wrong": f"should be {should_be}" if should_be else "label wrong"}[
+        verdict
+    ]
 
 
 def _pictures(n: int) -> str:

@@ -31,9 +31,11 @@ from core.discovery.cues import Cue
 from core.discovery.interventions import LEAST_EFFECT
 from core.findings.asking import Comparison
 from core.findings.frame import Frame, load
-from core.pipeline import discover as discovery
+from core.pipeline.discover import discover
+from core.pipeline.intervening import Interventions
 from core.pipeline.request import RunRequest
 from core.pipeline.run import run as run_pipeline
+from core.pipeline.stored_run import open_run
 from core.statistics import format_rate, wilson
 from core.store import Store
 
@@ -139,7 +141,7 @@ def world(seed: int, data: Path, *, seconds: float, device: str, folder: Path) -
         folder / "pictures", f"{folder / 'model.py'}:load", no_vlm=True, store=store.folder, device=device
     )
     run = run_pipeline(request, progress=lambda news: None, stop=lambda: False).run
-    found = discovery.discover(store, run, seconds=seconds, device=device)
+    found = discover(store, run, seconds=seconds, device=device)
     result = Result(seed, kind, trained, float(changes[answer]), seconds=found.seconds)
     used = {name for name, change in zip(names, changes, strict=True) if change >= USED}
     _compare(result, store, run, found.cues, marked, names[answer], used, device)
@@ -208,9 +210,7 @@ def _compare(
     if candidate is not None:
         table = queries.features(store.reader(), run)
         assert table is not None
-        work = discovery.Work(
-            discovery.open_run(store, run, device=device), frame, table.cells, np.random.default_rng(0)
-        )
+        work = Interventions(open_run(store, run, device=device), frame, table.cells, np.random.default_rng(0))
         done = work.test(work.located([candidate, _rest(frame, candidate)], late=lambda: False)[0])
         best = max(done.effects, key=lambda item: item.value, default=None)
         result.effect = best.value if best else float("nan")
