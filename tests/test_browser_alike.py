@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
+
 from tests.support import browsing
 from tests.support.browsing import wait_for
 from tests.support.seen_alike import seen_store
@@ -27,7 +29,7 @@ def test_pictures_alike_are_found_kept_in_the_address_and_opened_as_a_slice(brow
         page.get_by_role("heading", name="Seen like this one").wait_for()
         page.locator("a.card", has_text="alike").first.wait_for()
         near = page.locator("a.card", has_text="alike").count()
-        assert near >= 10 and browsing.wide(page) == []
+        assert near >= 10 and browsing.wide(page) == [] and Axe().run(page).response["violations"] == []
         page.get_by_role("radio", name="What the judge said").click()
         wait_for(page, "search", alike="said")
         page.get_by_role("heading", name="Explained like this one").wait_for()

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from tests.support import browsing
 from tests.support.slice_files import World, world
@@ -78,4 +79,4 @@ def test_each_kind_of_file_holds_the_slice(page: Any, made: World) -> None:
         tasks = json.loads(archive.read(f"{folder}/tasks.json"))
         place = unquote(tasks[0]["data"]["image"].partition("?d=")[2])
         assert {task["data"]["image_id"] for task in tasks} <= wanted and place in archive.namelist()
-    assert browsing.wide(page) == []
+    assert browsing.wide(page) == [] and Axe().run(page).response["violations"] == []
