@@ -3,13 +3,27 @@
 Knows: which functions other modules may call. Does not know: models, Streamlit, how rows got into the store.
 """
 
+from core.queries.alike import Seen, alike, seen
 from core.queries.cues import CAUSE, GROUPS, PLACEBO, UNTESTED, CueRow, Example, cues, sections
 from core.queries.facets import Bar, CodedRun, Facet, GroupCount, coded_run, facets, groups
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import NO_FEATURES, FeatureTable, features, has_features
-from core.queries.labels import LabelRows, label_rows
+from core.queries.grouping import tag_groups, text_columns, text_groups
+from core.queries.labels import LabelRows, label_names, label_rows
 from core.queries.map import RunMap, at_place, explanation_vectors, run_map
-from core.queries.pictures import in_order, maps, mean_map, neighbours, pictures, sample, seen_parts, thumbnails
+from core.queries.pictures import (
+    in_order,
+    maps,
+    mean_map,
+    neighbours,
+    paths_of,
+    pictures,
+    sample,
+    sample_rows,
+    seen_parts,
+    thumbnails,
+    with_name,
+)
 from core.queries.reads import (
     ClassRow,
     ConfusionRow,
@@ -75,6 +89,7 @@ __all__ = [
     "RunCounts",
     "RunMap",
     "SearchResult",
+    "Seen",
     "Share",
     "SliceStats",
     "SqlError",
@@ -83,6 +98,7 @@ __all__ = [
     "UNTESTED",
     "WayOfSeeing",
     "accuracies",
+    "alike",
     "at_place",
     "card_of",
     "cells",
@@ -104,6 +120,7 @@ __all__ = [
     "identifier",
     "in_order",
     "judge_card",
+    "label_names",
     "label_rows",
     "labels_not_asked",
     "literal",
@@ -115,6 +132,7 @@ __all__ = [
     "missing_rows",
     "most_confused",
     "neighbours",
+    "paths_of",
     "per_class",
     "pictures",
     "plain_words",
@@ -126,11 +144,17 @@ __all__ = [
     "runs",
     "runs_on_disk",
     "sample",
+    "sample_rows",
     "search",
     "sections",
+    "seen",
     "seen_parts",
     "slice_stats",
     "table_columns",
+    "tag_groups",
+    "text_columns",
+    "text_groups",
     "thumbnails",
     "way_of_seeing",
+    "with_name",
 ]
