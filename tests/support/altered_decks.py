@@ -54,7 +54,7 @@ def parts_of(content: bytes, form: Form) -> dict[str, str]:
 def seen(text: str, form: Form, name: str) -> Iterator[tuple[int, str]]:
     """The pieces of a part that a reader sees, and where each begins."""
     pattern = {
-        "pptx": r'<c r="[A-Z]\d+"(?! t="s")[^>]*><v>([^<]+)</v>'
+        "pptx": r'<c r="[A-Z]\d+"(?![^>]*t="s")[^>]*><v>([^<]+)</v>'
         if name.endswith(SHEET)
         else r"<c:v>([^<]+)</c:v>"
         if "chart" in name
