@@ -42,8 +42,10 @@ STYLE = """<style>
   { display: flex; flex-direction: row; align-items: baseline; gap: .5rem; width: auto; padding: 0; }
 .st-key-numbers { row-gap: 0; } .st-key-numbers [data-testid="stCaptionContainer"] { margin: 0; }
 .st-key-numbers [data-testid="stMetricValue"] { font-size: 1.4rem; line-height: 1.3; }
+.st-key-controls { column-gap: .5rem; }
+.st-key-controls [data-testid="stButtonGroup"] button { padding-left: .55rem; padding-right: .55rem; }
 </style>"""
-"""The numbers of a slice in one line, so that pictures are in the first screen."""
+"""The numbers of a slice in one line, and its controls in another, so that pictures are in the first screen."""
 
 
 def main() -> None:
