@@ -27,6 +27,7 @@ STYLE = """<style>
 .stMainBlockContainer { padding: 4.2rem 2.6rem 4rem; max-width: 1880px; }
 [data-testid="stSidebarUserContent"] { padding-top: 0.5rem; }
 [data-testid="stTopNavLink"] span, [data-testid="stMetricLabel"] p { font-size: 1rem; }
+[data-testid="stTopNavLink"] span { font-weight: 500 !important; }
 :is([data-testid="stAppViewContainer"], [data-testid="stPopoverBody"]) :is(
   [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p,
   [data-testid="stMetricDelta"], [data-testid="stImageCaption"], [data-testid="stPagination"] button,

@@ -17,11 +17,13 @@ from core.errors import StoreError
 from core.records import Row
 from core.statistics import format_pictures
 from pages._grid_code import CSS, JS
-from pages._shared import read, read_of, store, tags_by_picture
+from pages._pictures import address, full_picture
+from pages._shared import read, read_of, store, store_folder, tags_by_picture
 from pages._view import go, says, score_text, target
 from pages._words import plain
 
 KEY = "grid-of-slice"
+ENLARGED = "enlarged-picture"
 MOST = 5000
 _component = st.components.v2.component("whylook_grid", html='<div class="root"></div>', css=CSS, js=JS)
 
@@ -54,17 +56,39 @@ def slice_grid(
                 "hint": f"{row.get('path') or ''}\n{kind.words}",
             }
         )
-    data = {
+    data: dict[str, object] = {
         "items": items,
         "size": size,
         "n": len(ids),
         "known": sorted({tag for tags in kept.values() for tag in tags}),
         "classes": sorted(read(queries.run, run).class_names),
     }
-    result = _component(key=KEY, data=data, on_act_change=partial(_acted, run, ids), on_go_change=lambda: None)
+    enlarged = st.session_state.get(ENLARGED)
+    if isinstance(enlarged, str) and enlarged in {item["id"] for item in items}:
+        data["large"] = _whole(run, enlarged)
+    result = _component(
+        key=KEY,
+        data=data,
+        on_act_change=partial(_acted, run, ids),
+        on_go_change=lambda: None,
+        on_larger_change=_enlarge,
+    )
     clicked = getattr(result, "go", None)
     if clicked:
         go(clicked["page"], **clicked["state"])
+
+
+def _enlarge() -> None:
+    state: Any = st.session_state.get(KEY)
+    if state and state.get("larger"):
+        st.session_state[ENLARGED] = state["larger"]
+
+
+def _whole(run: str, image_id: str) -> dict[str, str] | None:
+    """The file of the enlarged picture, in place of its thumbnail; none where it is no longer what was explained."""
+    paths = read(queries.sample, run, image_id).paths
+    content = full_picture(str(store_folder()), image_id, paths, read(queries.run, run).settings.images)
+    return {"id": image_id, "src": address(content)} if content else None
 
 
 def _acted(run: str, ids: tuple[str, ...]) -> None:

@@ -22,8 +22,10 @@ let strength = 50;
 
 export default function ({ parentElement, data, setTriggerValue }) {
   const root = parentElement.querySelector('.root');
-  const state = JSON.stringify(data);
-  if (!root || root.dataset.state === state) return;
+  const { large, ...lasting } = data;
+  const state = JSON.stringify(lasting);
+  if (!root) return;
+  if (root.dataset.state === state) { root.sharpen?.(large); return; }
   const here = new Set(data.items.map((item) => item.id));
   const chosen = root.chosen = new Set([...(root.chosen || [])].filter((id) => here.has(id)));
   let all = false, last = null;
@@ -36,6 +38,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     const box = make('span', 'frame');
     if (shown && shown.src) {
       const image = make('img');
+      if (shown.whole) image.classList.add('whole');
       image.src = shown.src; image.alt = shown.alt || ''; image.decoding = 'sync';
       box.append(image);
       if (shown.heat) {
@@ -177,6 +180,11 @@ export default function ({ parentElement, data, setTriggerValue }) {
     row.append(...item.pictures.map(picture));
     dialog.replaceChildren(row, words, press('', 'Close', 'Close (Escape)', () => dialog.close()));
     if (!dialog.open) dialog.showModal();
+    setTriggerValue('larger', item.id);
+  };
+  root.sharpen = (whole) => {
+    if (!whole || !dialog.open || whole.id !== data.items[shown].id) return;
+    dialog.querySelectorAll('.large img.whole').forEach((image) => { image.src = whole.src; });
   };
   dialog.addEventListener('keydown', (event) => {
     const moves = { ArrowRight: 1, ArrowLeft: -1 }[event.key];

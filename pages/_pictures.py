@@ -97,9 +97,9 @@ def _shown(
     if content is None:
         return {"missing": "no picture"}
     if kind == "original":
-        return {"src": address(content), "alt": "original picture"}
+        return {"src": address(content), "alt": "original picture", "whole": "yes"}
     if kind == "overlay" and heat is not None and layered:
-        return {"src": address(content), "alt": "overlay", "heat": address(heat_layer(content, heat))}
+        return {"src": address(content), "alt": "overlay", "whole": "yes", "heat": address(heat_layer(content, heat))}
     made = view(rgb_of(content), heat, kind, fill=fill)
     return {"src": address(made), "alt": kind} if made else {"missing": "no map"}
 

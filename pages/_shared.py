@@ -210,6 +210,7 @@ def _embedder() -> Embedder:
 
 
 _tried = Event()
+_warming = Event()
 
 
 def meaning_tried() -> bool:
@@ -224,8 +225,10 @@ def load_meaning() -> None:
 
 
 def warm_up() -> None:
-    """Loads the language model beside the page, so that the first question need not wait for it."""
-    Thread(target=load_meaning, daemon=True).start()
+    """Loads the language model beside the page, once, so that the first question need not wait for it."""
+    if not _warming.is_set():
+        _warming.set()
+        Thread(target=load_meaning, daemon=True).start()
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

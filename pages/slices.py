@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -43,9 +44,9 @@ STYLE = """<style>
 .st-key-numbers { row-gap: 0; } .st-key-numbers [data-testid="stCaptionContainer"] { margin: 0; }
 .st-key-numbers [data-testid="stMetricValue"] { font-size: 1.4rem; line-height: 1.3; }
 .st-key-controls { column-gap: .5rem; }
-.st-key-controls [data-testid="stButtonGroup"] button { padding-left: .55rem; padding-right: .55rem; }
+.st-key-controls [data-testid="stButtonGroup"] button { padding-left: .6rem; padding-right: .6rem; }
 </style>"""
-"""The numbers of a slice in one line, and its controls in another, so that pictures are in the first screen."""
+"""The numbers of a slice in one line, so that pictures are in the first screen."""
 
 
 def main() -> None:
@@ -62,6 +63,7 @@ def main() -> None:
     try:
         result = run_sql(text)
         ids = slice_ids(text, run.name)
+        st.session_state["worked"] = text
     except QueryError as error:
         problem = error
     with right:
@@ -70,6 +72,8 @@ def main() -> None:
         toolbar(run.name, text, _use)
     if problem is not None:
         right.error(plain(problem), icon=":material/error:")
+        with left:
+            facets_that_worked(run.name)
         return
     if "image_id" in result.columns:
         with left:
@@ -77,6 +81,16 @@ def main() -> None:
     with right:
         chip_bar(run.name, text, _use)
         show(run, text, result, ids)
+
+
+def facets_that_worked(run: str) -> None:
+    """While a query has an error, the facets of the last one that had none: a click goes on from there."""
+    for text in (st.session_state.get("worked"), slice_sql(run)):
+        with suppress(QueryError):
+            if text and (ids := slice_ids(text, run)):
+                st.caption("Of the last query that worked")
+                facet_panel(run, text, ids, _use)
+                return
 
 
 def _use(text: str) -> None:
@@ -104,7 +118,10 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="numbers"):
             against_rest(name, text, ids)
             keep_button(f"{name}-{text}", lambda ask: of_slice(ask, name, text, view=slice_view()))
+            export_menu(name, text, len(ids))
         looks(name, text, ids)
+    else:
+        export_menu(name, text, len(ids))
     kinds = ["Pictures", "Table", "Charts", "Map"] if ids else ["Table"]
     kind, shown = kinds[0], Shown("Original", next(iter(ORDERS)), "Small")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="controls"):
@@ -121,7 +138,6 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         if kind == "Pictures":
             shown = choices()
         on_map = map_choices(name) if kind == "Map" else None
-        export_menu(name, text, len(ids))
     if not ids:
         columns = "image_id" in result.columns
         st.caption(
@@ -160,11 +176,12 @@ def against_rest(name: str, text: str, ids: tuple[str, ...]) -> None:
         means = (format_mean(mean_interval(group.scores, group.weights), n=False) for group in (inside, rest))
         facts.append(("Mean score, 0–5", *means))
     share = inside.n / max(1, inside.n + rest.n)
-    st.metric("Slice", f"{inside.n:,}", f"{share:.0%} of the run", delta_color="off", delta_arrow="off")
+    quiet: dict[str, Any] = {"delta_color": "off", "delta_arrow": "off", "width": "content"}
+    st.metric("Slice", f"{inside.n:,}", f"{share:.0%} of the run", **quiet)
     for words, here, there in facts:
         value, _, bounds = here.partition(" ") if "[" in here else (here, "", "")
         beside = " · ".join(part for part in (bounds, f"rest {there}" if rest.n else "") if part)
-        st.metric(words, value, beside or None, delta_color="off", delta_arrow="off")
+        st.metric(words, value, beside or None, **quiet)
 
 
 @dataclass(frozen=True)
@@ -180,17 +197,17 @@ def choices() -> Shown:
     """View, order and size, in one row with what stands beside them."""
     quiet: Literal["collapsed"] = "collapsed"
     return Shown(
-        st.selectbox("View", list(VIEWS), key="view", bind="query-params", width=112, label_visibility=quiet),
+        st.selectbox("View", list(VIEWS), key="view", bind="query-params", width=118, label_visibility=quiet),
         st.selectbox(
             "Sort",
             list(ORDERS),
             key="sort",
             bind="query-params",
-            width=180,
+            width=174,
             label_visibility=quiet,
             on_change=_first_page,
         ),
-        st.selectbox("Size", list(SIZES), key="size", bind="query-params", width=96, label_visibility=quiet),
+        st.selectbox("Size", list(SIZES), key="size", bind="query-params", width=106, label_visibility=quiet),
     )
 
 

@@ -334,7 +334,7 @@ COMMANDS: Mapping[str, Command] = {
         computes=True,
     ),
     "map": Command(
-        "core.commands.measure:draw_map", "lay a run's pictures out, so that those alike lie close", _map, computes=True
+        "core.commands.map:draw_map", "lay a run's pictures out, so that those alike lie close", _map, computes=True
     ),
     "faithfulness": Command(
         "core.commands.measure:faithfulness", "how far to trust a run's maps: measured on a sample", _faithfulness,
