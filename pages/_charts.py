@@ -5,6 +5,7 @@ One accent colour, the four cell colours, grey.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,10 @@ from core.cells import CELLS, GREY
 from core.queries import Group
 from core.statistics import format_duration
 from pages._words import visible
+
+_LABEL_WIDTH = 28
+_LABEL_LINES = 3
+"""Characters of a line, and lines, of what stands beside a bar."""
 
 
 def accent() -> str:
@@ -144,11 +149,12 @@ def scores_inside_and_rest(inside: Group, rest: Group) -> alt.Chart:
     """Share of judge scores in a slice (accent) and in the rest (grey), each counted for what it stands for."""
     edges = np.linspace(0, 5, 11)
     data = []
-    for name, group in (("slice", inside), ("rest", rest)):
+    shown = {name: group for name, group in (("slice", inside), ("rest", rest)) if group.scores.size}
+    for name, group in shown.items():
         counts, _ = np.histogram(group.scores, bins=edges, weights=group.weights)
         total = float(counts.sum()) or 1.0
         data += [{"group": name, "score": edges[i] + 0.25, "share": n / total} for i, n in enumerate(counts)]
-    colour = alt.Color("group:N", title=None, scale=alt.Scale(domain=["slice", "rest"], range=[accent(), GREY]))
+    colour = alt.Color("group:N", title=None, scale=alt.Scale(domain=list(shown), range=[accent(), GREY]))
     chart: alt.Chart = (
         alt.Chart(pd.DataFrame(data), height=300)
         .mark_line(point=alt.OverlayMarkDef(size=60), strokeWidth=3)
@@ -164,11 +170,28 @@ def scores_inside_and_rest(inside: Group, rest: Group) -> alt.Chart:
 
 def groups(rows: Sequence[Mapping[str, object]], *, title: str = "accuracy") -> alt.LayerChart:
     """A rate per value of a column with its interval: rows of value, rate, low, high, n."""
-    data = pd.DataFrame([{**row, "value": f"{visible(row['value'])} · n {row['n']:,}"} for row in rows])
-    base = alt.Chart(data).encode(y=alt.Y("value:N", sort=list(data["value"]), title=None, axis=axis(ticks=False)))
+    names = _row_names([(visible(row["value"]), f"n {row['n']:,}") for row in rows])
+    data = pd.DataFrame([{**row, "value": name} for row, name in zip(rows, names, strict=True)])
+    lines = 1 + max(name.count("\n") for name in names)
+    labels = axis(ticks=False, labelLimit=300, labelExpr="split(datum.label, '\\n')", labelLineHeight=18)
+    base = alt.Chart(data).encode(y=alt.Y("value:N", sort=names, title=None, axis=labels))
     bars = base.mark_bar(color=accent(), opacity=0.8, cornerRadius=3).encode(
         x=alt.X("rate:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=axis(format=".0%", tickCount=6)),
         tooltip=["value:N", "n:Q", alt.Tooltip("rate:Q", format=".1%", title=title)],
     )
     rules = base.mark_rule(color=_ink(), strokeWidth=2).encode(x="low:Q", x2="high:Q")
-    return alt.LayerChart(layer=[bars, rules], height=alt.Step(32))
+    return alt.LayerChart(layer=[bars, rules], height=alt.Step(14 + 18 * lines))
+
+
+def _row_names(rows: Sequence[tuple[str, str]]) -> list[str]:
+    """A different name for each row of a chart: its value in lines that fit beside the bars, and its number."""
+    names: list[str] = []
+    for value, number in rows:
+        name = "\n".join(textwrap.wrap(f"{value} · {number}", _LABEL_WIDTH))
+        if len(value) > _LABEL_WIDTH * (_LABEL_LINES - 1):
+            short = textwrap.wrap(value, _LABEL_WIDTH, max_lines=_LABEL_LINES - 1, placeholder=" …")
+            name = "\n".join([*short, number])
+        while name in names:
+            name += "\u200b"
+        names.append(name)
+    return names

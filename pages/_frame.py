@@ -28,7 +28,8 @@ STYLE = """<style>
 [data-testid="stSidebarUserContent"] { padding-top: 0.5rem; }
 [data-testid="stTopNavLink"] span, [data-testid="stMetricLabel"] p { font-size: 1rem; }
 [data-testid="stTopNavLink"] span { font-weight: 500 !important; }
-[data-testid="stAppViewContainer"] :is([data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p,
+:is([data-testid="stAppViewContainer"], [data-testid="stPopoverBody"]) :is(
+  [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p,
   [data-testid="stMetricDelta"], [data-testid="stImageCaption"], [data-testid="stPagination"] button,
   [data-testid="stProgress"] p, [data-testid^="stSlider"] p, [data-testid="stSidebarUserContent"] p, label p, button p,
   summary p, input, textarea,

@@ -64,7 +64,7 @@ def slice_grid(
         "classes": sorted(read(queries.run, run).class_names),
     }
     enlarged = st.session_state.get(ENLARGED)
-    if enlarged and any(item["id"] == enlarged for item in items):
+    if isinstance(enlarged, str) and enlarged in {item["id"] for item in items}:
         data["large"] = _whole(run, enlarged)
     result = _component(
         key=KEY,

@@ -221,7 +221,7 @@ def lassoed(query: Query, basis: Basis, corners: Sequence[Sequence[float]]) -> Q
     if len(smooth) < 4:
         return query
     x, y = COLUMNS[basis]
-    numbers = ", ".join(f"{value:.3f}".rstrip("0").rstrip(".") for value in smooth[:-1].ravel())
+    numbers = ", ".join(f"{value:.3f}".rstrip("0").rstrip(".") for value in smooth[:-1].ravel().round(3) + 0.0)
     wanted = Raw(f"in_lasso({x}, {y}, [{numbers}])")
     kept = [clause for clause in query.clauses if not is_lasso(clause)]
     return query.having(*kept, wanted)

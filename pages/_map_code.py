@@ -14,7 +14,7 @@ const make = (tag, cls, text) => {
 };
 const count = (n) => n.toLocaleString('en');
 const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-const IN_SLICE = 128, HEIGHT = 560;
+const IN_SLICE = 128, HEIGHT = 560, FIT = .94;  // the map stays clear of the edges
 const size = (n) => (n < 1000 ? 9 : n < 10000 ? 5 : n < 40000 ? 3 : 2);
 
 const rgb = (colour) => {  // any colour of CSS as numbers, 0 to 1
@@ -119,7 +119,7 @@ const start = async (map, library) => {
   map.plot.subscribe('lassoEnd', ({ coordinates }) => {
     setTimeout(() => { map.circled = false; }, 0);
     if (coordinates.length < 3) return;
-    map.act('lasso', { corners: coordinates.map(([x, y]) => [(x + 1) / 2, (y + 1) / 2]) });
+    map.act('lasso', { corners: coordinates.map(([x, y]) => [(x / FIT + 1) / 2, (y / FIT + 1) / 2]) });
   });
   new ResizeObserver(() => {
     const now = map.stage.clientWidth;
@@ -136,7 +136,7 @@ const paint = async (map, data) => {
   map.order = rest.concat(inside);  // those of the slice are drawn last, so that nothing hides them
   const points = { x: new Float32Array(data.n), y: new Float32Array(data.n), z: new Float32Array(data.n) };
   map.order.forEach((at, place) => {
-    points.x[place] = x[at] / 32767.5 - 1; points.y[place] = y[at] / 32767.5 - 1;
+    points.x[place] = FIT * (x[at] / 32767.5 - 1); points.y[place] = FIT * (y[at] / 32767.5 - 1);
     points.z[place] = codes[at] & IN_SLICE ? 1 + (codes[at] & 127) : 0;
   });
   const grey = rgb(data.grey);

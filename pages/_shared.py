@@ -181,6 +181,16 @@ def coded_run(run: str) -> queries.CodedRun:
     return _coded(str(store_folder()), store().generation(), run)
 
 
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _seen(folder: str, generation: int, run: str) -> queries.Seen | None:
+    return queries.seen(store().reader(), run)
+
+
+def seen(run: str) -> queries.Seen | None:
+    """What the model saw of a run's pictures, to be compared; one copy for all: change nothing in it."""
+    return _seen(str(store_folder()), store().generation(), run)
+
+
 @st.cache_data(max_entries=8, show_spinner=False)
 def _report(folder: str, generation: int, run: str, kind: str) -> str:
     from core import report as core_report

@@ -10,8 +10,8 @@ import streamlit as st
 
 from core import queries
 from core.columns import BY_NAME
-from core.commands.terminal import spreadsheet_cell
 from core.errors import StoreError
+from core.export.tables import spreadsheet_cell
 from core.queries import identifier, literal
 from core.records import LabelDecision
 from pages._shared import label_rows, read, store

@@ -96,19 +96,17 @@ def grid(
     run: str,
     key: str,
     size: int,
+    page: str = "sample",
     **state: object,
 ) -> None:
-    """Cards with one or more views of each picture; a click opens the picture's page."""
+    """Cards with one or more views of each picture; a click opens the picture's page, or another with it."""
     items = []
     for row in rows:
         kind = cell(row.get("cell"))
-        similarity = row.get("similarity")
-        lines = [score_text(row.get("score"))]
-        if similarity is not None:
-            lines.append(f"similarity {similarity:.2f}")
+        lines = [score_text(row.get("score")), *([row["note"]] if "note" in row else [])]
         items.append(
             {
-                "target": target("sample", run=run, image=row["image_id"], **state),
+                "target": target(page, run=run, image=row["image_id"], **state),
                 "pictures": [
                     named(shown, row.get("path"), row.get("label"))
                     for shown in pictures.get(row["image_id"], ({"missing": "no picture"},))

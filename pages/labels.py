@@ -6,8 +6,8 @@ from datetime import date
 
 import streamlit as st
 
-from core.commands.terminal import spreadsheet_cell
 from core.errors import StoreError
+from core.export.tables import spreadsheet_cell
 from core.labels import Suspects, applying, fix_rows, new_labels, suspects, write_csv
 from core.labels.fixes import FIX_COLUMNS, LIST_COLUMNS
 from core.queries import LabelRows

@@ -18,6 +18,7 @@ from core.records import ATTENDED, Fill, Run, Sample
 from core.statistics import format_number, format_percent, format_pictures, format_rate, format_spoken
 from pages import _charts
 from pages import _report_card as _card
+from pages._alike import SAID, seen_alike
 from pages._causes import stories
 from pages._frame import empty, guarded, open_page, places
 from pages._keep import keep_button
@@ -56,6 +57,7 @@ def main() -> None:
     pictures(run, sample)
     evidence(name, sample)
     how_it_was_seen(sample)
+    seen_alike(name, image_id)
     facts(sample)
     neighbours(name, image_id)
 
@@ -335,7 +337,7 @@ def neighbours(name: str, image_id: str) -> None:
         else:
             st.caption("None.")
     if st.button("More like this", icon=":material/search:"):
-        go("search", run=name, image=image_id)
+        go("search", run=name, image=image_id, alike=SAID)
 
 
 guarded(main)

@@ -1,4 +1,4 @@
-"""Search: explanations by words and by meaning together, within a slice if wanted; from a picture, similar ones."""
+"""Search: explanations by words and by meaning together, within a slice if wanted; or pictures like one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from core import queries
 from core.cells import cell
 from core.errors import QueryError
 from core.queries import Hit, SearchResult, literal
-from core.records import Run
 from core.statistics import format_pictures
+from pages._alike import SAID, alike_page, begin_with_picture
 from pages._frame import empty, guarded, open_page
 from pages._pictures import VIEWS, views
 from pages._shared import load_meaning, matches, meaning_tried, read, slice_ids, store, warm_up
-from pages._view import draw, go, grid, says, score_text, target
+from pages._view import draw, go, says, score_text, target
 from pages._words import plain, segments, short, slice_sql
 
 LIMIT = 40
@@ -29,6 +29,9 @@ def main() -> None:
         return
     st.title("Search")
     counts = read(queries.run_counts, run.name)
+    if st.query_params.get("image"):
+        alike_page(run, st.query_params["image"], judged=bool(counts.judged))
+        return
     if not counts.judged:
         empty(
             "This run has no explanations to search: no judge has described its pictures.",
@@ -37,9 +40,7 @@ def main() -> None:
             run=run.name,
             new="1",
         )
-        return
-    if st.query_params.get("image"):
-        similar(run, st.query_params["image"])
+        begin_with_picture(run.name)
         return
     text, ids, within = question(run.name)
     if not text:
@@ -94,6 +95,7 @@ def suggestions(run: str) -> None:
         st.button(
             plain(short(text, 160)), key=f"try-{index}", icon=":material/search:", on_click=_ask, args=(text[:200],)
         )
+    begin_with_picture(run)
     warm_up()
 
 
@@ -151,7 +153,7 @@ def hits(run: str, found: SearchResult, within: str) -> None:
 def _hit(run: str, hit: Hit, words: list[str], shown: list[dict[str, str]], within: str) -> dict[str, object]:
     kind = cell(hit.cell)
     row = {"label": hit.label, "prediction": hit.prediction, "correct": hit.correct}
-    links = [{"text": "similar ones", "target": target("search", run=run, image=hit.image_id)}]
+    links = [{"text": "similar ones", "target": target("search", run=run, image=hit.image_id, alike=SAID)}]
     if len(hit.same) > 1:
         same = slice_sql(run, _same_text(hit, within))
         said = f"the same said of {format_pictures(len(hit.same))}"
@@ -175,24 +177,6 @@ def _same_text(hit: Hit, within: str) -> str:
     if within:
         parts.append(f"image_id IN (SELECT image_id FROM (\n{within.strip().rstrip(';')}\n))")
     return " AND ".join(parts)
-
-
-def similar(run: Run, image_id: str) -> None:
-    """Pictures whose explanation resembles that of one picture."""
-    name = run.name
-    if st.button("Search by text instead", icon=":material/arrow_back:"):
-        go("search", run=name)
-    sample = read(queries.sample, name, image_id)
-    st.header("Explained like this one")
-    left, right = st.columns([1, 4], gap="large")
-    with left:
-        grid([vars(sample)], views(name, [image_id]), run=name, key="origin", size=200)
-    right.markdown(f"> {plain(sample.description or 'no explanation')}")
-    rows = read(queries.neighbours, name, image_id, 24)
-    if not rows:
-        st.info("This picture has no explanation, so nothing can resemble it.", icon=":material/inbox:")
-        return
-    grid(rows, views(name, [row["image_id"] for row in rows]), run=name, key="similar", size=190)
 
 
 guarded(main)

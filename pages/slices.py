@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import pyarrow.csv
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
-from core.commands.terminal import spreadsheet_table
 from core.deck.keep import of_slice
 from core.deck.slide import View
 from core.errors import QueryError
@@ -21,6 +18,7 @@ from core.records import Row, Run
 from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson
 from pages._claim import show_claim
 from pages._editor import sql_editor
+from pages._export import export_menu
 from pages._facets import chip_bar, facet_panel
 from pages._frame import guarded, open_page
 from pages._grid import slice_grid
@@ -29,13 +27,13 @@ from pages._looks import by_answer, looks
 from pages._map import map_choices, map_view
 from pages._order import AS_ASKED, ORDERS, ordered_ids
 from pages._pictures import VIEWS, scale_legend, views
-from pages._runs_in_query import every_row, of_one_run
+from pages._runs_in_query import of_one_run
 from pages._shared import read, read_of, slice_ids
 from pages._shared import sql as run_sql
 from pages._slice_charts import charts
 from pages._slice_tools import toolbar
 from pages._view import go
-from pages._words import file_name, plain, slice_sql
+from pages._words import plain, slice_sql
 
 PER_PAGE = 48
 PER_PAGE_OF_THREE = 20
@@ -121,7 +119,10 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="numbers"):
             against_rest(name, text, ids)
             keep_button(f"{name}-{text}", lambda ask: of_slice(ask, name, text, view=slice_view()))
+            export_menu(name, text, len(ids))
         looks(name, text, ids)
+    else:
+        export_menu(name, text, len(ids))
     kinds = ["Pictures", "Table", "Charts", "Map"] if ids else ["Table"]
     kind, shown = kinds[0], Shown("Original", next(iter(ORDERS)), "Small")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="controls"):
@@ -138,14 +139,6 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         if kind == "Pictures":
             shown = choices()
         on_map = map_choices(name) if kind == "Map" else None
-        st.download_button(
-            "CSV",
-            lambda: csv(every_row(name, text, result)),
-            file_name((name, "slice"), ".csv"),
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-        )
     if not ids:
         columns = "image_id" in result.columns
         st.caption(
@@ -275,18 +268,6 @@ def table(name: str, text: str, result: SqlResult) -> None:
     if picked:
         row = result.table.slice(picked[0], 1).to_pylist()[0]
         go("sample", run=row.get("run") or name, image=row["image_id"], sql=text)
-
-
-def csv(result: SqlResult) -> bytes:
-    """The result as CSV; lists become text, and no text is taken for a formula by a spreadsheet."""
-    out = io.BytesIO()
-    table_ = result.table
-    for index, field in enumerate(table_.schema):
-        if pyarrow.types.is_nested(field.type) or pyarrow.types.is_binary(field.type):
-            texts = pyarrow.array([None if value is None else str(value) for value in table_.column(index).to_pylist()])
-            table_ = table_.set_column(index, field.name, texts)
-    pyarrow.csv.write_csv(spreadsheet_table(table_), out)
-    return out.getvalue()
 
 
 guarded(main)

@@ -34,6 +34,8 @@ def con(tmp_path_factory: pytest.TempPathFactory) -> queries.Connection:
         seen = queries.pictures(writer.reader(), name)
         groups = {"strategy": "red 1", "detail": "red a", "cue": "dark pictures → red"}
         writer.write("strategies", [{"image_id": row["image_id"], **groups} for row in seen], fingerprint=name)
+        places = {"map_x": 0.0, "map_y": 1.0, "words_x": 0.5, "words_y": 0.25}
+        writer.write("map", [{"image_id": row["image_id"], **places} for row in seen], fingerprint=name)
         writer.publish()
     return Store(folder / "store").reader()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from core.columns import BY_NAME
+from core.queries import tag_groups, text_columns, text_groups
 from core.queries.facets import GROUPS, NOT_SHOWN, CodedColumn, CodedRun, coded_run, facets, groups, round_edges
 from core.store.quoting import identifier, literal
 from tests.support.store_factory import make_store
@@ -129,8 +131,42 @@ def test_accuracy_is_drawn_only_where_there_are_right_and_wrong_answers(made) ->
     ):
         ids = [row[0] for row in con.execute(f"SELECT image_id FROM samples WHERE {where}").fetchall()]
         found = groups(coded, ids, "label")
-        said, rows = rates(found, whole=where == "true")
+        said, rows = rates(found, len(ids), whole=where == "true")
         assert said == title
         errors = dict(con.execute(f"SELECT label, avg(({where})::INT) FROM samples GROUP BY 1").fetchall())
         if where != "true":
             assert {row["value"]: pytest.approx(row["rate"]) for row in rows} == errors
+
+
+def test_accuracy_is_not_drawn_where_the_answer_chooses(made) -> None:
+    from pages._slice_charts import rates
+
+    store, run = made
+    con = store.reader()
+    ids = [row[0] for row in con.execute("SELECT image_id FROM samples WHERE cell <> 'correct_low'").fetchall()]
+    found = groups(coded_run(con, run), ids, "habitat")
+    assert 0 < sum(row.right for row in found) < len(ids)
+    title, rows = rates(found, len(ids), whole=False, by_answer=True)
+    assert title == "share of the group in this slice"
+    taken = dict(
+        con.execute("SELECT habitat, avg((cell <> 'correct_low' IS TRUE)::INT) FROM samples GROUP BY 1").fetchall()
+    )
+    assert {row["value"]: pytest.approx(row["rate"]) for row in rows} == taken
+
+
+def test_texts_of_many_values_and_tags_are_groups_too(made) -> None:
+    store, run = made
+    con = store.reader()
+    coded = coded_run(con, run)
+    ids = [row[0] for row in con.execute("SELECT image_id FROM samples WHERE night ORDER BY path").fetchall()]
+    assert set(text_columns(con, run, [column.column for column in coded.columns])) == {"description", "justification"}
+    found = text_groups(con, run, "description", ids=ids, most=3)
+    asked = """SELECT coalesce(description, 'not known'), count(*), count(*) FILTER (night),
+        count(correct) FILTER (night), count(*) FILTER (night AND correct) FROM samples GROUP BY description
+        HAVING count(*) FILTER (night) > 0 ORDER BY description IS NULL, 3 DESC, description LIMIT 3"""
+    assert [dataclasses.astuple(row) for row in found] == con.execute(asked).fetchall()
+    rest = con.execute("SELECT image_id FROM samples WHERE NOT night").fetchall()[0][0]
+    tags = {ids[0]: ["dark", "far"], ids[1]: ["dark"], rest: ["far"]}
+    named = {row.words: (row.whole, row.inside) for row in tag_groups(con, run, tags, ids=ids, most=9)}
+    n = con.execute("SELECT count(*) FROM samples").fetchall()[0][0]
+    assert named == {"dark": (2, 2), "far": (2, 1), "no tag": (n - 3, len(ids) - 2)}

@@ -159,7 +159,8 @@ def test_a_slice_shows_its_accuracy_against_the_rest(monkeypatch: pytest.MonkeyP
     expected = {bool(cow): f"{rate:.0%}" for cow, rate in rows}
     values = {metric.label: metric.value for metric in app.metric}
     assert values["Accuracy"].rstrip("%").split(".")[0] == expected[True].rstrip("%")
-    assert any(text.value.startswith(f"rest {expected[False][:-1]}") for text in app.caption)
+    beside = next(metric.delta for metric in app.metric if metric.label == "Accuracy")
+    assert f" · rest {expected[False][:-1]}" in beside
 
 
 @pytest.mark.parametrize("condition", ["NOT correct", "cell = 'wrong_low'", "label = 'cow' AND prediction <> label"])

@@ -13,10 +13,9 @@ from core.commands.terminal import ProgressLine, printable, rows_table, write_ta
 from core.errors import RequestError
 from core.findings.words import described
 from core.pipeline.discover import discover as find_cues
-from core.pipeline.draw_map import draw_map as map_of_run
 from core.pipeline.faithfulness import check_faithfulness
 from core.pipeline.report_card import card_of_run, set_high
-from core.statistics import format_pictures, format_rate
+from core.statistics import format_rate
 
 SHORT = ("verdict", "cue", "effect [low, high]", "placebo", "tested", "reason")
 FULL = (
@@ -78,17 +77,6 @@ def _sentences(rows: Sequence[queries.CueRow], described: Mapping[str, str]) -> 
     if any("time" in row.reason for row in untested):
         said.append("With more time more can be tested: whylook discover --seconds 600")
     return said
-
-
-def draw_map(arguments: argparse.Namespace) -> int:
-    """Lay out a run's pictures by what the model saw and by what the judge said; the page Slices shows it."""
-    store = existing(arguments.store)
-    run = queries.run(store.reader(), arguments.run).name
-    with closing(ProgressLine(quiet=arguments.quiet)) as line:
-        drawn = map_of_run(store, run, progress=line)
-    of = " and ".join(f"{format_pictures(n)} by {basis}" for basis, n in drawn.pictures.items())
-    print(f"Laid out {of} in {drawn.seconds:.0f} s: see Slices, “Map”, or the columns map_x and map_y.")
-    return 0
 
 
 def faithfulness(arguments: argparse.Namespace) -> int:

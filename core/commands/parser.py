@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import shtab
 
+from core.export.forms import FORMS
 from core.pipeline.options import Option, options_of
 from core.pipeline.request import RunRequest
 from core.version import package_version
@@ -69,9 +70,16 @@ def _add_commands(parser: argparse.ArgumentParser, commands: Mapping[str, Comman
 
 
 def _path(
-    parser: Any, flag: str, metavar: str, words: str, *, default: Path | None = None, folder: bool = False
+    parser: Any,
+    flag: str,
+    metavar: str,
+    words: str,
+    *,
+    default: Path | None = None,
+    folder: bool = False,
+    required: bool = False,
 ) -> None:
-    action = parser.add_argument(flag, type=Path, metavar=metavar, default=default, help=words)
+    action = parser.add_argument(flag, type=Path, metavar=metavar, default=default, help=words, required=required)
     action.complete = shtab.DIR if folder else shtab.FILE
 
 
@@ -179,6 +187,21 @@ def _labels(parser: argparse.ArgumentParser) -> None:
     _path(parser, "--fixes", "FILE.csv", "write what people decided, with paths, instead of printing suspects")
     _path(parser, "--label-list", "FILE.csv", "write every picture with its label as decided: a list for whylook run")
     _format(parser)
+
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    _run_name(parser)
+    parser.add_argument("--sql", metavar="SELECT", help="which pictures or rows (default: every picture of the run)")
+    _path(parser, "--to", "PATH", "the file to write; a folder for fiftyone and label-studio", required=True)
+    parser.add_argument(
+        "--as", dest="form", choices=tuple(FORMS), help="the form (default: csv, parquet or zip by the end of PATH)"
+    )
+    parser.add_argument("--overlays", action="store_true", help="with the maps laid over the pictures, for --as zip")
+    parser.add_argument("--safe-csv", action="store_true", help="as for whylook sql, for --as csv")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the file, or a folder that whylook export made"
+    )
+    _quiet(parser)
 
 
 def _compare(parser: argparse.ArgumentParser) -> None:
@@ -297,6 +320,7 @@ COMMANDS: Mapping[str, Command] = {
         "one SELECT over the store, e.g. \"SELECT * FROM samples WHERE cell = 'wrong_low'\"",
         _sql,
     ),
+    "export": Command("core.commands.export:write", "a slice as a file or dataset for other tools", _export),
     "search": Command("core.commands.read:search", "search the explanations by words and by meaning", _search),
     "summary": Command("core.commands.read:summary", "what to tell the team: ranked findings", _summary),
     "deck": Command("core.commands.deck:deck", "the kept slides, as PowerPoint, HTML, PDF or Markdown", _deck),
@@ -310,7 +334,7 @@ COMMANDS: Mapping[str, Command] = {
         computes=True,
     ),
     "map": Command(
-        "core.commands.measure:draw_map", "lay a run's pictures out, so that those alike lie close", _map, computes=True
+        "core.commands.map:draw_map", "lay a run's pictures out, so that those alike lie close", _map, computes=True
     ),
     "faithfulness": Command(
         "core.commands.measure:faithfulness", "how far to trust a run's maps: measured on a sample", _faithfulness,

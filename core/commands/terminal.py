@@ -21,13 +21,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import RequestError
+from core.export.tables import spreadsheet_table
 from core.pipeline.request import Progress
 from core.pipeline.stages import BESIDE, shares
 from core.statistics import format_duration, format_number
 
 BAR_WIDTH = 24
 WIDEST_CELL = 60
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 QUIET_SECONDS = 10.0
 """Without a terminal (a log file, a pipe) a line is written at most this often."""
 
@@ -122,29 +122,6 @@ def text_table(table: pa.Table) -> str:
     lines = ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]
     rule = "  ".join("-" * len(column[0]) for column in columns)
     return "\n".join([*lines[:1], rule, *lines[1:]])
-
-
-def spreadsheet_cell(value: object) -> object:
-    """An apostrophe before a text that a spreadsheet would run as a formula; numbers and the rest as they are."""
-    formula = isinstance(value, str) and value.lstrip("\n").startswith(FORMULA_STARTS)
-    return f"'{value}" if formula else value
-
-
-def spreadsheet_table(table: pa.Table) -> pa.Table:
-    """A table whose texts and column names no spreadsheet takes for formulas; names that differed still do."""
-    columns = []
-    for column in table.columns:
-        values = column.to_pylist()
-        safe = [spreadsheet_cell(value) for value in values]
-        texts = [None if value is None else str(value) for value in safe]
-        columns.append(column if safe == values else pa.array(texts, type=pa.string()))
-    names = list(table.column_names)
-    for place, name in enumerate(names):
-        safe_name = str(spreadsheet_cell(name))
-        while safe_name != name and safe_name in names:
-            safe_name = f"'{safe_name}"
-        names[place] = safe_name
-    return pa.table(columns, names=names)
 
 
 def write_table(

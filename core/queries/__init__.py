@@ -3,13 +3,27 @@
 Knows: which functions other modules may call. Does not know: models, Streamlit, how rows got into the store.
 """
 
+from core.queries.alike import Seen, alike, seen
 from core.queries.cues import CAUSE, GROUPS, PLACEBO, UNTESTED, CueRow, Example, cues, sections
 from core.queries.facets import Bar, CodedRun, Facet, GroupCount, coded_run, facets, groups
 from core.queries.faithfulness import Faithfulness, Measure, map_faithfulness
 from core.queries.features import NO_FEATURES, FeatureTable, features, has_features
-from core.queries.labels import LabelRows, label_rows
+from core.queries.grouping import tag_groups, text_columns, text_groups
+from core.queries.labels import LabelRows, label_names, label_rows
 from core.queries.map import RunMap, at_place, explanation_vectors, run_map
-from core.queries.pictures import in_order, maps, mean_map, neighbours, pictures, sample, seen_parts, thumbnails
+from core.queries.pictures import (
+    in_order,
+    maps,
+    mean_map,
+    neighbours,
+    paths_of,
+    pictures,
+    sample,
+    sample_rows,
+    seen_parts,
+    thumbnails,
+    with_name,
+)
 from core.queries.reads import (
     ClassRow,
     ConfusionRow,
@@ -38,7 +52,7 @@ from core.queries.reads import (
 from core.queries.reasons import RESTS_SQL, Reasons, Share, reasons
 from core.queries.report_card import CardMeasure, JudgeCard, Threshold, card_of, judge_card
 from core.queries.rows import Connection, fetch_rows
-from core.queries.runs import RunAccuracy, accuracies, run, runs, runs_on_disk
+from core.queries.runs import RunAccuracy, accuracies, run, run_title, runs, runs_on_disk
 from core.queries.search import Hit, SearchResult, plain_words, search
 from core.queries.strategies import WayOfSeeing, discovered, way_of_seeing
 from core.sql.gate import SqlError
@@ -75,6 +89,7 @@ __all__ = [
     "RunCounts",
     "RunMap",
     "SearchResult",
+    "Seen",
     "Share",
     "SliceStats",
     "SqlError",
@@ -83,6 +98,7 @@ __all__ = [
     "UNTESTED",
     "WayOfSeeing",
     "accuracies",
+    "alike",
     "at_place",
     "card_of",
     "cells",
@@ -104,6 +120,7 @@ __all__ = [
     "identifier",
     "in_order",
     "judge_card",
+    "label_names",
     "label_rows",
     "labels_not_asked",
     "literal",
@@ -115,22 +132,30 @@ __all__ = [
     "missing_rows",
     "most_confused",
     "neighbours",
+    "paths_of",
     "per_class",
     "pictures",
     "plain_words",
     "reasons",
     "run",
     "run_counts",
+    "run_title",
     "run_map",
     "run_sql",
     "runs",
     "runs_on_disk",
     "sample",
+    "sample_rows",
     "search",
     "sections",
+    "seen",
     "seen_parts",
     "slice_stats",
     "table_columns",
+    "tag_groups",
+    "text_columns",
+    "text_groups",
     "thumbnails",
     "way_of_seeing",
+    "with_name",
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from core.queries.rows import Connection, has_table
@@ -33,20 +35,31 @@ class FeatureTable:
 
 def features(con: Connection, run: str) -> FeatureTable | None:
     """The features of a run; None where it has none: an older whylook made it, or a method that reads no layer."""
+    rows = _sketches(con, run, ("pooled", "places", "detail", "cell"))
+    if rows is None:
+        return None
+    cells = np.asarray(rows["cell"].to_pylist(), dtype=np.float32) / np.float32(10_000)
+    every, places, detail = (matrix_of(rows[name].to_pylist()) for name in ("pooled", "places", "detail"))
+    return FeatureTable(tuple(rows["image_id"].to_pylist()), every, places, detail, cells)
+
+
+def pooled(con: Connection, run: str) -> tuple[tuple[str, ...], Matrix] | None:
+    """The image ids of a run and what the model saw of each as a whole, (n, 60); None as for `features`."""
+    rows = _sketches(con, run, ("pooled",))
+    return None if rows is None else (tuple(rows["image_id"].to_pylist()), matrix_of(rows["pooled"].to_pylist()))
+
+
+def _sketches(con: Connection, run: str, names: Sequence[str]) -> pa.Table | None:
     if not has_table(con, "features"):
         return None
     rows = con.execute(
-        """SELECT f.image_id, f.pooled, f.places, f.detail, f.cell FROM runs r
+        f"""SELECT f.image_id, {", ".join(f"f.{name}" for name in names)} FROM runs r
         JOIN features f ON f.fingerprint = r.attribution_fingerprint
         JOIN images i ON i.fingerprint = r.images_fingerprint AND i.image_id = f.image_id
         WHERE r.run = ? ORDER BY f.image_id""",
         [run],
     ).to_arrow_table()
-    if not rows.num_rows:
-        return None
-    cells = np.asarray(rows["cell"].to_pylist(), dtype=np.float32) / np.float32(10_000)
-    pooled, places, detail = (matrix_of(rows[name].to_pylist()) for name in ("pooled", "places", "detail"))
-    return FeatureTable(tuple(rows["image_id"].to_pylist()), pooled, places, detail, cells)
+    return rows if rows.num_rows else None
 
 
 def has_features(con: Connection, run: str) -> bool:

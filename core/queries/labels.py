@@ -93,6 +93,14 @@ def label_rows(con: Connection, run: str) -> LabelRows:
     )
 
 
+def label_names(con: Connection, run: str) -> list[str]:
+    """The labels that pictures of a run have, by name."""
+    rows = con.execute(
+        "SELECT DISTINCT label FROM samples WHERE run = ? AND label IS NOT NULL ORDER BY label", [run]
+    ).fetchall()
+    return [str(row[0]) for row in rows]
+
+
 def _matrix(lists: pa.Array, width: int) -> Floats:
     """Lists of one length as rows, (n, width); NaN where there is none, or one of another length."""
     fits = np.asarray(lists.value_lengths().fill_null(-1)) == width

@@ -72,5 +72,7 @@ def explanation_vectors(con: Connection, run: str) -> tuple[tuple[str, ...], NDA
         WHERE r.run = ? AND e.vector IS NOT NULL ORDER BY e.image_id""",
         [run],
     ).to_arrow_table()
+    if not len(table):
+        return (), np.zeros((0, 0), np.float32)
     vectors = table.column(1).combine_chunks().flatten().to_numpy().reshape(len(table), -1)
     return tuple(table.column(0).to_pylist()), np.asarray(vectors, dtype=np.float32)

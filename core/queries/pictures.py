@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from core.columns import BY_NAME
@@ -52,6 +53,15 @@ def pictures(
     )
 
 
+def with_name(con: Connection, run: str, part: str, *, limit: int) -> list[Row]:
+    """Rows of samples whose path holds a text, whatever the case."""
+    return fetch_rows(
+        con,
+        "SELECT * FROM samples WHERE run = ? AND contains(lower(path), lower(?)) ORDER BY path, image_id LIMIT ?",
+        [run, part, limit],
+    )
+
+
 def in_order(con: Connection, run: str, ids: Sequence[str], column: str, *, descending: bool) -> list[str]:
     """Image ids of some pictures of a run by a column, in the same order as `pictures` gives their rows.
 
@@ -65,6 +75,25 @@ def in_order(con: Connection, run: str, ids: Sequence[str], column: str, *, desc
         [run, *parameters],
     )
     return [row["image_id"] for row in rows]
+
+
+def sample_rows(con: Connection, run: str, ids: Sequence[str]) -> pa.Table:
+    """Rows of samples of some pictures of a run with their types, in the order of `ids`; unknown ones are left out."""
+    table = con.execute(
+        "SELECT * FROM samples WHERE run = ? AND list_contains(?::VARCHAR[], image_id)", [run, list(ids)]
+    ).to_arrow_table()
+    place = {image_id: at for at, image_id in enumerate(table["image_id"].to_pylist())}
+    return table.take(pa.array([place[image_id] for image_id in ids if image_id in place], pa.int64()))
+
+
+def paths_of(con: Connection, run: str, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Every path that holds a picture's bytes, relative to the run's folder, by image id."""
+    rows = con.execute(
+        """SELECT i.image_id, coalesce(i.paths, [i.path]) FROM images i JOIN runs r
+        ON i.fingerprint = r.images_fingerprint WHERE r.run = ? AND list_contains(?::VARCHAR[], i.image_id)""",
+        [run, list(ids)],
+    ).fetchall()
+    return {str(row[0]): tuple(str(path) for path in row[1] if path) for row in rows}
 
 
 def _ordering(con: Connection, column: str, descending: bool) -> str:

@@ -113,11 +113,12 @@ def make_store(
     judged: bool = True,
     seed: int = 0,
     pictures: bool = True,
+    images: str = "synthetic",
     change: Callable[[dict[str, list[Any]]], None] = lambda tables: None,
 ) -> tuple[Store, str]:
     """A published store with one finished run of `rows` pictures and one failure, and the run's name.
 
-    `change` may edit the rows of every table before they are written.
+    `images` is the folder that the run names; `change` may edit the rows of every table before they are written.
     """
     store = Store(folder)
     prints = {stage: name for stage, name in PRINTS.items() if judged or stage not in ("judge", "embedding")}
@@ -125,7 +126,7 @@ def make_store(
     change(tables)
     stages = {"images": "images", "predictions": "classifier", "attributions": "attribution"}
     stages |= {"judgements": "judge", "embeddings": "embedding"} if judged else {}
-    settings = {"images": "synthetic", "classifier": "synthetic", "rows": rows, "seed": seed, "judged": judged}
+    settings = {"images": images, "classifier": "synthetic", "rows": rows, "seed": seed, "judged": judged}
     note = "This judge knows the demo world only." if judged else None
     with open_for_writing(store.folder) as writer:
         prints["images"] += f"-{seed}-{rows}-{'-'.join(classes)}"

@@ -1,0 +1,50 @@
+"""The forms in which a slice can be given to others, by name. Loads nothing: the help names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from core.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form: its words, the end of its file's name (empty: a folder), and what is to be done with it."""
+
+    words: str
+    suffix: str
+    use: str
+
+
+FORMS: Mapping[str, Form] = {
+    "csv": Form("CSV", ".csv", "The rows of the query, for a spreadsheet."),
+    "parquet": Form("Parquet", ".parquet", "The rows of the query with their types, for pandas, DuckDB or Polars."),
+    "zip": Form("Pictures as a zip", ".zip", "The pictures, and samples.csv with all that is known of each."),
+    "fiftyone": Form(
+        "FiftyOne",
+        "",
+        "Opens with fiftyone.Dataset.from_dir(FOLDER, dataset_type=fiftyone.types.FiftyOneDataset).",
+    ),
+    "label-studio": Form(
+        "Label Studio", "", "Make a project with config.xml, add the folder as local storage, then import tasks.json."
+    ),
+    "huggingface": Form(
+        "Hugging Face", ".parquet", 'Opens with datasets.load_dataset("parquet", data_files=FILE), pictures included.'
+    ),
+}
+TABLE_FORMS = ("csv", "parquet")
+PICTURE_FORMS = tuple(name for name in FORMS if name not in TABLE_FORMS)
+
+
+def form_of(place: PurePath) -> str:
+    """The form that a file's name asks for where none is named.
+
+    Raises:
+        RequestError: its end names none.
+    """
+    named = {FORMS[name].suffix: name for name in ("csv", "parquet", "zip")}
+    if (form := named.get(place.suffix.lower())) is None:
+        raise RequestError(f"--as is needed for {place.name}: one of {', '.join(FORMS)}")
+    return form
