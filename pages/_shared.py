@@ -6,6 +6,8 @@ generation, so that a page shows a new generation as soon as it is published and
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -221,6 +223,9 @@ def meaning_tried() -> bool:
 def load_meaning() -> None:
     """Loads the language model, seconds when it is the first time."""
     text_vector("warm")
+    # Streamlit collects garbage after every run of a page, half a second each once a language model is imported.
+    gc.freeze()
+    atexit.register(gc.unfreeze)
     _tried.set()
 
 
