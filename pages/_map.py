@@ -65,7 +65,7 @@ def map_choices(run: str) -> Shown | None:
     if _launch.at_work("map") is not None:
         return None
     found = {words: read(queries.run_map, run, basis) for words, basis in BASES.items()}
-    known = {words: one for words, one in found.items() if one is not None}
+    known = {words: laid for words, laid in found.items() if laid is not None}
     if not known:
         return None
     of = st.selectbox(
