@@ -83,8 +83,13 @@ export default function ({ parentElement, data, setTriggerValue }) {
     const notes = make('details');
     notes.open = Boolean(typing && typing.edits === item.key + ' notes');
     notes.append(make('summary', '', item.notes ? 'Notes' : 'Add notes'), field('textarea', item, 'notes', 'Notes'));
-    words.append(field('input', item, 'title', 'Title'), make('p', 'soft', [item.kind, item.told, item.note]
-      .filter(Boolean).join(' · ')), notes);
+    words.append(field('input', item, 'title', 'Title'));
+    if (item.words || item.body) {
+      const lines = field('textarea', item, 'body', 'Lines');
+      lines.rows = Math.max(2, item.body.split('\\n').length);
+      words.append(lines);
+    }
+    words.append(make('p', 'soft', [item.kind, item.told, item.note].filter(Boolean).join(' · ')), notes);
     const tools = make('div', 'tools');
     const up = does('up', item, '↑', 'Move slide ' + item.place + ' up',
       () => tell({ do: 'move', key: item.key, after: after(index - 2) }));
@@ -118,6 +123,7 @@ DECK_CSS = """
   font-variant-numeric: tabular-nums; }
 .slide input, .slide textarea { font: inherit; color: inherit; background: transparent; width: 100%;
   border: 1px solid transparent; border-radius: 6px; padding: 5px 8px; }
+.slide textarea.body { min-height: 0; }
 .slide input { font-size: 1.15rem; font-weight: 600; } .slide textarea { min-height: 6.5em; font-size: 1rem;
   border-color: var(--st-border-color); }
 .slide input:hover { border-color: var(--st-border-color); }

@@ -39,6 +39,7 @@ STYLE = """<style>
 [data-testid="stMetricValue"] { font-weight: 650; font-variant-numeric: tabular-nums; }
 h1 { padding-top: 0; } hr { margin: 0.6rem 0 1rem; }
 [data-testid="stMarkdownContainer"], [data-testid="stHeading"] { overflow-wrap: anywhere; min-width: 0; }
+.stMainBlockContainer [data-testid="stElementContainer"] { max-width: 100%; }
 .st-key-whylook-history { position: absolute; width: 1px !important; overflow: hidden; }
 [data-testid="stMetricDelta"] > div { white-space: normal; }
 @media (max-width: 1360px) {

@@ -51,7 +51,7 @@ def save(slide: Slide) -> None:
 
 
 def rewrite(key: str, part: str, text: str, *, was: str) -> bool:
-    """Gives a slide another `title` or other `notes`, the rest of it as it is now.
+    """Gives a slide another `title`, other `notes` or another `body` (a line each), the rest of it as it is now.
 
     True where that part was no longer as it `was` when the person saw it.
 
@@ -62,8 +62,8 @@ def rewrite(key: str, part: str, text: str, *, was: str) -> bool:
     slide = next((slide for slide in deck().slides if slide.key == key), None)
     if slide is None:
         raise RequestError("this slide was deleted, perhaps in another window: Undo brings it back")
-    before = slide.title if part == "title" else slide.notes
-    new = edited(slide, title=text) if part == "title" else edited(slide, notes=text)
+    before = {"title": slide.title, "notes": slide.notes, "body": "\n".join(slide.body)}[part]
+    new = edited(slide, **{part: text})
     if new != slide:
         save(new)
     return before != was

@@ -24,7 +24,9 @@ NONE = ""
 STYLE = """<style>
 [class*="st-key-decided-"] { background: color-mix(in srgb, currentColor 8%, transparent); }
 [class*="st-key-said-"] p { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-[class*="st-key-decided-"] :is(h3, .stBidiComponent, [data-testid="stBidiComponentRegular"]) { opacity: .5; }
+[class*="st-key-decided-"] :is(.stBidiComponent, [data-testid="stBidiComponentRegular"]) { filter: grayscale(1); }
+[class*="st-key-decided-"] [data-testid="stCaptionContainer"], [class*="st-key-decided-"]
+  [data-testid="stCaptionContainer"] p { color: var(--st-text-color, currentColor); opacity: 1; }
 </style>"""
 """Layout only, no data: what was decided is greyed, and takes no more room than before."""
 

@@ -105,6 +105,7 @@ def listed(slide: Slide, place: int, runs: Collection[str]) -> dict[str, object]
     told = [f"{figure.shown} {figure.words}" for figure in slide.figures]
     note = "" if slide.run in runs else f"run {slide.run} is no longer in this store"
     return {
-        "key": slide.key, "place": place, "kind": KINDS.get(slide.kind, slide.kind), "title": slide.title,
-        "notes": slide.notes, "told": " · ".join(told), "note": note,
+        "key": slide.key, "place": place, "kind": KINDS.get(slide.kind, slide.kind), "title": slide.title, "note": note,
+        "notes": slide.notes, "body": "\n".join(slide.body), "words": slide.kind in ("title", "text"),
+        "told": " · ".join(told),
     }  # fmt: skip

@@ -92,7 +92,7 @@ def _put(a: str, b: str) -> None:
 def show(found: Comparison) -> None:
     """What is said of the two, then the pictures and numbers behind it."""
     first, *others = sentences(found)
-    st.markdown(f"#### {plain(first)}")
+    st.header(plain(first))
     facts(found)
     for sentence in others:
         st.markdown(f"- {plain(sentence)}")

@@ -9,6 +9,8 @@ from functools import partial
 import streamlit as st
 
 from core import queries
+from core.deck import files
+from core.deck.pictures import pictures
 from core.errors import StoreError, WhylookError
 from core.records import Run
 from core.statistics import format_count
@@ -17,8 +19,14 @@ from pages._keep import Deck, deck, rewrite
 from pages._shared import findings, read, sql, store
 from pages._stage import Act, draw_list, draw_stage, listed, staged
 from pages._view import go
-from pages._words import plain, short
+from pages._words import file_name, plain, short
 
+FORMS: dict[files.Form, str] = {
+    "pptx": "PowerPoint, with charts to edit",
+    "html": "HTML, runs offline with the same keys",
+    "pdf": "PDF, to hand out",
+    "md": "Markdown",
+}
 HELP = "Right and left arrow, Home, End; S: queries, N: notes, F: full screen, Enter: the pictures, Esc: back here."
 
 
@@ -70,8 +78,28 @@ def tools(run: Run | None, found: Deck) -> None:
         make = "Make a first deck of this run"
         if run is not None and st.button(make, icon=":material/auto_awesome:", type="secondary"):
             first(run.name, found)
+        if found.slides:
+            save_menu(found, run.title if run else "")
         if st.button("Undo", icon=":material/undo:", type="tertiary"):
             undo()
+
+
+def save_menu(found: Deck, title: str) -> None:
+    """The deck as a file; it is written when it is asked for."""
+    with st.popover("Save as a file", icon=":material/download:"):
+        for form, words in FORMS.items():
+            problem = files.cannot_show(found.slides, form)
+            st.download_button(
+                words, partial(written, found, form), file_name((title, "slides"), f".{form}"), files.KINDS[form],
+                icon=":material/download:", on_click="ignore", width="stretch", disabled=problem is not None,
+                help=problem, key=f"save-{form}",
+            )  # fmt: skip
+        st.caption("A file carries its queries; whylook verify FILE counts every number again.")
+
+
+def written(found: Deck, form: files.Form) -> bytes:
+    """The slides as a file of a form, with their pictures."""
+    return files.write(found.slides, pictures(store().reader(), found.slides), form)
 
 
 def first(run: str, found: Deck) -> None:
@@ -80,10 +108,11 @@ def first(run: str, found: Deck) -> None:
 
     try:
         with st.spinner("Making slides of what stands out …"):
-            made = first_deck(sql, store().reader(), run, findings(run))
+            called = store().run_names().get(run)
+            made = first_deck(sql, store().reader(), run, findings(run), called=called.name if called else "")
         new = {slide.key: asdict(slide) for slide in made if found.place(slide.key) is None}
         if new:
-            store().add_slides(new, words=f"the first deck of {run}, {format_count(len(new))} slides")
+            store().add_slides(new, words=f"the first deck of a run, {format_count(len(new))} slides")
     except (WhylookError, OSError) as problem:
         st.error(plain(problem), icon=":material/error:")
         return
@@ -114,12 +143,12 @@ def handle(act: Act) -> None:
     elif act["do"] == "delete":
         title = next((short(slide.title) for slide in now.slides if slide.key == key), "it")
         change(lambda: store().delete_slide(key), f"Deleted “{plain(title)}”. Undo brings it back.")
-    elif act["do"] in ("title", "notes"):
+    elif act["do"] in ("title", "notes", "body"):
         change(lambda: write(key, act), typed=act["text"])
 
 
 def write(key: str, act: Act) -> None:
-    """Writes another title or other notes, and says so where another window had changed them meanwhile."""
+    """Writes another title, other lines or other notes, and says so where another window had changed them meanwhile."""
     if rewrite(key, act["do"], act["text"], was=act["was"]):
         st.toast("It was changed in another window meanwhile; yours stands now, Undo brings the other back.")
 

@@ -43,6 +43,7 @@ STYLE = """<style>
   { display: flex; flex-direction: row; align-items: baseline; gap: .5rem; width: auto; padding: 0; }
 .st-key-numbers { row-gap: 0; } .st-key-numbers [data-testid="stCaptionContainer"] { margin: 0; }
 .st-key-numbers [data-testid="stMetricValue"] { font-size: 1.4rem; line-height: 1.3; }
+@media (max-width: 1100px) { .st-key-facets { max-height: 24rem; overflow-y: auto; } }
 .st-key-controls { column-gap: .5rem; }
 .st-key-controls [data-testid="stButtonGroup"] button { padding-left: .6rem; padding-right: .6rem; }
 </style>"""
@@ -72,11 +73,11 @@ def main() -> None:
         toolbar(run.name, text, _use)
     if problem is not None:
         right.error(plain(problem), icon=":material/error:")
-        with left:
+        with left.container(key="facets"):
             facets_that_worked(run.name)
         return
     if "image_id" in result.columns:
-        with left:
+        with left.container(key="facets"):
             facet_panel(run.name, text, ids, _use)
     with right:
         chip_bar(run.name, text, _use)

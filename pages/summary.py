@@ -353,8 +353,8 @@ def scores(name: str) -> None:
         st.header("Where it looks on average")
         heat = heat_picture(str(store_folder()), store().generation(), name, None, 320)
         if heat:
-            st.image(heat["src"], width=260, alt="mean heatmap of the run")
-            scale_legend(width=260)
+            st.image(heat["src"], width="stretch", alt="mean heatmap of the run")
+            scale_legend()
         else:
             st.caption("No map in this run.")
 

@@ -14,9 +14,13 @@ from tests.support.store_factory import make_store
 
 pytestmark = browsing.NEEDED
 PLACES = ("?findings=1", "slices", "slices?as=Table", "slices?as=Charts", "search", "search?q=ground", "sample",
-          "labels", "runs?new=1")  # fmt: skip
+          "labels", "compare", "present", "runs?new=1")  # fmt: skip
+UNFOLD = """() => document.querySelectorAll('*').forEach((host) => host.shadowRoot?.querySelectorAll('summary')
+    .forEach((summary) => { if (!summary.parentElement.open) summary.click(); }))"""
 CLASSES = tuple(f"class {letter}" for letter in "abcdefghijkl")
 LEAST_PIXELS, LEAST_CONTRAST = 16, 4.5
+ZOOMED = 720, 450
+"""A screen of 1440 x 900 at 200%."""
 
 SMALL = """least => {
   const found = [], walk = (root) => {
@@ -103,6 +107,44 @@ def test_axe_finds_no_violation_on_any_page(browser, address: str, scheme: str) 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation_in_what_is_opened_chosen_or_wrong(browser, address: str, scheme: str) -> None:
+    page, found = opened(browser, scheme=scheme), []
+
+    def look(state: str) -> None:
+        page.wait_for_timeout(300)
+        without_toasts = {"exclude": [["[data-testid=stToast]"]]}  # Streamlit's own, gone after seconds
+        for rule in Axe().run(page, context=without_toasts).response["violations"]:
+            found.extend(f"{state} {rule['id']}: {node['html'][:120]}" for node in rule["nodes"])
+
+    drawn(page, f"{address}/slices")
+    page.evaluate(UNFOLD)
+    page.locator("a.card").first.focus()
+    page.keyboard.press("Space")
+    page.locator(".box.chosen").wait_for()
+    look("facets open, a picture chosen")
+    page.keyboard.press("z")
+    page.locator("dialog[open] img").wait_for()
+    look("enlarged")
+    drawn(page, f"{address}/slices?sql=SELECT * FROM samples WHERE labl = 1")
+    page.locator(".cm-content .problem").wait_for()
+    look("error")
+    drawn(page, f"{address}/labels")
+    page.get_by_role("button", name="Not sure").first.click()
+    page.locator("[class*=st-key-decided-]").first.wait_for()
+    look("label decided")
+    page.get_by_role("button", name="Undo").first.click()
+    drawn(page, f"{address}/present")
+    page.get_by_role("button", name="Make a first deck").click()
+    page.get_by_label("Title of slide 2").wait_for()
+    look("deck")
+    page.get_by_role("button", name="Present", exact=True).click()
+    page.locator("dialog[open], .stage").first.wait_for()
+    look("stage")
+    page.context.close()
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_number_in_a_cell_of_mistakes_can_be_read_at_every_strength(browser, address: str, scheme: str) -> None:
     page = opened(browser, scheme=scheme)
     drawn(page, address)
@@ -157,6 +199,10 @@ def test_nothing_scrolls_sideways_on_a_narrow_screen(browser, address: str, widt
         if browsing.wide(page):
             page.wait_for_timeout(2000)  # a chart takes the width of its place a moment after it is drawn
         found += [f"{place} {part}" for part in browsing.wide(page)]
+        page.set_viewport_size({"width": ZOOMED[0], "height": ZOOMED[1]})
+        page.wait_for_timeout(600)
+        found += [f"{place} at 200%: {part}" for part in browsing.wide(page)]
+        page.set_viewport_size({"width": width, "height": height})
     page.context.close()
     assert not found, found
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from tests.support import browsing
 from tests.support.browsing import served, wait_for, watched_page, wide
@@ -35,6 +36,7 @@ def test_regressions_lead_to_their_slice_and_back(page: Any, runs: tuple[str, st
     page.goto(f"{address}/compare?a={a}&b={b}")
     page.get_by_text("A is right on 18 pictures more of 60").wait_for()
     page.locator("a.card").first.wait_for()
+    assert [rule["id"] for rule in Axe().run(page).response["violations"]] == []
     assert page.locator("a.card").first.locator("img").count() == 2
     assert wide(page) == []
     page.get_by_role("button", name="All 18 as a slice").click()

@@ -160,3 +160,51 @@ def test_what_is_typed_in_a_window_survives_the_deletion_of_its_slide_in_another
         page.get_by_text("A better title").wait_for()
         page.get_by_role("button", name="Undo").click()
         until(page, store, ["A", "B"])
+
+
+def test_lines_are_edited_and_the_file_of_the_deck_runs_offline_with_the_same_keys(
+    browser: Any, address: str, found: tuple[Store, str], tmp_path
+) -> None:
+    store, run = found
+    for key in ("a", "b", "c"):
+        store.save_slide(
+            key, asdict(Slide(key, "text", run, key.upper(), body=("first", "second"), notes=f"say {key}"))
+        )
+    with browsing.watched_page(browser, address) as page:
+        page.goto(f"{address}/present?run={run}")
+        page.get_by_label("Lines of slide 1").fill("better\nthan before\n")
+        page.get_by_label("Lines of slide 1").blur()
+        for _ in range(browsing.PATIENCE * 10):
+            if store.deck()[0]["slide"]["body"] == ["better", "than before"]:
+                break
+            page.wait_for_timeout(100)
+        page.get_by_role("button", name="Save as a file").click()
+        with page.expect_download() as loaded:
+            page.get_by_role("button", name="HTML").click()
+        assert loaded.value.suggested_filename.startswith("whylook-") and "r-" not in loaded.value.suggested_filename
+        loaded.value.save_as(tmp_path / "deck.html")
+        page.keyboard.press("Escape")
+    context = browser.new_context(viewport={"width": 1920, "height": 1080}, offline=True)
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((tmp_path / "deck.html").as_uri())
+    shown = page.locator("section.slide.shown")
+    assert "than before" in shown.inner_text() and shown.count() == 1
+    for key, place in (
+        ("ArrowRight", "2"),
+        ("End", "3"),
+        ("ArrowRight", "3"),
+        ("PageUp", "2"),
+        ("Home", "1"),
+        (" ", "2"),
+    ):
+        page.keyboard.press(key)
+        assert page.locator("#place").inner_text() == f"{place} / 3" and page.url.endswith(f"#{place}")
+    assert not page.get_by_text("say b").is_visible()
+    page.keyboard.press("n")
+    assert page.get_by_text("say b").is_visible()
+    page.reload()
+    assert page.locator("#place").inner_text() == "2 / 3"
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    context.close()

@@ -243,7 +243,9 @@ def test_a_summary_is_written_as_markdown_and_as_a_page(
     filled: tuple[Path, str], tmp_path: Path, capsys: Capture
 ) -> None:
     shown = whylook(capsys, "summary", "--store", filled[0])
-    assert shown.code == 0 and shown.out.startswith("# The classifier is wrong on") and f"Run {filled[1]}" in shown.out
+    assert (
+        shown.code == 0 and shown.out.startswith("# The classifier is wrong on") and f" · run {filled[1]}" in shown.out
+    )
     for name, start in (("a.md", "# The classifier is wrong on"), ("a.html", "<!doctype html>")):
         answer = whylook(capsys, "summary", "--store", filled[0], "--out", tmp_path / name)
         assert (answer.code, answer.out) == (0, f"written: {tmp_path / name}\n")

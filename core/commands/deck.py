@@ -82,7 +82,8 @@ def _add_first(store: Store, run: str | None) -> None:
     con = store.reader()
     name = queries.run(con, run).name
     there = {slide.key for slide in _kept(store)}
-    made = first_deck(asking(store), con, name, summarise(con, name))
+    called = store.run_names().get(name)
+    made = first_deck(asking(store), con, name, summarise(con, name), called=called.name if called else "")
     new = {slide.key: asdict(slide) for slide in made if slide.key not in there}
     if new:
         store.add_slides(new, words=f"the first deck of {name}, {format_count(len(new))} slides")

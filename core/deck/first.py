@@ -6,7 +6,6 @@ Knows: findings, cues, cards, calibration. It says what is missing: no judge, no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import PurePath
 
 from core import queries
 from core.deck.keep import Ask, figure, key_of, of_cue, of_finding
@@ -34,8 +33,10 @@ _MEND = {
 }
 
 
-def first_deck(ask: Ask, con: Connection, run: str, findings: Sequence[Finding]) -> list[Slide]:
+def first_deck(ask: Ask, con: Connection, run: str, findings: Sequence[Finding], *, called: str = "") -> list[Slide]:
     """The slides of a run's first deck, in order; each can be edited or deleted.
+
+    `called` is the name that people gave the run, if they did.
 
     Raises:
         QueryError: there is no such run.
@@ -44,18 +45,12 @@ def first_deck(ask: Ask, con: Connection, run: str, findings: Sequence[Finding])
     causes = queries.sections(queries.cues(con, run)).get(queries.CAUSE, [])[:STORIES]
     others = [item for item in findings if item.kind not in ("cue", "failures")][: STORIES - len(causes)]
     told = [*(of_cue(ask, run, cue) for cue in causes), *(of_finding(ask, run, item) for item in others)]
-    deck = [_opening(record, told), _what_was_run(ask, con, record, counts), _accuracy(ask, run, counts)]
+    deck = [_opening(record, told, called), _what_was_run(ask, con, record, counts), _accuracy(ask, run, counts)]
     deck += told or [_nothing(run, bool(queries.cues(con, run)), counts)]
     deck.append(_mend(ask, run, counts, causes, others))
     card = queries.judge_card(con, run)
     deck += [of_judge_card(ask, run, card)] if card is not None and card.n else []
     return [*deck, _trust(ask, con, record, counts)]
-
-
-def _name(spec: str) -> str:
-    """A classifier in a word or two, without the folders of this machine."""
-    path, colon, function = spec.rpartition(":")
-    return function.replace("_", " ") if colon and path.endswith(".py") else PurePath(spec).name
 
 
 def _slide(record: Run, part: str, title: str, body: Sequence[str], figures: Sequence[Figure] = ()) -> Slide:
@@ -65,13 +60,13 @@ def _slide(record: Run, part: str, title: str, body: Sequence[str], figures: Seq
     )  # fmt: skip
 
 
-def _opening(record: Run, told: Sequence[Slide]) -> Slide:
+def _opening(record: Run, told: Sequence[Slide], called: str) -> Slide:
     what = "What do its answers rest on?" if any(slide.kind == "cause" for slide in told) else "Where does it go wrong?"
-    day = record.started.strftime("%-d %B %Y") if record.started else ""
+    name, day = record.settings.classifier_name, f"{record.started:%-d %B %Y}"
     return Slide(
         key_of("first", record.name, "title"), "title", record.name,
-        f"{_name(record.settings.classifier).capitalize()}: {what[0].lower()}{what[1:]}",
-        body=_lines([f"Run {record.name} over {PurePath(record.settings.images).name}", day]),
+        f"{name[:1].upper()}{name[1:]}: {what[0].lower()}{what[1:]}",
+        body=_lines([called, f"Pictures: {record.settings.images_name}", day]),
         state=(("run", record.name),),
     )  # fmt: skip
 
@@ -85,8 +80,8 @@ def _what_was_run(ask: Ask, con: Connection, record: Run, counts: RunCounts) -> 
     judged = counts.judged or counts.abstained or counts.judge_failed
     looked = bool(queries.cues(con, record.name)) or queries.discovered(con, record.name)
     lines = [
-        f"Classifier: {_name(record.settings.classifier)}",
-        f"Pictures: {PurePath(record.settings.images).name}",
+        f"Classifier: {record.settings.classifier_name}",
+        f"Pictures: {record.settings.images_name}",
         "A judge said of each picture whether the attended part supports the answer." if judged else "No judge looked.",
         "Causes that no column lists were looked for, and tested by changing pictures."
         if looked

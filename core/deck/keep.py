@@ -55,20 +55,22 @@ def figure(ask: Ask, words: str, measure: Measure, sql: str) -> Figure:
     return Figure(words, measure, sql, *told(measure, rows[0]))
 
 
-def edited(slide: Slide, *, title: str | None = None, notes: str | None = None) -> Slide:
-    """The slide with another title or other notes.
+def edited(slide: Slide, *, title: str | None = None, notes: str | None = None, body: str | None = None) -> Slide:
+    """The slide with another title, other notes or another body, of which each line is one.
 
     Raises:
         RequestError: the title is empty, or one of them is too long.
     """
     title = slide.title if title is None else " ".join(title.split())
     notes = slide.notes if notes is None else notes.strip()
+    lines = slide.body if body is None else tuple(line.strip() for line in body.splitlines() if line.strip())
     if not title:
         raise RequestError("a slide needs a title")
-    for name, text, most in (("title", title, MOST_TITLE), ("notes", notes, MOST_NOTES)):
+    sizes = (("title", title, MOST_TITLE), ("notes", notes, MOST_NOTES), ("lines", "\n".join(lines), MOST_NOTES))
+    for name, text, most in sizes:
         if len(text) > most:
             raise RequestError(f"{name} of {len(text):,} characters: a slide holds {most:,}; shorten it")
-    return replace(slide, title=title, notes=notes)
+    return replace(slide, title=title, notes=notes, body=lines)
 
 
 def of_slice(ask: Ask, run: str, sql: str, *, title: str = "", view: View = "original") -> Slide:

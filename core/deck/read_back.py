@@ -85,10 +85,17 @@ def _slides_of(deck: object) -> Iterator[tuple[str, str, str]]:
 
 
 def _chart_of(key: str, shape: object) -> Iterator[tuple[str, str, str]]:
-    """The bars of a native chart: their names and values, and the reach of their intervals."""
+    """The bars of a native chart: its sheet, their names and values, and the reach of their intervals."""
+    from openpyxl import load_workbook
     from pptx.oxml.ns import qn
 
     chart = shape.chart  # type: ignore[attr-defined]
+    if (book := chart.part.chart_workbook.xlsx_part) is not None:  # what PowerPoint opens to edit the chart
+        for sheet in load_workbook(io.BytesIO(book.blob), read_only=True, data_only=True):
+            for row in sheet.iter_rows():
+                yield from (
+                    (key, f"sheet cell {cell.coordinate}", str(cell.value)) for cell in row if cell.value is not None
+                )
     if chart.has_title:
         yield key, "chart", chart.chart_title.text_frame.text
     for plot in chart.plots:

@@ -71,7 +71,8 @@ def verified(store: Store, path: Path, *, ask: Ask | None = None) -> Verified:
     differences = [*problems, *_inside(found.slides, fresh), *_shown(found, again)]
     count = sum(len(slide.figures) + bool(slide.bars) + bool(slide.grid) for slide in found.slides)
     numbers = sum(len(numbers_in(text)) for text in found.texts.values())
-    return Verified(tuple(dict.fromkeys(differences)), tuple(_removed(found, again)), count, numbers)
+    notes = (*_removed(found, again), *_unasked(found.slides))
+    return Verified(tuple(dict.fromkeys(differences)), notes, count, numbers)
 
 
 def _recount(ask: Ask, slides: Sequence[Slide], gone: Sequence[str]) -> tuple[list[Slide], list[str]]:
@@ -132,6 +133,18 @@ def _removed(found: Content, again: Content) -> Iterator[str]:
     for key, place in again.texts:
         if key in left and (key, place) not in found.texts and key in order:
             yield f"{_name(*order[key])}: {place} is no longer there"
+
+
+def _unasked(slides: Sequence[Slide]) -> Iterator[str]:
+    """Numbers that stand in words alone, a presenter's or a finding's: no query of the slide gives them."""
+    for place, slide in enumerate(slides, start=1):
+        counted = [text for figure in slide.figures for text in (figure.words, figure.shown, figure.quiet)]
+        counted += [_bars(slide)] if slide.bars else []
+        counted += [word for row in slide.grid.rows for word in row] if slide.grid else []
+        known = {number.strip("+-−%") for text in counted for number in numbers_in(text)}
+        said = numbers_in(" ".join((slide.title, *slide.body, slide.notes)))
+        if left := [number for number in dict.fromkeys(said) if number.strip("+-−%") not in known]:
+            yield f"{_name(place, slide)}: {', '.join(left)} stand in words; they are compared with what was kept"
 
 
 def _differing(shown: str, counted: str) -> Iterator[str]:

@@ -52,7 +52,7 @@ from core.queries.reads import (
 from core.queries.reasons import RESTS_SQL, Reasons, Share, reasons
 from core.queries.report_card import CardMeasure, JudgeCard, Threshold, card_of, judge_card
 from core.queries.rows import Connection, fetch_rows
-from core.queries.runs import RunAccuracy, accuracies, run, runs, runs_on_disk
+from core.queries.runs import RunAccuracy, accuracies, run, run_title, runs, runs_on_disk
 from core.queries.search import Hit, SearchResult, plain_words, search
 from core.queries.strategies import WayOfSeeing, discovered, way_of_seeing
 from core.sql.gate import SqlError
@@ -139,6 +139,7 @@ __all__ = [
     "reasons",
     "run",
     "run_counts",
+    "run_title",
     "run_map",
     "run_sql",
     "runs",

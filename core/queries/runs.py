@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from core.errors import QueryError
-from core.queries.rows import Connection, fetch_rows
+from core.queries.rows import Connection, fetch_rows, has_table
 from core.records import HIGH_SCORE, MACHINE, STAGES, Row, Run, Settings
 from core.statistics import Interval, wilson
 from core.store import Store
@@ -47,6 +47,15 @@ def accuracies(con: Connection) -> dict[str, RunAccuracy]:
         FROM samples GROUP BY run"""
     ).fetchall()
     return {str(run): RunAccuracy(wilson(right, n), judged) for run, right, n, judged in rows}
+
+
+def run_title(con: Connection, name: str) -> str:
+    """What a run is called: the name that it had at the last publication, else its classifier and start."""
+    named = (
+        has_table(con, "run_names")
+        and con.execute("SELECT name FROM run_names WHERE run = ? AND name <> ''", [name]).fetchall()
+    )
+    return str(named[0][0]) if named else run(con, name).title
 
 
 def runs_on_disk(store: Store) -> list[Run]:

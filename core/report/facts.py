@@ -24,6 +24,7 @@ class Facts:
     """What a report says before its findings."""
 
     run: str
+    title: str
     headline: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     failures: tuple[tuple[str, str, str], ...]
@@ -69,7 +70,7 @@ def facts(con: Connection, run: str) -> Facts:
         notes.append(missing)
     found = queries.failures(con, run)
     listed = tuple((str(row["stage"]), str(row["path"]), str(row["reason"])) for row in found[:FAILURES_SHOWN])
-    return Facts(run, tuple(rows), tuple(notes), listed, len(found))
+    return Facts(run, queries.run_title(con, run), tuple(rows), tuple(notes), listed, len(found))
 
 
 def _judge(counts: queries.RunCounts) -> str:

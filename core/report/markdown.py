@@ -23,7 +23,7 @@ def markdown(con: Connection, run: str, findings: Sequence[Finding]) -> str:
     """
     known = facts(con, run)
     said = title(con, run, cues_of(con, run).used, findings)
-    parts = [f"# {escape(said)}", f"Run {escape(run)}", *_headline(known), *_cues(con, run)]
+    parts = [f"# {escape(said)}", f"{escape(known.title)} · run {escape(run)}", *_headline(known), *_cues(con, run)]
     parts += ["## Findings", *_findings(findings, run)]
     parts += ["## Classes", _classes(con, run), *_failures(known)]
     return "\n\n".join(parts) + "\n"

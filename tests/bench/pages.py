@@ -1,4 +1,6 @@
-"""Seconds until each page is ready in a real browser, warm: `python -m tests.bench.pages [--store DIR] [--rows N]`.
+"""Seconds until each page is ready in a real browser, warm, and the app's CPU seconds.
+
+`python -m tests.bench.pages [--store DIR] [--rows N]`.
 
 Without --store, a made store with N rows (600) is served. Ready: the script has ended and nothing more is drawn.
 """
@@ -30,15 +32,25 @@ def seconds(page: Any, address: str) -> float:
     return time.perf_counter() - began
 
 
+def cpu_seconds(address: str) -> float:
+    """What the app has computed so far, its processes together."""
+    times = [process.cpu_times() for process in browsing.app_processes(address)]
+    return sum(each.user + each.system for each in times)
+
+
 def measure(folder: Path) -> None:
     """Prints a line for each page: median, slowest, n; the first visit warms and does not count."""
     with browsing.served(folder) as address, browsing.chromium() as browser:
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.set_default_timeout(browsing.PATIENCE * 1000)
+        for name in (*PAGES, "search?q=ground"):  # the search waits until the language model is loaded
+            seconds(page, f"{address}/{name}")
         for name in PAGES:
             seconds(page, f"{address}/{name}")
+            began = cpu_seconds(address)
             taken = [seconds(page, f"{address}/{name}") for _ in range(TIMES)]
-            words = f"{statistics.median(taken):.2f} s, slowest {max(taken):.2f} s, n {len(taken)}"
+            cpu = (cpu_seconds(address) - began) / TIMES
+            words = f"{statistics.median(taken):.2f} s, slowest {max(taken):.2f} s, CPU {cpu:.2f} s, n {len(taken)}"
             print(f"{name or 'summary':<14}{words}", flush=True)
 
 

@@ -13,6 +13,8 @@ from pypdf.generic import NameObject, StreamObject
 
 from core.deck.files import Form
 
+SHEET = "xl/worksheets/sheet1.xml"
+"""The sheet of the workbook inside a native chart: what one edits in PowerPoint."""
 DIGIT = re.compile(r"\d")
 
 
@@ -38,7 +40,11 @@ def parts_of(content: bytes, form: Form) -> dict[str, str]:
     if form == "pptx":
         with zipfile.ZipFile(io.BytesIO(content)) as packed:
             wanted = re.compile(r"ppt/(slides/slide|notesSlides/notesSlide|charts/chart)\d+\.xml")
-            return {name: packed.read(name).decode() for name in packed.namelist() if wanted.fullmatch(name)}
+            texts = {name: packed.read(name).decode() for name in packed.namelist() if wanted.fullmatch(name)}
+            for book in (name for name in packed.namelist() if name.endswith(".xlsx")):
+                with zipfile.ZipFile(io.BytesIO(packed.read(book))) as inner:
+                    texts[f"{book}!{SHEET}"] = inner.read(SHEET).decode()
+            return texts
     if form == "pdf":
         pages = PdfReader(io.BytesIO(content)).pages
         return {str(at): page.get_contents().get_data().decode("latin-1") for at, page in enumerate(pages)}
@@ -48,7 +54,11 @@ def parts_of(content: bytes, form: Form) -> dict[str, str]:
 def seen(text: str, form: Form, name: str) -> Iterator[tuple[int, str]]:
     """The pieces of a part that a reader sees, and where each begins."""
     pattern = {
-        "pptx": r"<c:v>([^<]+)</c:v>" if "chart" in name else r"<a:t>([^<]+)</a:t>",
+        "pptx": r'<c r="[A-Z]\d+"(?![^>]*t="s")[^>]*><v>([^<]+)</v>'
+        if name.endswith(SHEET)
+        else r"<c:v>([^<]+)</c:v>"
+        if "chart" in name
+        else r"<a:t>([^<]+)</a:t>",
         "pdf": r"\(((?:[^()\\]|\\.)*)\) Tj",
         "html": r">([^<>]+)<",
         "md": r"(.+)",
@@ -70,9 +80,13 @@ def with_part(content: bytes, form: Form, name: str, text: str) -> bytes:
     """The file with another text in the place of one of its parts."""
     sink = io.BytesIO()
     if form == "pptx":
+        outer, _, inner = name.partition("!")
         with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(sink, "w") as new:
             for item in old.infolist():
-                new.writestr(item, text.encode() if item.filename == name else old.read(item))
+                kept = old.read(item)
+                if item.filename == outer:
+                    kept = with_part(kept, form, inner, text) if inner else text.encode()
+                new.writestr(item, kept)
         return sink.getvalue()
     if form == "pdf":
         writer = PdfWriter(clone_from=PdfReader(io.BytesIO(content)))
