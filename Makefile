@@ -40,11 +40,12 @@ check: $(VENV)/.test  ## format, lint, types, imports, tests
 attack: $(VENV)/.test  ## try to break it: SQL, kills, flipped bytes, full disks, hostile files, a soak (15 minutes)
 	$(BIN)/python -m pytest -q tests/attack
 
-bench: $(VENV)/.test  ## seconds per stage, the first picture, attribution and the judge beside their peers, each page
+bench: $(VENV)/.test  ## seconds per stage, the first picture, attribution and the judge beside their peers, each page, exports
 	$(BIN)/python -m tests.bench.run
 	$(BIN)/python -m tests.bench.attribution
 	$(BIN)/python -m tests.bench.judge
 	$(BIN)/python -m tests.bench.pages
+	$(BIN)/python -m tests.bench.exports
 
 bench-findings: $(VENV)/.test  ## how often a report is wrong, and what it finds, on runs whose truth is drawn
 	$(BIN)/python -m tests.bench.findings
