@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, TypeGuard
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 from matplotlib import colormaps
@@ -110,8 +111,8 @@ def picture_at(run: str, place: int) -> dict[str, object] | None:
 
 def _draw(run: str, text: str, ids: tuple[str, ...], chosen: Shown, use: Use) -> None:
     drawn, basis, colour = chosen.drawn, chosen.basis, chosen.colour
-    codes, legend = _coloured(run, drawn, ids, colour)
-    inside = np.isin(drawn.image_ids.to_numpy(zero_copy_only=False), np.asarray(ids, dtype=object))
+    inside = pc.is_in(drawn.image_ids, value_set=pa.array(ids, pa.string())).to_numpy(zero_copy_only=False)
+    codes, legend = _coloured(run, drawn, inside, colour)
     shown = np.isfinite(drawn.places[:, 0])
     places = np.flatnonzero(shown)
     across = np.round(np.nan_to_num(drawn.places[places]) * 65535).astype("<u2")
@@ -144,17 +145,16 @@ def _packed(numbers: NDArray[Any]) -> str:
 
 
 def _coloured(
-    run: str, drawn: RunMap, ids: Sequence[str], colour: str | None
+    run: str, drawn: RunMap, inside: NDArray[np.bool_], colour: str | None
 ) -> tuple[NDArray[np.int64], list[dict[str, object]]]:
     """The colour of every picture as a place in the legend, and the legend: words, colour, how many of the slice."""
     n = len(drawn.image_ids)
     coded = coded_run(run)
     column = next((item for item in coded.columns if item.column == colour), None)
     if column is None:
-        return np.zeros(n, np.int64), [{"words": "pictures", "colour": COLOURS[0], "n": len(ids)}]
+        return np.zeros(n, np.int64), [{"words": "pictures", "colour": COLOURS[0], "n": int(inside.sum())}]
     order = pc.index_in(drawn.image_ids, value_set=coded.image_ids).to_numpy(zero_copy_only=False)
     codes = column.codes[order].astype(np.int64)
-    inside = np.isin(drawn.image_ids.to_numpy(zero_copy_only=False), np.asarray(ids, dtype=object))
     if column.edges:
         last = len(column.edges) - 2
         scale = colormaps["viridis"]
