@@ -66,9 +66,9 @@ def _verdict(found: Look) -> str:
     if found.needed is None:
         return "At this many looks no difference of so few pictures could stand."
     points, bar = round(100 * abs(found.difference)), math.ceil(100 * found.needed - 1e-9)
-    stands = "stands" if found.stands else "does not"
+    stands, unit = "stands" if found.stands else "does not", "point" if bar == 1 else "points"
     return (
-        f"To stand at this many looks, a difference would have to be {bar} points; this one is {points} and {stands}."
+        f"To stand at this many looks, a difference would have to be {bar} {unit}; this one is {points} and {stands}."
     )
 
 

@@ -119,10 +119,7 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="numbers"):
             against_rest(name, text, ids)
             keep_button(f"{name}-{text}", lambda ask: of_slice(ask, name, text, view=slice_view()))
-            export_menu(name, text, len(ids))
         looks(name, text, ids)
-    else:
-        export_menu(name, text, len(ids))
     kinds = ["Pictures", "Table", "Charts", "Map"] if ids else ["Table"]
     kind, shown = kinds[0], Shown("Original", next(iter(ORDERS)), "Small")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="controls"):
@@ -139,6 +136,7 @@ def show(run: Run, text: str, result: SqlResult, ids: tuple[str, ...]) -> None:
         if kind == "Pictures":
             shown = choices()
         on_map = map_choices(name) if kind == "Map" else None
+        export_menu(name, text, len(ids))
     if not ids:
         columns = "image_id" in result.columns
         st.caption(
