@@ -1,7 +1,7 @@
 """JavaScript and CSS of the grid: keys, choosing, enlarging in place, the strength of the overlay.
 
-What is chosen lives in the browser until something is done with it, so that choosing is instant. All that comes from
-data is set as text.
+What is chosen, and the tag that is being typed, live in the browser until something is done with them, so that
+choosing is instant. All that comes from data is set as text.
 """
 
 JS = r"""
@@ -31,7 +31,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
   let all = false, last = null;
   const act = (name, more) => {
     setTriggerValue('act', { act: name, ids: all ? null : [...chosen], at: Date.now(), ...more });
-    chosen.clear(); all = false; mark();
+    chosen.clear(); all = false; root.typed = ''; mark();
   };
 
   const picture = (shown) => {
@@ -94,6 +94,8 @@ export default function ({ parentElement, data, setTriggerValue }) {
   const known = make('datalist'); known.id = 'known';
   known.append(...data.known.map((tag) => { const option = make('option'); option.value = tag; return option; }));
   const tag = () => { const text = named.value.trim(); if (text) act('tag', { tag: text }); else named.focus(); };
+  named.value = root.typed || '';
+  named.addEventListener('input', () => { root.typed = named.value; });
   named.addEventListener('keydown', (event) => { if (event.key === 'Enter') tag(); });
   const should = make('select', 'should');
   should.setAttribute('aria-label', 'The label should be');
@@ -197,8 +199,10 @@ export default function ({ parentElement, data, setTriggerValue }) {
   dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
   dialog.addEventListener('close', () => focus(shown));
 
+  const typing = root.getRootNode().activeElement?.classList.contains('name');
   root.replaceChildren(bar, grid, acts, dialog);
   tint(); mark();
+  if (typing && !acts.hidden) named.focus();
   root.dataset.state = state;
 }
 """

@@ -31,7 +31,7 @@ def test_two_runs_are_compared_and_the_address_holds_both(monkeypatch: pytest.Mo
     app = opened(monkeypatch, "compare", store.folder, a=a, b=b)
     assert not app.exception and not app.error
     assert "A is right on 18 pictures more of 60" in words_on(app)
-    assert [item.value for item in app.header][:2] == ["Only A is right: 18 pictures", "Only B is right: 0 pictures"]
+    assert [item.value for item in app.header][1:3] == ["Only A is right: 18 pictures", "Only B is right: 0 pictures"]
     assert {item.label: item.value for item in app.metric}["B less A, points"] == "-30.0"
     next(button for button in app.button if button.label == "Swap").click().run()
     assert (app.query_params["a"], app.query_params["b"]) == (b, a)

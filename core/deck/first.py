@@ -18,6 +18,7 @@ from core.queries.cues import UNSURE
 from core.records import Run
 
 STORIES = 3
+_EVERY_CLASS = "Add pictures of every class with it, and train again."
 _MEND = {
     "strategy": "Add pictures of “{answer}” without it, and pictures of other classes with it, and train again.",
     "detail": "Add pictures of “{answer}” without it, and pictures of other classes with it, and train again.",
@@ -136,7 +137,9 @@ def _bare(sentence: str) -> str:
 
 
 def _advice(kind: str, answer: str | None) -> str:
-    return _MEND.get(kind, _MEND["weak_slice"]).format(answer=answer or "the class")
+    if kind == "context" and answer is None:
+        return _EVERY_CLASS
+    return _MEND.get(kind, _MEND["weak_slice"]).format(answer=answer)
 
 
 def _trust(ask: Ask, con: Connection, record: Run, counts: RunCounts) -> Slide:

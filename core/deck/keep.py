@@ -126,7 +126,10 @@ def shots(ask: Ask, run: str, sql: str, *, view: View = "original", most: int = 
 def of_cue(ask: Ask, run: str, cue: CueRow) -> Slide:
     """What discovery found, with pictures before and after the change where it was tested."""
     select = f"SELECT * FROM samples WHERE run = {literal(run)} AND ({cue.sql})"
-    source = f"SELECT effect, low, high, tested FROM cues WHERE run = {literal(run)} AND cue = {literal(cue.cue)}"
+    moved = re.search(r"\b(lose|gain)\b", cue.words)
+    loss = moved is not None and (moved[1] == "lose") == ((cue.effect or 0.0) >= 0)  # then effect counts what is lost
+    change = "-effect AS effect, -high AS low, -low AS high" if loss else "effect, low, high"
+    source = f"SELECT {change}, tested FROM cues WHERE run = {literal(run)} AND cue = {literal(cue.cue)}"
     figures = []
     if cue.effect is not None:
         figures.append(figure(ask, "points of probability, beyond the placebo", "change", source))
