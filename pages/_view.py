@@ -13,7 +13,8 @@ import streamlit as st
 
 from core.cells import GREY, cell
 from core.records import Row
-from pages._view_code import CSS, JS
+from pages._view_code import JS
+from pages._view_css import CSS
 from pages._words import link
 
 _component = st.components.v2.component(

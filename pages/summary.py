@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING
-
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from core import queries
 from core.cells import CELLS, NOT_JUDGED
-from core.deck.keep import of_finding
-from core.deck.tables import of_confusion, of_groups, of_matrix
-from core.errors import QueryError, StoreError, WhylookError
-from core.queries import ClassRow, MatrixRow, RunCounts, literal
+from core.deck.tables import of_confusion, of_matrix
+from core.queries import MatrixRow, RunCounts
 from core.records import Run
-from core.statistics import Interval, format_pictures, format_rate, format_spoken, weighted_rate, wilson
+from core.statistics import Interval, format_rate, format_spoken, weighted_rate, wilson
 from pages import _charts
 from pages._causes import causes
+from pages._classes import classes
 from pages._confusion import confusion_rows, known_counts, shown_classes
 from pages._faithfulness import faithfulness_section
+from pages._findings import summarise
 from pages._frame import empty, guarded, open_page
-from pages._keep import keep_button, keep_or_undo, keep_words
-from pages._pictures import heat_picture, scale_legend, scale_picture, views
+from pages._keep import keep_button
+from pages._pictures import heat_picture, scale_legend, views
 from pages._report_card import judge_card
-from pages._shared import findings, read, report, sql, store, store_folder
+from pages._shared import read, store, store_folder
 from pages._view import draw, go, target
-from pages._words import cell_condition, file_name, plain, slice_sql
-
-if TYPE_CHECKING:
-    from core.findings import Finding
+from pages._words import cell_condition, slice_sql
 
 WHAT_IT_LISTS = (
     "Failures, shortcut suspicions, confusions, weak classes and slices, suspected wrong labels. At most one in twenty "
     "of what is listed is chance, over the whole report."
 )
-CLASS_ROWS = 40
-FINDINGS = 10
-STRIP = 4
-COMPARED = 3  # pictures on each side
 SIDE_BY_SIDE = 12  # with more classes the confusion matrix takes the whole width
 
 
@@ -178,167 +166,6 @@ def confusion(name: str, counts: dict[tuple[str, str], int]) -> None:
         + (f" Shown are the classes confused most; {left_out:,} are left out." if left_out else "")
     )
     keep_button(f"{name}-confusion", lambda ask: of_confusion(ask, name, names))
-
-
-def summarise(name: str) -> None:
-    """The ranked findings; each has its number, its pictures and its SQL."""
-    left, *rest = st.columns([2, 1, 1], vertical_alignment="bottom")
-    left.header("What should the team know?")
-    with st.spinner("Looking for what stands out …"):
-        found = findings(name)
-    keep(name, found)
-    if not found:
-        st.info("Nothing stands out: no group of pictures differs from the rest by more than chance.")
-        return
-    downloads(name, rest)
-    told = [finding for finding in found if finding.kind == "cue"]
-    news = [finding for finding in found if finding.kind != "cue"]
-    everything = len(news) <= FINDINGS or st.toggle(f"Show all {len(news)} findings", key="all", bind="query-params")
-    listed = news if everything else news[:FINDINGS]
-    if listed:
-        _draw_findings(name, "findings", listed)
-    if told:
-        count = "The cause below" if len(told) == 1 else f"The {len(told)} causes below"
-        with st.expander(f"{count}, with what follows from {'it' if len(told) == 1 else 'them'}"):
-            _draw_findings(name, "told", told)
-
-
-def _draw_findings(name: str, key: str, found: Sequence[Finding]) -> None:
-    by = {finding.sql: finding for finding in found}
-
-    def keep_it(query: str) -> None:
-        keep_or_undo(f"{name}-{query}", lambda ask: of_finding(ask, name, by[query]))
-
-    draw("findings", key=key, items=[_finding(name, finding) for finding in found], on_keep=keep_it)
-
-
-def keep(name: str, found: list[Finding]) -> None:
-    """Saves the findings as rows of table `findings`, once per session; a read-only store does without."""
-    if st.session_state.get("kept_findings") == (name, store().generation()):
-        return
-    try:
-        store().save_findings(name, [item.row() for item in found])
-    except (StoreError, OSError) as problem:
-        st.caption(f"Not saved in the store: {plain(problem)}")
-    st.session_state["kept_findings"] = (name, store().generation())
-
-
-def downloads(name: str, columns: list[DeltaGenerator]) -> None:
-    """The findings as Markdown and as one self-contained HTML file, made once they are asked for."""
-    for column, kind, words, mime in zip(
-        columns, ("md", "html"), ("Markdown", "HTML"), ("text/markdown", "text/html"), strict=True
-    ):
-        column.download_button(
-            words,
-            partial(_report, name, kind),
-            file_name((name, "findings"), f".{kind}"),
-            mime,
-            icon=":material/download:",
-            on_click="ignore",
-            width="stretch",
-        )
-
-
-def _report(name: str, kind: str) -> str:
-    """The document, or the sentence that says why there is none."""
-    try:
-        return report(name, kind)
-    except WhylookError as problem:
-        return plain(problem)
-
-
-def _finding(name: str, finding: Finding) -> dict[str, object]:
-    """One ranked sentence with some of its pictures, the way to all of them, and its SQL."""
-    kinds = ("overlay",) if finding.kind == "attention" or "attention_" in finding.sql else ("original",)
-    unseen = ""
-    try:
-        here, labels = _strip(finding.sql, COMPARED if finding.contrast_sql else STRIP)
-        there = _strip(finding.contrast_sql, COMPARED, like=labels)[0] if finding.contrast_sql else []
-    except QueryError as problem:  # one query that cannot run takes no other finding along
-        here, there, unseen = [], [], f" No pictures are shown: {plain(problem)}."
-    shown = views(name, [*here, *there], kinds)
-    return {
-        "rank": finding.rank,
-        "heading": finding.heading,
-        "sentence": finding.sentence,
-        "evidence": finding.evidence + unseen,
-        "pictures": [shown[image_id][0] for image_id in here],
-        "contrast": [shown[image_id][0] for image_id in there],
-        "contrast_target": target("slices", run=name, sql=finding.contrast_sql) if there else None,
-        "link": f"{format_pictures(finding.n)} on Labels" if finding.about_labels else format_pictures(finding.n),
-        "target": target("labels", run=name) if finding.about_labels else target("slices", run=name, sql=finding.sql),
-        "sql": "" if finding.about_labels else finding.sql,
-        "keep": keep_words(f"{name}-{finding.sql}", finding.sql),
-    }
-
-
-def _strip(query: str, most: int, *, like: Sequence[str] = ()) -> tuple[list[str], list[str]]:
-    """Image ids and labels of the pictures that show a claim best: labels `like` these, then mistakes, the surest."""
-    first = f"label IN ({', '.join(map(literal, like))}) DESC, " if like else ""
-    rows = sql(
-        f"SELECT image_id, label FROM (\n{query}\n) "
-        f"ORDER BY {first}correct NULLS LAST, confidence DESC NULLS LAST, image_id LIMIT {most}"
-    ).table
-    return rows.column("image_id").to_pylist(), [text for text in rows.column("label").to_pylist() if text is not None]
-
-
-def classes(name: str) -> None:
-    """Per class: n, accuracy with its interval, mean score, mean heatmap, commonest confusion; worst first."""
-    rows = [row for row in read(queries.per_class, name) if row["label"] is not None]
-    if not rows:
-        return
-    st.divider()
-    st.header("Class by class")
-    rates = {row["label"]: wilson(row["correct"], row["n"]) for row in rows}
-    rows.sort(key=lambda row: (rates[row["label"]].value, row["label"]))
-    everything = len(rows) <= CLASS_ROWS or st.toggle(
-        f"Show all {len(rows):,} classes", key="classes_all", bind="query-params"
-    )
-    shown = rows if everything else rows[:CLASS_ROWS]
-    heat = {row["label"]: _heat(name, row["label"]) if len(shown) <= 200 else None for row in shown}
-    draw("classes", key="classes", head=HEAD, rows=[_class_row(name, row, rates, heat[row["label"]]) for row in shown])
-    keep_button(f"{name}-classes", lambda ask: of_groups(ask, name, "label"))
-    if any(heat.values()):
-        legend, words = st.columns([1, 4], vertical_alignment="center")
-        legend.image(scale_picture(), width=160, alt="the scale from no attention to all attention")
-        words.caption("Mean heatmap, on one scale: from no attention to all attention. Worst class first.")
-
-
-HEAD = [
-    ["class", "text"],
-    ["looks at", ""],
-    ["pictures", "number"],
-    ["accuracy, 95% interval", "both"],
-    ["score 0–5", "number"],
-    ["mostly called", "text"],
-]
-
-
-def _heat(name: str, label: str) -> dict[str, str] | None:
-    return heat_picture(str(store_folder()), store().generation(), name, label)
-
-
-def _class_row(name: str, row: ClassRow, rates: dict[str, Interval], heat: dict[str, str] | None) -> dict[str, object]:
-    label, rate = row["label"], rates[row["label"]]
-    here = f"label = {literal(label)}"
-    confused = row["confused_with"]
-    score = row["mean_score"]
-    return {
-        "name": label,
-        "target": target("slices", run=name, sql=slice_sql(name, here)),
-        "heat": heat,
-        "n": f"{row['n']:,}",
-        "bar": {"value": rate.value, "low": rate.low, "high": rate.high} if rate.n else None,
-        "accuracy": format_rate(rate, n=False),
-        "score": "–" if score is None else f"{score:.2f}",
-        "confused": {
-            "name": confused,
-            "n": f"{row['confused_n']:,}",
-            "target": target("slices", run=name, sql=slice_sql(name, here, f"prediction = {literal(confused)}")),
-        }
-        if confused
-        else None,
-    }
 
 
 def scores(name: str) -> None:
