@@ -21,9 +21,9 @@ from core.export.forms import FORMS, TABLE_FORMS
 from core.export.pace import Pace
 from core.export.tables import csv_bytes, parquet_bytes
 from core.statistics import format_duration, format_pictures
-from pages._shared import store, store_folder
+from pages._shared import run_file, store, store_folder
 from pages._view import copy_button
-from pages._words import file_name, plain
+from pages._words import plain
 
 THROUGH_A_BROWSER = 1 << 30
 """Bytes: a larger file is not read into memory for a download; it is said where it lies."""
@@ -51,7 +51,7 @@ def export_menu(run: str, sql: str, pictures: int) -> None:
             st.download_button(
                 "Download",
                 lambda: written(rows_of(store(), run, sql)),
-                file_name((run, "slice"), FORMS[form].suffix),
+                run_file(run, "slice", suffix=FORMS[form].suffix),
                 icon=":material/download:",
                 on_click="ignore",
                 key="export-rows",
@@ -67,7 +67,7 @@ def export_menu(run: str, sql: str, pictures: int) -> None:
 
 
 def _command(run: str, sql: str, form: str) -> str:
-    place = file_name((run, form), FORMS[form].suffix)
+    place = run_file(run, form, suffix=FORMS[form].suffix)
     words = ["whylook", "export", "--run", run, "--sql", sql, "--as", form, "--to", place]
     return shlex.join([*words, "--store", str(store_folder())])
 
@@ -118,7 +118,7 @@ def _make(choice: tuple[object, ...], run: str, sql: str, form: str, *, overlays
 
     folder = tempfile.TemporaryDirectory(prefix="whylook-export-")
     try:
-        name = file_name((run, "slice", form), FORMS[form].suffix)
+        name = run_file(run, "slice", form, suffix=FORMS[form].suffix)
         said = export(store(), run, sql, Path(folder.name) / name, form, overlays=overlays, tell=tell)
         file = said.path if said.path.is_file() else _packed(said.path)
     except WhylookError as problem:

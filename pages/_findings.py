@@ -15,9 +15,9 @@ from core.queries import literal
 from core.statistics import format_pictures
 from pages._keep import keep_or_undo, keep_words
 from pages._pictures import views
-from pages._shared import findings, report, sql, store
+from pages._shared import findings, report, run_file, sql, store
 from pages._view import draw, target
-from pages._words import file_name, plain
+from pages._words import plain
 
 if TYPE_CHECKING:
     from core.findings import Finding
@@ -78,7 +78,7 @@ def downloads(name: str, columns: list[DeltaGenerator]) -> None:
         column.download_button(
             words,
             partial(_report, name, kind),
-            file_name((name, "findings"), f".{kind}"),
+            run_file(name, "findings", suffix=f".{kind}"),
             mime,
             icon=":material/download:",
             on_click="ignore",

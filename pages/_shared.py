@@ -20,6 +20,7 @@ import streamlit as st
 from core import queries
 from core.errors import WhylookError
 from core.store import Store
+from pages._words import file_name
 
 if TYPE_CHECKING:
     from core.embedding import Embedder
@@ -95,6 +96,12 @@ def sql(text: str, *, max_rows: int = 5000) -> queries.SqlResult:
     """A user's SQL behind the gate, cached. Raises QueryError in words."""
     kept = hash(tuple((row["image_id"], row["tag"]) for row in store().tag_rows()))
     return _sql(str(store_folder()), store().generation(), kept, text, max_rows)
+
+
+def run_file(run: str, *parts: str, suffix: str) -> str:
+    """A download's name: what people call the run, then what is in it."""
+    title = file_name((read(queries.run_title, run),), "").removeprefix("whylook").strip("-")
+    return file_name((title[:40] or run, *parts), suffix)
 
 
 def tags_by_picture() -> dict[str, list[str]]:

@@ -14,9 +14,9 @@ from core.errors import StoreError
 from core.export.tables import spreadsheet_cell
 from core.queries import identifier, literal
 from core.records import LabelDecision
-from pages._shared import label_rows, read, store
+from pages._shared import label_rows, read, run_file, store
 from pages._view import copy_button
-from pages._words import file_name, plain, short, slice_sql
+from pages._words import plain, short, slice_sql
 
 
 def examples(run: str) -> list[tuple[str, str]]:
@@ -104,7 +104,7 @@ def fix_list(run: str) -> None:
     st.download_button(
         "Fix list",
         lambda: _fixes(run, decisions),
-        file_name((run, "fixes", f"{date.today():%Y-%m-%d}"), ".csv"),
+        run_file(run, "fixes", f"{date.today():%Y-%m-%d}", suffix=".csv"),
         "text/csv",
         icon=":material/download:",
         on_click="ignore",

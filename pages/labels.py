@@ -17,8 +17,8 @@ from pages._calibration import calibration_section
 from pages._duplicates import duplicates_section
 from pages._frame import empty, guarded, open_page
 from pages._label_cards import to_decide
-from pages._shared import label_rows, of_labels, store
-from pages._words import file_name, plain
+from pages._shared import label_rows, of_labels, run_file, store
+from pages._words import plain
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def tools(run: str, rows: LabelRows, found: Suspects, decided: dict[str, LabelDe
     fixes.download_button(
         "Fix list",
         safe_fixes(rows, decided),
-        file_name((run, "fixes", f"{date.today():%Y-%m-%d}"), ".csv"),
+        run_file(run, "fixes", f"{date.today():%Y-%m-%d}", suffix=".csv"),
         "text/csv",
         icon=":material/download:",
         on_click="ignore",
@@ -79,7 +79,7 @@ def tools(run: str, rows: LabelRows, found: Suspects, decided: dict[str, LabelDe
     listed.download_button(
         "New label list",
         lambda: write_csv(LIST_COLUMNS, new_labels(rows, decided)),
-        file_name((run, "labels", f"{date.today():%Y-%m-%d}"), ".csv"),
+        run_file(run, "labels", f"{date.today():%Y-%m-%d}", suffix=".csv"),
         "text/csv",
         icon=":material/download:",
         on_click="ignore",

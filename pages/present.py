@@ -16,10 +16,10 @@ from core.records import Run
 from core.statistics import format_count
 from pages._frame import current_run, frame, guarded
 from pages._keep import Deck, deck, rewrite
-from pages._shared import findings, read, sql, store
+from pages._shared import findings, read, run_file, sql, store
 from pages._stage import Act, draw_list, draw_stage, listed, staged
 from pages._view import go
-from pages._words import file_name, plain, short
+from pages._words import plain, short
 
 FORMS: dict[files.Form, str] = {
     "pptx": "PowerPoint, with charts to edit",
@@ -79,18 +79,19 @@ def tools(run: Run | None, found: Deck) -> None:
         if run is not None and st.button(make, icon=":material/auto_awesome:", type="secondary"):
             first(run.name, found)
         if found.slides:
-            save_menu(found, run.title if run else "")
+            save_menu(found, run.name if run else "")
         if st.button("Undo", icon=":material/undo:", type="tertiary"):
             undo()
 
 
-def save_menu(found: Deck, title: str) -> None:
+def save_menu(found: Deck, run: str) -> None:
     """The deck as a file; it is written when it is asked for."""
     with st.popover("Save as a file", icon=":material/download:"):
         for form, words in FORMS.items():
             problem = files.cannot_show(found.slides, form)
+            name = run_file(run, "slides", suffix=f".{form}") if run else f"whylook-slides.{form}"
             st.download_button(
-                words, partial(written, found, form), file_name((title, "slides"), f".{form}"), files.KINDS[form],
+                words, partial(written, found, form), name, files.KINDS[form],
                 icon=":material/download:", on_click="ignore", width="stretch", disabled=problem is not None,
                 help=problem, key=f"save-{form}",
             )  # fmt: skip

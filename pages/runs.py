@@ -21,9 +21,9 @@ from pages._frame import current_run, frame, guarded, when
 from pages._run_form import ask
 from pages._run_names import name_form, titles_of
 from pages._run_watch import ended, failed_to_start, launch, launch_error, watch
-from pages._shared import read, store, store_folder
+from pages._shared import read, run_file, store, store_folder
 from pages._view import go
-from pages._words import file_name, plain
+from pages._words import plain
 
 
 def main() -> None:
@@ -202,8 +202,8 @@ def failures(name: str) -> None:
     height: Literal["auto"] | int = "auto" if len(rows) <= 12 else 420
     st.dataframe(data, hide_index=True, width="stretch", height=height)
     st.download_button(
-        "CSV", data.to_csv(index=False), file_name((name, "failures"), ".csv"), "text/csv", icon=":material/download:",
-        on_click="ignore",
+        "CSV", data.to_csv(index=False), run_file(name, "failures", suffix=".csv"), "text/csv",
+        icon=":material/download:", on_click="ignore",
     )  # fmt: skip
 
 

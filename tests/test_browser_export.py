@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,12 @@ from tests.support.slice_files import World, world
 
 pytestmark = browsing.NEEDED
 SLICE = "SELECT * FROM samples WHERE path <> 'cow/a.png'"
+
+OF_A_FILE = """() => [...document.querySelectorAll('*')].some(node => node.shadowRoot?.querySelector(
+    'dialog[open] .large img[src^="data:image/jpeg"]'))"""
+FOCUSED = """() => { let at = document.activeElement;
+    while (at?.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;
+    return at?.className; }"""
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +46,21 @@ def page(browser: Any, made: World) -> Iterator[Any]:
         yield opened
 
 
+def test_an_enlarged_picture_is_the_file_itself_and_the_arrows_lead_on(page: Any) -> None:
+    page.keyboard.press("Escape")
+    page.locator("a.card").first.focus()
+    page.keyboard.press("z")
+    shown = page.locator("dialog[open] .large img")
+    page.wait_for_function(OF_A_FILE)  # thumbnails are WebP
+    before = shown.get_attribute("src")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(OF_A_FILE)
+    assert shown.get_attribute("src") != before
+    page.keyboard.press("Escape")
+    shown.wait_for(state="detached")
+    assert page.evaluate(FOCUSED) == "card"
+
+
 def chosen(page: Any, form: str) -> None:
     page.get_by_role("combobox", name="As").click()
     page.get_by_role("option", name=form).click()
@@ -55,7 +77,7 @@ def downloaded(page: Any, words: str) -> tuple[str, Path]:
 def test_each_kind_of_file_holds_the_slice(page: Any, made: World) -> None:
     wanted = {row[0] for row in made.store.reader().execute(SLICE.replace("*", "image_id")).fetchall()}
     name, file = downloaded(page, "Download")
-    assert name == f"whylook-{made.run}-slice.csv"
+    assert re.fullmatch(r"whylook-synthetic-\d+-\w+-\d+-\d+-slice\.csv", name)
     assert {row["image_id"] for row in csv.DictReader(file.open(newline=""))} == wanted
 
     chosen(page, "Parquet")

@@ -13,6 +13,7 @@ from tests.support.browsing import wait_for
 from tests.support.store_factory import make_store
 
 pytestmark = browsing.NEEDED
+FIT = 0.94  # as in pages/_map_code.py
 DRAWN = """() => [...document.querySelectorAll('*')].some(
     node => node.shadowRoot && node.shadowRoot.querySelector('.root[data-drawn]'))"""
 
@@ -57,6 +58,28 @@ def test_a_map_is_drawn_and_a_lasso_on_it_is_the_slice(page: tuple[Any, Store]) 
     opened.get_by_text("55 on the map", exact=True).wait_for()
     opened.go_back()
     opened.get_by_text(f"{left} in the slice, 55 on the map").wait_for()
+
+
+def test_a_click_on_a_point_opens_its_picture_and_back_leads_to_the_map(page: tuple[Any, Store]) -> None:
+    opened, store = page
+    opened.get_by_role("button", name="Draw the map").click()
+    opened.wait_for_function(DRAWN, timeout=90_000)
+    canvas = opened.get_by_role("img", name="Map of 55 pictures")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    x, y, side = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, box["height"] / 2
+    known = "SELECT image_id, words_x, words_y FROM samples WHERE words_x IS NOT NULL ORDER BY words_y DESC LIMIT 1"
+    highest = store.reader().execute(known).fetchall()[0]
+    over, down = FIT * (2 * highest[1] - 1) * side, FIT * (2 * highest[2] - 1) * side
+    opened.mouse.move(x + over - 30, y - down)
+    opened.mouse.move(x + over, y - down, steps=4)
+    opened.locator(".over img").wait_for()
+    opened.mouse.click(x + over, y - down)
+    wait_for(opened, "sample", image=highest[0])
+    opened.get_by_text("Original", exact=True).wait_for()
+    opened.go_back()
+    wait_for(opened, "slices", **{"as": "Map"})
+    opened.get_by_text("55 on the map").wait_for()
 
 
 def test_the_picture_under_the_pointer_is_asked_of_the_app_alone(page: tuple[Any, Store]) -> None:
