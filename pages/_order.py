@@ -7,7 +7,7 @@ import streamlit as st
 from core import queries
 from pages._shared import slice_ids, store, store_folder
 
-AS_ASKED = "As the query says"
+AS_ASKED = "Query's order"
 ORDERS: dict[str, tuple[str, bool] | None] = {
     AS_ASKED: None,
     "Confidence, highest first": ("confidence", True),

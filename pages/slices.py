@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from core.deck.slide import View
 from core.errors import QueryError
 from core.queries import SqlResult
 from core.records import Row, Run
-from core.statistics import format_mean, format_pictures, format_rate, mean_interval, wilson
+from core.statistics import format_mean, format_pictures, format_rate, format_spoken, mean_interval, wilson
 from pages._claim import show_claim
 from pages._editor import sql_editor
 from pages._export import export_menu
@@ -167,20 +168,25 @@ def against_rest(name: str, text: str, ids: tuple[str, ...]) -> None:
     """
     stats = read_of(queries.slice_stats, name, ids)
     inside, rest = stats.inside, stats.rest
-    facts = []
+    facts: list[tuple[str, str, str, str]] = []
     if not by_answer(text):
-        rates = (format_rate(wilson(group.correct, group.labelled), n=False) for group in (inside, rest))
-        facts.append(("Accuracy", *rates))
+        here, there = (wilson(group.correct, group.labelled) for group in (inside, rest))
+        facts.append(("Accuracy", format_spoken(here.value), format_rate(here, n=False), format_spoken(there.value)))
     if inside.scores.size or rest.scores.size:
-        means = (format_mean(mean_interval(group.scores, group.weights), n=False) for group in (inside, rest))
-        facts.append(("Mean score, 0–5", *means))
+        here, there = (mean_interval(group.scores, group.weights) for group in (inside, rest))
+        facts.append(("Mean score, 0–5", _mean(here.value), format_mean(here, n=False), _mean(there.value)))
     share = inside.n / max(1, inside.n + rest.n)
     quiet: dict[str, Any] = {"delta_color": "off", "delta_arrow": "off", "width": "content"}
     st.metric("Slice", f"{inside.n:,}", f"{share:.0%} of the run", **quiet)
-    for words, here, there in facts:
-        value, _, bounds = here.partition(" ") if "[" in here else (here, "", "")
-        beside = " · ".join(part for part in (bounds, f"rest {there}" if rest.n else "") if part)
-        st.metric(words, value, beside or None, **quiet)
+    for words, value, precisely, elsewhere in facts:
+        bounds = precisely[precisely.find("[") :] if "[" in precisely else ""
+        beside = " · ".join(part for part in (bounds, f"rest {elsewhere}" if rest.n else "") if part)
+        st.metric(words, value if bounds else precisely, beside or None, **quiet)
+
+
+def _mean(value: float) -> str:
+    """A mean score as one says it."""
+    return f"{value:.1f}" if math.isfinite(value) else "–"
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,19 @@ def sentences(found: Comparison) -> list[str]:
     return [*said, matched_words(found), *settings_words(found), *found.notes]
 
 
+UNTOLD = (MACHINE, "images", "no_vlm", "mmproj")
+"""Settings that say nothing more: where the work was done, what both have, what goes without saying of the judge."""
+SAID_AS = {"vlm": "judge", "vlm_url": "judge's server", "beta": "threshold"}
+
+
 def settings_words(found: Comparison) -> list[str]:
     """What the two runs were told differently, in a sentence; files by their names."""
     a, b = found.a.settings.kept, found.b.settings.kept
-    names = [name for name in (*a, *(name for name in b if name not in a)) if name not in (MACHINE, "images")]
+    names = [name for name in (*a, *(name for name in b if name not in a)) if name not in UNTOLD]
     told = [
-        f"{name} {_setting(a.get(name))} and {_setting(b.get(name))}" for name in names if a.get(name) != b.get(name)
+        f"{SAID_AS.get(name, name.replace('_', ' '))} {_setting(a.get(name))} and {_setting(b.get(name))}"
+        for name in names
+        if a.get(name) != b.get(name)
     ]
     return [f"Settings that differ (A and B): {'; '.join(told)}."] if told else []
 
