@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import socket
 from dataclasses import asdict, replace
 from functools import cache
@@ -179,6 +180,31 @@ def test_a_file_that_is_none_of_ours_or_damaged_is_refused_in_a_sentence(
             verified(found[0], path)
     with pytest.raises(RequestError, match="cannot read"):
         verified(found[0], tmp_path / f"gone.{form}")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_flipped_bit_is_found_or_refused_in_a_sentence(
+    found: tuple[Store, str], written: dict[Form, bytes], form: Form, tmp_path: Path
+) -> None:
+    draw, said = random.Random(8), 0
+    path = tmp_path / f"deck.{form}"
+    for _ in range(20):
+        content = bytearray(written[form])
+        content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(content)
+        try:
+            said += bool(verified(found[0], path).differences)
+        except RequestError:
+            said += 1
+    assert said  # most bits are of pictures, in which no number stands
+
+
+def test_a_file_that_unpacks_to_more_than_memory_is_refused(
+    written: dict[Form, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.deck.read_back.MOST_UNPACKED", 10_000)
+    with pytest.raises(RequestError, match="at most 10,000 are read"):
+        read_back(written["pptx"], "pptx")
 
 
 @pytest.mark.parametrize("form", FORMS)

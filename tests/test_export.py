@@ -7,6 +7,7 @@ import io
 import json
 import re
 import resource
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -196,6 +197,18 @@ def test_what_is_there_is_only_replaced_on_a_word_and_never_what_others_made(mad
         export(made.store, made.run, sql, mine, "fiftyone", overwrite=True)
     assert len(list((mine / "data").iterdir())) == 2
     assert left_in(tmp_path) == []
+
+
+def test_what_a_killed_export_left_is_cleared_by_the_next_and_that_of_a_running_one_is_not(
+    made: World, tmp_path: Path
+) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    killed, running = (tmp_path / f".x.csv.{number}.part" for number in (gone.pid, 1))
+    killed.write_bytes(b"half")
+    running.write_bytes(b"half")
+    export(made.store, made.run, ALL, tmp_path / "x.csv", "csv")
+    assert not killed.exists() and running.exists()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core import queries
 from core.commands.read import existing
-from core.commands.terminal import rows_table, write_table
+from core.commands.terminal import rows_table, write_file, write_table
 from core.deck.slide import Slide, from_json
 from core.errors import RequestError
 from core.statistics import format_count
@@ -41,11 +41,7 @@ def deck(arguments: argparse.Namespace) -> int:
     from core.deck.pictures import pictures
 
     content = files.write(slides, pictures(store.reader(), slides), form)
-    try:
-        out.write_bytes(content)
-    except OSError as error:
-        raise RequestError(f"cannot write {out}: {error.strerror}") from error
-    print(f"written: {out}")
+    write_file(out, content)
     return 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from core import labels as core_labels
 from core import queries
 from core.commands.read import existing
-from core.commands.terminal import rows_table, write_table
+from core.commands.terminal import rows_table, write_file, write_table
 from core.errors import RequestError
 from core.labels.fixes import FIX_COLUMNS, LIST_COLUMNS
 from core.records import LabelDecision
@@ -30,10 +30,10 @@ def labels(arguments: argparse.Namespace) -> int:
     if fixes is not None and listed is not None and fixes.resolve() == listed.resolve():
         raise RequestError(f"--fixes and --label-list both name {fixes}: give two files")
     if fixes is not None:
-        _write(fixes, core_labels.write_csv(FIX_COLUMNS, core_labels.fix_rows(rows, decided)))
+        write_file(fixes, core_labels.write_csv(FIX_COLUMNS, core_labels.fix_rows(rows, decided)).encode())
     if listed is not None:
         new = core_labels.new_labels(rows, decided, beside=listed.parent)
-        _write(listed, core_labels.write_csv(LIST_COLUMNS, new))
+        write_file(listed, core_labels.write_csv(LIST_COLUMNS, new).encode())
     if fixes is not None or listed is not None:
         said = format_pictures(len(decided))
         print(f"whylook: {said} decided; decide more on the page Labels of whylook app", file=sys.stderr)
@@ -89,11 +89,3 @@ def _mending(mend: core_labels.Mend) -> str:
     if not mend.helps:
         return "no temperature by which logits are divided would mend that"
     return f"a temperature of {format_number(mend.temperature)}, by which logits are divided, would mend that best"
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RequestError(f"cannot write {file}: {error.strerror}") from error
-    print(f"written: {file}")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core import queries, report
-from core.commands.terminal import rows_table, write_table
+from core.commands.terminal import rows_table, write_file, write_table
 from core.errors import RequestError, StoreError
 from core.findings import summarise
 from core.pipeline.request import state_now
@@ -67,11 +67,7 @@ def summary(arguments: argparse.Namespace) -> int:
     if out is None:
         print(text)
         return 0
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RequestError(f"cannot write {out}: {error.strerror}") from error
-    print(f"written: {out}")
+    write_file(out, text.encode())
     return 0
 
 

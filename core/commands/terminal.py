@@ -15,12 +15,14 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import BinaryIO, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import RequestError
+from core.export.place import place_for
 from core.export.tables import spreadsheet_table
 from core.pipeline.request import Progress
 from core.pipeline.stages import BESIDE, shares
@@ -183,3 +185,20 @@ def _cell(value: object) -> object:
 
 def _plain(value: object) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def write_file(out: Path, content: bytes) -> None:
+    """Writes a file whole, in place of what was there, and says so; a pipe or a device is written as it is.
+
+    Raises:
+        RequestError: it cannot be written; what was there is as it was.
+    """
+    if out.exists() and not out.is_file():
+        try:
+            out.write_bytes(content)
+        except OSError as error:
+            raise RequestError(f"cannot write {out}: {error.strerror}") from error
+    else:
+        with place_for(out, folder=False, overwrite=True) as made:
+            made.write_bytes(content)
+    print(f"written: {out}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +15,8 @@ from core.deck.files import Form
 from core.deck.slide import Slide
 from core.errors import RequestError
 
+MOST_UNPACKED = 2**30
+"""Bytes of a PowerPoint file when unpacked: a small file can unpack to more than the memory holds."""
 Texts = Mapping[tuple[str, str], str]
 """By the slide's key and the place on it; an empty place where a form does not tell its places apart."""
 
@@ -36,15 +40,16 @@ def read_back(content: bytes, form: Form) -> Content:
     from pypdf.errors import PyPdfError
 
     readers = {"pptx": _powerpoint, "html": _web, "pdf": _pdf, "md": _markdown}
-    broken = (zipfile.BadZipFile, PackageNotFoundError, PyPdfError, etree.LxmlError, OSError, ValueError, KeyError)
+    broken = (zipfile.BadZipFile, zlib.error, PackageNotFoundError, PyPdfError, etree.LxmlError, OSError)
     try:
         carried, texts = readers[form](content)
-    except broken as error:
+        shown = list(texts)
+    except (*broken, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:  # of damaged parts
         raise RequestError(f"the file cannot be read as .{form} ({error}): write it again") from error
     if carried is None:
         raise RequestError("the file carries no slides of whylook, so nothing can be checked: write it again")
     found: dict[tuple[str, str], str] = {}
-    for slide, place, text in texts:
+    for slide, place, text in shown:
         found[slide, place] = f"{found[slide, place]} {text}" if (slide, place) in found else text
     return Content(found, unpack(carried))
 
@@ -57,6 +62,8 @@ def _powerpoint(content: bytes) -> _Read:
     from pptx import Presentation
 
     with zipfile.ZipFile(io.BytesIO(content)) as packed:
+        if (size := sum(part.file_size for part in packed.infolist())) > MOST_UNPACKED:
+            raise ValueError(f"unpacked it would take {size:,} bytes, at most {MOST_UNPACKED:,} are read")
         for name in packed.namelist():
             if not (name.startswith("customXml/") and name.endswith(".xml")):
                 continue
@@ -137,6 +144,7 @@ def _shown_in(page: object) -> Iterator[tuple[str, str, str]]:
 def _pdf(content: bytes) -> _Read:
     from pypdf import PdfReader
 
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it says of damaged parts, the error says in a sentence
     reader = PdfReader(io.BytesIO(content))
     carried = reader.attachments.get(f"{MARK}.json")
     keys = {reader.get_destination_page_number(place): name for name, place in reader.named_destinations.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import re
@@ -31,6 +32,7 @@ def place_for(target: Path, *, folder: bool, overwrite: bool) -> Iterator[Path]:
     made = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         _remove(made)
+        _remove_left(target)
         if folder:
             made.mkdir()
         yield made
@@ -73,6 +75,25 @@ def _into_place(made: Path, target: Path) -> None:
         old.rename(target)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_left(target: Path) -> None:
+    """Removes what an export to the same place left there when it was killed."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        number = left.name.rpartition(".part")[0].rpartition(".")[2]
+        if number.isdecimal() and not _runs(int(number)):
+            _remove(left)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this number runs now."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def _remove(path: Path) -> None:
