@@ -107,15 +107,21 @@ def show(found: Comparison) -> None:
 
 
 def facts(found: Comparison) -> None:
-    """The four numbers of a comparison, with intervals."""
+    """The numbers of a comparison, with intervals."""
     rates = [("Answers that differ", found.churn.differ)]
-    if found.accuracy:
+    if found.one_classifier:  # then only maps and judges can differ
+        rates = [("The attended parts overlap by", found.attention.overlap)] if found.attention else []
+        rates += [("Both are right", found.accuracy.a)] if found.accuracy else []
+    elif found.accuracy:
         rates = [("A is right", found.accuracy.a), ("B is right", found.accuracy.b), *rates]
-    columns = st.columns(len(rates) + (found.accuracy is not None))
+    if not rates:
+        return
+    paired = found.accuracy is not None and not found.one_classifier
+    columns = st.columns(len(rates) + paired)
     for column, (words, value) in zip(columns, rates, strict=False):
         shown, _, rest = format_rate(value).partition(" ")
         column.metric(words, shown, rest or None, delta_color="off", delta_arrow="off")
-    if found.accuracy:
+    if found.accuracy and paired:
         shown, _, rest = points(found.accuracy.difference).partition(" points ")
         columns[-1].metric("B less A, points", shown, rest, delta_color="off", delta_arrow="off")
 

@@ -48,6 +48,12 @@ def test_without_an_address_the_run_on_screen_is_compared_with_the_other(
     assert any("old net" in option for option in app.selectbox[1].options)
 
 
+def test_of_one_classifier_only_what_can_differ_is_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    store, a, b = make_two_runs(tmp_path, rows=40, right=(right(40, 2), right(40, 2)), same=("classifier",))
+    app = opened(monkeypatch, "compare", store.folder, a=a, b=b)
+    assert [item.label for item in app.metric] == ["The attended parts overlap by", "Both are right"]
+
+
 def test_what_cannot_be_compared_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     store, a, b = make_two_runs(tmp_path)
     app = opened(monkeypatch, "compare", store.folder, a=a, b=a)
