@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from scipy.stats import binomtest, spearmanr
 from sklearn.metrics import cohen_kappa_score
 
 from core.comparison import Comparison, compare, sentences
-from core.comparison.exact import by_group, flip_p, paired_interval, spread_of, spread_p
+from core.comparison.changes import _apart_p
+from core.comparison.exact import LEAST, by_group, flip_p, paired_interval, spread_of, spread_p
 from core.comparison.judges import kappa
 from core.comparison.maps import overlap, rank_correlation
 from core.errors import QueryError, RequestError
@@ -106,6 +108,33 @@ def test_a_class_that_got_worse_is_found_among_all(tmp_path: Path) -> None:
     assert first.stands and "class0" in first.words
     assert {item.words for item in found.changes.standing if item.kind == "class"} == {"labelled “class0”"}
     assert "class0" in sentences(found)[2]
+
+
+def test_fewer_disagreements_than_can_ever_tell_are_not_asked() -> None:
+    assert flip_p(np.ones(LEAST, dtype=np.int64)) <= 0.05 < flip_p(np.ones(LEAST - 1, dtype=np.int64))
+
+
+def test_classes_that_move_both_ways_by_chance_of_training_are_no_news(tmp_path: Path) -> None:
+    """Every second class gains ten pictures and loses four, the others the other way: that is how classes vary here."""
+    classes, rows = tuple(f"class{place}" for place in range(12)), 480
+    at = np.arange(rows) // len(classes)  # of each class, 0 to 39
+    better = np.arange(rows) % 2 == 0
+    before = ~np.where(better, at < 10, at < 4)
+    after = ~np.where(better, (at >= 10) & (at < 14), (at >= 10) & (at < 20))
+    found, _ = compared(tmp_path / "s", rows=rows, classes=classes, right=(before, after))
+    assert found.changes.spread is not None and found.changes.spread > 0.1
+    alone = flip_p(np.repeat([1, -1], [10, 4]))
+    assert min(item.p for item in found.changes.listed if item.kind == "class") > alone
+
+
+def test_a_slice_that_differs_by_chance_is_rarely_said_to() -> None:
+    drawn, low, n, rows = np.random.default_rng(4), 0, 200, 300
+    for _ in range(n):
+        inside, labels = drawn.random(rows) < 0.4, drawn.integers(0, 4, rows).astype(str).astype(object)
+        change = drawn.choice([-1, 0, 1], rows)
+        pairs = SimpleNamespace(change=change, labels=labels, n=rows, frame=SimpleNamespace(grouped=False))
+        low += _apart_p(pairs, inside) <= 0.05  # type: ignore[arg-type]
+    assert low <= 0.05 * n + 8  # three standard errors, rounded down
 
 
 def test_worlds_of_two_seeds_rarely_have_a_false_difference() -> None:

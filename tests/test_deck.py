@@ -86,6 +86,8 @@ def test_cues_findings_pictures_and_tables_count_again_as_they_were_kept(found: 
         slide = of_cue(ask, run, cue)
         counted(slide, store)
         assert len(slide.pairs) == min(3, len(cue.examples))
+        if cue.effect is not None:
+            assert slide.figures[0].shown.startswith("−" if " lose " in cue.words else "+")
     for finding in summarise(con, run):
         counted(of_finding(ask, run, finding), store)
     image = queries.pictures(con, run, limit=1)[0]["image_id"]
@@ -213,6 +215,8 @@ def test_a_title_is_one_line_of_500_characters_at_most_in_any_script() -> None:
 
 def test_a_change_of_probability_is_told_in_points() -> None:
     assert told("change", [0.236, 0.151, 0.321, 48]) == ("+24", "+23.6 points [15.1, 32.1] · n 48")
+    assert told("change", [-0.236, -0.321, -0.151, 48])[1] == "−23.6 points [−32.1, −15.1] · n 48"
+    assert told("mean", [0.5, 0.1, 11]) == ("0.5", "0.500 [0.433, 0.567] · n 11")  # Student's 2.228 at 10
     assert told("single", [0.83]) == ("83%", "one picture")
     with pytest.raises(RequestError, match="change, low, high, n"):
         told("change", [0.2, 48])

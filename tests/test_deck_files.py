@@ -106,6 +106,27 @@ def test_a_number_altered_in_what_the_file_carries_is_found(
         assert verified(found[0], path, ask=ask).differences
 
 
+def test_a_number_altered_only_where_nobody_sees_it_is_found(
+    found: tuple[Store, str], slides: list[Slide], tmp_path: Path
+) -> None:
+    slide = next(slide for slide in slides if slide.figures)
+    head, mark, carried = files.write([slide], {}, "html").decode().partition('"whylook-slides": ')
+    shown = rf"\"shown\": \"{slide.figures[0].shown}\""
+    assert mark and shown in carried
+    path = tmp_path / "deck.html"
+    path.write_text(head + mark + carried.replace(shown, r"\"shown\": \"12.5%\"", 1))
+    assert any("as carried" in words for words in verified(found[0], path).differences)
+
+
+def test_a_run_that_is_gone_is_named_and_the_others_are_checked(
+    found: tuple[Store, str], slides: list[Slide], tmp_path: Path
+) -> None:
+    path = tmp_path / "deck.md"
+    path.write_bytes(files.write([slides[1], replace(slides[1], key="k", run="r-gone")], {}, "md"))
+    checked = verified(found[0], path)
+    assert len(checked.differences) == 1 and "run r-gone is not in this store" in checked.differences[0]
+
+
 def test_words_may_be_edited_and_slides_taken_out_but_new_numbers_are_named(
     found: tuple[Store, str], ask: Ask, written: dict[Form, bytes], tmp_path: Path
 ) -> None:

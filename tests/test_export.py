@@ -243,6 +243,17 @@ def test_an_export_that_is_stopped_leaves_nothing(made: World, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_came_while_an_export_was_made_is_not_replaced(made: World, tmp_path: Path) -> None:
+    place = tmp_path / "x.zip"
+
+    def someone_else(done: int, total: int) -> None:
+        place.write_bytes(b"precious")
+
+    with pytest.raises(RequestError, match="is there already"):
+        export(made.store, made.run, ALL, place, "zip", tell=someone_else)
+    assert place.read_bytes() == b"precious" and left_in(tmp_path) == []
+
+
 def test_a_query_that_gives_no_picture_is_said(made: World, tmp_path: Path) -> None:
     for sql, error, words in (
         ("SELECT label FROM samples", RequestError, "add image_id"),

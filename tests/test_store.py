@@ -254,6 +254,9 @@ def test_slices_can_be_saved_while_a_run_writes_and_reach_the_tables(tmp_path: P
     app.move_slide("c", 0)
     app.save_slide("a", {"title": "new", "kind": "text", "run": "r"})
     assert [entry["slide"]["title"] for entry in app.deck()] == ["c", "new", "b"]
+    app.move_slide("c", 9)
+    assert [entry["slide"]["title"] for entry in app.deck()] == ["new", "b", "c"]
+    assert app.undo("deck") == "moving slide “c”"
     app.delete_slide("a")
     assert app.undo("deck") == "deleting slide “new”"
     assert [entry["slide"]["title"] for entry in app.deck()] == ["c", "new", "b"]

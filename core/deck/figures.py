@@ -33,7 +33,8 @@ def told(measure: Measure, row: Sequence[float | int | None]) -> tuple[str, str]
     n = int(row[-1] or 0)
     if measure == "change":
         value, low, high = (100 * _number(part) for part in row[:3])
-        return f"{value:+.2g}", f"{value:+.3g} points [{low:.3g}, {high:.3g}] · n {n:,}"
+        shown, precisely = f"{value:+.2g}", f"{value:+.3g} points [{low:.3g}, {high:.3g}] · n {n:,}"
+        return shown.replace("-", "−"), precisely.replace("-", "−")
     if measure == "count":
         return f"{n:,}", f"n {n:,}"
     if measure == "share":
