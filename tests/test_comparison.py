@@ -124,7 +124,7 @@ def test_classes_that_move_both_ways_by_chance_of_training_are_no_news(tmp_path:
     found, _ = compared(tmp_path / "s", rows=rows, classes=classes, right=(before, after))
     assert found.changes.spread is not None and found.changes.spread > 0.1
     alone = flip_p(np.repeat([1, -1], [10, 4]))
-    assert min(item.p for item in found.changes.listed if item.kind == "class") > alone
+    assert min(item.p for item in found.changes.listed if item.kind == "class") > 1.5 * alone
 
 
 def test_a_slice_that_differs_by_chance_is_rarely_said_to() -> None:

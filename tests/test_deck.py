@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from core import queries
 from core.comparison import compare
 from core.deck.comparing import of_comparison
 from core.deck.figures import told
-from core.deck.first import first_deck
+from core.deck.first import _advice, first_deck
 from core.deck.keep import asking, edited, figure, of_cue, of_finding, of_picture, of_slice, slice_title
 from core.deck.slide import Slide, from_json
 from core.deck.tables import of_confusion, of_groups, of_judge_card, of_matrix
@@ -87,7 +87,9 @@ def test_cues_findings_pictures_and_tables_count_again_as_they_were_kept(found: 
         counted(slide, store)
         assert len(slide.pairs) == min(3, len(cue.examples))
         if cue.effect is not None:
-            assert slide.figures[0].shown.startswith("−" if " lose " in cue.words else "+")
+            for words, sign in (("they lose 9 points", "−"), ("they gain 9 points", "+"), ("pulls others", "+")):
+                told_so = of_cue(ask, run, replace(cue, words=words, effect=abs(cue.effect)))
+                assert told_so.figures[0].shown.startswith(sign)
     for finding in summarise(con, run):
         counted(of_finding(ask, run, finding), store)
     image = queries.pictures(con, run, limit=1)[0]["image_id"]
@@ -118,6 +120,11 @@ def test_a_first_deck_tells_the_causes_with_their_changes_and_counts_again(found
     assert causes[0].pairs
     assert deck[-1].title == "How far to trust this"
     assert len({slide.key for slide in deck}) == len(deck)
+
+
+def test_what_to_do_about_a_cause_names_its_class_where_it_has_one() -> None:
+    assert "every class" in _advice("context", None) and "the class" not in _advice("context", None)
+    assert "“cow”" in _advice("strategy", "cow")
 
 
 def test_a_first_deck_without_judge_discovery_or_story_says_so(tmp_path: Path) -> None:
