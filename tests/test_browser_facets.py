@@ -93,7 +93,7 @@ def test_a_wrong_query_shows_its_error_under_its_place_and_history_brings_the_la
     assert problem.inner_text().startswith("      ^ ") and "labl" in problem.inner_text()
     assert page.locator(".cm-content .wrong").inner_text() == "labl"
     page.get_by_text("Of the last query that worked").wait_for()
-    assert value(page, "o'hara").is_visible()
+    value(page, "o'hara").wait_for()
     page.get_by_role("button", name="History").click()
     page.locator(".history .entry", has_text=filled[1]).click()
     page.get_by_role("button", name="Run").last.click()
