@@ -126,6 +126,7 @@ const start = async (map, library) => {
     if (now && Math.abs(now - map.plot.get('width')) > 1) map.plot.set({ width: now });
   }).observe(map.stage);
   mode(map, 'panZoom');
+  if (map.canvas.matches(':hover')) map.canvas.dispatchEvent(new MouseEvent('mouseenter'));  // it came before the plot
 };
 
 const paint = async (map, data) => {

@@ -71,12 +71,14 @@ def test_a_click_on_a_point_opens_its_picture_and_back_leads_to_the_map(page: tu
     known = "SELECT image_id, words_x, words_y FROM samples WHERE words_x IS NOT NULL ORDER BY words_y DESC LIMIT 1"
     highest = store.reader().execute(known).fetchall()[0]
     over, down = FIT * (2 * highest[1] - 1) * side, FIT * (2 * highest[2] - 1) * side
-    opened.mouse.move(x + over - 30, y - down)
-    opened.mouse.move(x + over, y - down, steps=4)
-    opened.locator(".over img").wait_for()
-    for _ in range(10):  # where drawing takes its time, a click may count as a drag of the map
-        opened.mouse.click(x + over, y - down)
-        opened.wait_for_timeout(2_000)
+    shown = opened.locator(".over img")
+    for _ in range(30):  # until the map has drawn what lies under the pointer; a slow click counts as a drag of the map
+        opened.mouse.move(x + over - 30, y - down)
+        opened.mouse.move(x + over, y - down, steps=3)
+        opened.wait_for_timeout(1_000)
+        if shown.is_visible():
+            opened.mouse.click(x + over, y - down)
+            opened.wait_for_timeout(2_000)
         if "/sample" in opened.url:
             break
     wait_for(opened, "sample", image=highest[0])

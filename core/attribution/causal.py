@@ -118,8 +118,11 @@ def _soft_mask(cells: NDArray[np.bool_], pictures: Tensor) -> Tensor:
 def blurred(pictures: Tensor) -> Tensor:
     """Pictures (B, C, H, W) under a Gaussian of `BLUR` times the shorter side, borders mirrored.
 
-    By hand: torchvision's gaussian_blur is not separable and takes eleven times as long at this width.
+    By hand: torchvision's gaussian_blur is not separable and takes eleven times as long at this width. Half precision
+    is blurred in float32: on CPUs with AMX a float16 convolution of this kind takes minutes a picture (PyTorch 2.15).
     """
+    kind = pictures.dtype
+    pictures = pictures.float() if kind in (torch.float16, torch.bfloat16) else pictures
     height, width = pictures.shape[-2:]
     sigma = max(0.5, BLUR * min(height, width))
     radius = min(math.ceil(2.5 * sigma), height - 1, width - 1)
@@ -129,7 +132,7 @@ def blurred(pictures: Tensor) -> Tensor:
     channels = pictures.shape[1]
     mirrored = F.pad(pictures, (radius, radius, radius, radius), mode="reflect")
     rows = F.conv2d(mirrored, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
-    return F.conv2d(rows, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+    return F.conv2d(rows, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels).to(kind)
 
 
 def _generator(seed: int, map_: NDArray[np.float32]) -> np.random.Generator:
