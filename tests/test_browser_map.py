@@ -29,12 +29,35 @@ def page(browser: Any, tmp_path) -> Iterator[tuple[Any, Store]]:
         yield opened, store
 
 
-def test_a_map_is_drawn_and_a_lasso_on_it_is_the_slice(page: tuple[Any, Store]) -> None:
+def test_a_map_is_drawn_a_lasso_is_the_slice_and_a_click_opens_the_picture(page: tuple[Any, Store]) -> None:
     opened, store = page
     opened.get_by_role("button", name="Draw the map").click()
     opened.wait_for_function(DRAWN, timeout=90_000)
     opened.get_by_text("55 on the map").wait_for()
     canvas = opened.get_by_role("img", name="Map of 55 pictures")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    x, y, side = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, box["height"] / 2
+    known = "SELECT image_id, words_x, words_y FROM samples WHERE words_x IS NOT NULL ORDER BY words_y DESC LIMIT 1"
+    highest = store.reader().execute(known).fetchall()[0]
+    over, down = FIT * (2 * highest[1] - 1) * side, FIT * (2 * highest[2] - 1) * side
+    shown = opened.locator(".over img")
+    for _ in range(30):  # until the map has drawn what lies under the pointer; a slow click counts as a drag of the map
+        opened.mouse.move(x + over - 30, y - down)
+        opened.mouse.move(x + over, y - down, steps=3)
+        opened.wait_for_timeout(1_000)
+        if shown.is_visible():
+            opened.mouse.click(x + over, y - down)
+            opened.wait_for_timeout(2_000)
+        if "/sample" in opened.url:
+            break
+    wait_for(opened, "sample", image=highest[0])
+    opened.get_by_text("Original", exact=True).wait_for()
+    opened.go_back()
+    wait_for(opened, "slices", **{"as": "Map"})
+    opened.get_by_text("55 on the map").wait_for()
+    opened.wait_for_function(DRAWN)
+
     opened.get_by_role("button", name="Lasso", exact=True).click()
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -58,34 +81,6 @@ def test_a_map_is_drawn_and_a_lasso_on_it_is_the_slice(page: tuple[Any, Store]) 
     opened.get_by_text("55 on the map", exact=True).wait_for()
     opened.go_back()
     opened.get_by_text(f"{left} in the slice, 55 on the map").wait_for()
-
-
-def test_a_click_on_a_point_opens_its_picture_and_back_leads_to_the_map(page: tuple[Any, Store]) -> None:
-    opened, store = page
-    opened.get_by_role("button", name="Draw the map").click()
-    opened.wait_for_function(DRAWN, timeout=90_000)
-    canvas = opened.get_by_role("img", name="Map of 55 pictures")
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    x, y, side = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, box["height"] / 2
-    known = "SELECT image_id, words_x, words_y FROM samples WHERE words_x IS NOT NULL ORDER BY words_y DESC LIMIT 1"
-    highest = store.reader().execute(known).fetchall()[0]
-    over, down = FIT * (2 * highest[1] - 1) * side, FIT * (2 * highest[2] - 1) * side
-    shown = opened.locator(".over img")
-    for _ in range(30):  # until the map has drawn what lies under the pointer; a slow click counts as a drag of the map
-        opened.mouse.move(x + over - 30, y - down)
-        opened.mouse.move(x + over, y - down, steps=3)
-        opened.wait_for_timeout(1_000)
-        if shown.is_visible():
-            opened.mouse.click(x + over, y - down)
-            opened.wait_for_timeout(2_000)
-        if "/sample" in opened.url:
-            break
-    wait_for(opened, "sample", image=highest[0])
-    opened.get_by_text("Original", exact=True).wait_for()
-    opened.go_back()
-    wait_for(opened, "slices", **{"as": "Map"})
-    opened.get_by_text("55 on the map").wait_for()
 
 
 def test_the_picture_under_the_pointer_is_asked_of_the_app_alone(page: tuple[Any, Store]) -> None:

@@ -209,7 +209,7 @@ def test_a_flipped_bit_is_found_or_refused_in_a_sentence(
 ) -> None:
     draw, said = random.Random(8), 0
     path = tmp_path / f"deck.{form}"
-    for _ in range(20):
+    for _ in range(10):
         content = bytearray(written[form])
         content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
         path.write_bytes(content)
