@@ -104,11 +104,11 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "causal_drop", "FLOAT", "-1 to 1", "probability of the prediction lost when the attended region is blurred",
-        f"p(x) - p(x blurred where v >= {ATTENDED:g})",
+        f"of a uniform sample: p(x) - p(x blurred where v >= {ATTENDED:g})",
     ),
     Column(
-        "causal_drop_random", "FLOAT", "-1 to 1", "the same for random regions of its size",
-        "mean over that region mirrored and moved 3 times",
+        "causal_drop_random", "FLOAT", "-1 to 1", "the same for a random region of its size",
+        "that region mirrored and moved",
     ),
     Column(
         "brightness", "FLOAT", "0 to 1", "mean brightness of the picture", "mean luma (ITU-R BT.601)",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 State = Literal["ok", "abstained", "failed"]
-Stage = Literal["images", "classifier", "attribution", "judge", "embedding"]
+Stage = Literal["images", "classifier", "attribution", "causal", "judge", "embedding"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 Row = dict[str, Any]
 """A row of a query by column; the user's own columns may hold anything that DuckDB does."""
@@ -25,6 +25,8 @@ HIGH_SCORE = 2.5
 """Score from which attention counts as high (arXiv 2508.20227, section on dataset-level analysis)."""
 ATTENDED = 0.4
 """Map value from which a cell counts as attended (the mask's edge, arXiv 2508.20227)."""
+CAUSAL_SAMPLE = 600
+"""Pictures that get the causal check where nobody says how many: a share of them is known to 4 points."""
 MACHINE = "machine"
 """Key of a run's settings that holds what does not name the run: the device, batch sizes, the report card's sample, the
 column of groups."""
@@ -86,12 +88,18 @@ class Attribution:
     attention_border: float | None = None
     attention_x: float | None = None
     attention_y: float | None = None
-    causal_drop: float | None = None
-    causal_drop_random: float | None = None
-    causal_keep: float | None = None
     attention_islands: int | None = None
     attention_agreement: float | None = None
     seen: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class CausalCheck:
+    """What hiding the attended region of one picture cost, and hiding as much elsewhere; None where it has no map."""
+
+    image_id: str
+    causal_drop: float | None
+    causal_drop_random: float | None
 
 
 @dataclass(frozen=True)
@@ -270,7 +278,6 @@ class Sample:
     """Shape (h, w), values in [0, 1]."""
     attribution_state: State | None
     attribution_reason: str | None
-    causal_keep: float | None
     judge_reason: str | None
     distribution: tuple[float, ...] | None
     """The judge's probability of each score 0 to 5."""

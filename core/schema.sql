@@ -10,7 +10,7 @@ CREATE TABLE loaded_shards (table_name VARCHAR, name VARCHAR);
 CREATE TABLE runs (
     run VARCHAR PRIMARY KEY, started TIMESTAMP, finished TIMESTAMP, state VARCHAR, settings JSON,
     images_fingerprint VARCHAR, classifier_fingerprint VARCHAR, attribution_fingerprint VARCHAR,
-    judge_fingerprint VARCHAR, embedding_fingerprint VARCHAR,
+    causal_fingerprint VARCHAR, judge_fingerprint VARCHAR, embedding_fingerprint VARCHAR,
     class_names VARCHAR[], counts JSON, seconds JSON, judge_note VARCHAR, judge_limits VARCHAR, high_score DOUBLE, version VARCHAR,
     attempt INTEGER, listing_attempt INTEGER  -- which attempt's failures without an image_id stand
 );
@@ -29,7 +29,7 @@ CREATE TABLE attributions (
     map FLOAT[], map_height INTEGER, map_width INTEGER,
     attention_area FLOAT, attention_entropy FLOAT, attention_border FLOAT, attention_x FLOAT, attention_y FLOAT,
     attention_islands INTEGER, attention_agreement FLOAT,
-    causal_drop FLOAT, causal_drop_random FLOAT, causal_keep FLOAT,
+    causal_drop FLOAT, causal_drop_random FLOAT, causal_keep FLOAT,  -- until 0.1, of three random regions; now in checks
     seen FLOAT[]  -- the part of the picture that the map is of, where it is not the whole: top, left, bottom, right
 );
 CREATE TABLE judgements (
@@ -58,6 +58,10 @@ CREATE TABLE findings (
 -- What the model saw: float16 sketches of core/attribution/features.py; keyed as the attributions are.
 CREATE TABLE IF NOT EXISTS features (
     fingerprint VARCHAR, image_id VARCHAR, pooled BLOB, places BLOB, detail BLOB, cell INTEGER[]
+);
+-- The causal check of the pictures that a run chose for it.
+CREATE TABLE IF NOT EXISTS checks (
+    fingerprint VARCHAR, image_id VARCHAR, causal_drop FLOAT, causal_drop_random FLOAT
 );
 -- What `whylook discover` found, of each picture: here the fingerprint is the run's name.
 CREATE TABLE IF NOT EXISTS strategies (fingerprint VARCHAR, image_id VARCHAR, strategy VARCHAR, detail VARCHAR, cue VARCHAR);
@@ -88,7 +92,7 @@ CREATE TABLE run_names (run VARCHAR, name VARCHAR, note VARCHAR, saved TIMESTAMP
 
 -- section: settled failures
 -- An earlier attempt's failure goes once its picture was tried again: there is a later one, or the row that was wanting.
--- Of a map whose causal check failed there is a row all along. A path without an image_id is looked at by every attempt,
+-- A path without an image_id is looked at by every attempt,
 -- and written again only where that attempt found others: listing_attempt is the one under which they are kept.
 DELETE FROM failures WHERE rowid IN (
     SELECT f.rowid
@@ -101,14 +105,14 @@ DELETE FROM failures WHERE rowid IN (
         ON f.stage = 'classifier' AND p.fingerprint = r.classifier_fingerprint AND p.image_id = f.image_id
     LEFT JOIN attributions a
         ON f.stage = 'attribution' AND a.fingerprint = r.attribution_fingerprint AND a.image_id = f.image_id
-        AND (a.causal_drop IS NOT NULL OR a.state <> 'ok')
+    LEFT JOIN checks k ON f.stage = 'causal' AND k.fingerprint = r.causal_fingerprint AND k.image_id = f.image_id
     LEFT JOIN judgements j
         ON f.stage = 'judge' AND j.fingerprint = r.judge_fingerprint AND j.image_id = f.image_id AND j.state <> 'failed'
     LEFT JOIN embeddings e
         ON f.stage = 'embedding' AND e.fingerprint = r.embedding_fingerprint AND e.image_id = f.image_id
     WHERE f.image_id IS NULL AND coalesce(r.listing_attempt, r.attempt) > f.attempt
        OR again.last > f.attempt
-       OR coalesce(i.image_id, p.image_id, a.image_id, j.image_id, e.image_id) IS NOT NULL
+       OR coalesce(i.image_id, p.image_id, a.image_id, k.image_id, j.image_id, e.image_id) IS NOT NULL
 );
 
 -- section: documents
@@ -130,6 +134,9 @@ WHERE length(trim(concat_ws(' ', description, justification))) > 0;
 -- uniform sample is judged (all of it without a budget), so it is (size of the group) / (judged of it). Another run may
 -- have had more judged under the same fingerprint: a run shows the pictures of its own choice, the one that
 -- core/judge/sampling.choose makes (a test compares them), because only those are a uniform sample of its groups.
+-- causal_drop: of a uniform sample, the first of the run's pictures in the order of core/pipeline/run.in_random_order,
+-- whatever else was checked under the same fingerprint (a test compares the two). What an older version checked, which
+-- was every picture, stands beside the maps.
 DROP VIEW IF EXISTS samples;
 CREATE OR REPLACE TABLE sample_rows AS
 WITH ranked AS (
@@ -145,6 +152,11 @@ WITH ranked AS (
     WHERE r.judge_fingerprint IS NOT NULL AND (r.settings ->> 'judge_budget') IS NOT NULL
 ), chosen AS (
     FROM ranked SELECT run, image_id WHERE place <= CASE WHEN wrong THEN most_wrong ELSE budget - most_wrong END
+), checked AS (
+    SELECT r.run, i.image_id FROM runs r JOIN images i ON i.fingerprint = r.images_fingerprint
+    WHERE r.causal_fingerprint IS NOT NULL
+    QUALIFY row_number() OVER (PARTITION BY r.run ORDER BY sha256('[0, "' || i.image_id || '"]'))
+        <= coalesce((r.settings ->> 'causal_sample')::BIGINT, {causal_sample})
 ), own AS (
     SELECT r.run, j.* FROM runs r JOIN judgements j ON j.fingerprint = r.judge_fingerprint
     WHERE (r.settings ->> 'judge_budget') IS NULL
@@ -164,7 +176,10 @@ WITH ranked AS (
                 THEN if(contains(lower(j.description), lower(i.label)), 'label', 'answer') END AS described,
            a.attention_area, a.attention_entropy, a.attention_border, a.attention_x, a.attention_y,
            a.attention_islands, a.attention_agreement,
-           a.causal_drop, a.causal_drop_random,
+           CASE WHEN r.causal_fingerprint IS NULL OR h.image_id IS NOT NULL
+                THEN coalesce(k.causal_drop, a.causal_drop) END AS causal_drop,
+           CASE WHEN r.causal_fingerprint IS NULL OR h.image_id IS NOT NULL
+                THEN coalesce(k.causal_drop_random, a.causal_drop_random) END AS causal_drop_random,
            i.brightness, i.contrast, i.saturation, i.warmth, i.sharpness, i.colour, i.width / i.height AS aspect,
            t.strategy, t.detail, t.cue, l.map_x, l.map_y, l.words_x, l.words_y, coalesce(g.tags, []) AS tags, m.* EXCLUDE (fingerprint, image_id)
     FROM runs r
@@ -172,6 +187,8 @@ WITH ranked AS (
     LEFT JOIN metadata m ON m.fingerprint = i.fingerprint AND m.image_id = i.image_id
     LEFT JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = i.image_id
     LEFT JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = i.image_id
+    LEFT JOIN checks k ON k.fingerprint = r.causal_fingerprint AND k.image_id = i.image_id
+    LEFT JOIN checked h ON h.run = r.run AND h.image_id = i.image_id
     LEFT JOIN map l ON l.fingerprint = r.run AND l.image_id = i.image_id
     LEFT JOIN strategies t ON t.fingerprint = r.run AND t.image_id = i.image_id
     LEFT JOIN (SELECT image_id, list(tag ORDER BY tag) AS tags FROM tags GROUP BY image_id) g ON g.image_id = i.image_id

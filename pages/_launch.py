@@ -70,6 +70,31 @@ def start_beside(command: Beside, run: str) -> None:
     _spawn([command, "--store", str(store_folder()), "--run", run], LOGS[command])
 
 
+def ask(words: Sequence[str], *, patience: float = 300) -> None:
+    """Runs a command that answers soon, and waits for it.
+
+    Raises:
+        RequestError: The app is open to other machines, the command failed (its last words), or it took too long.
+    """
+    if not may_start():
+        raise RequestError(f"this app is reachable from other machines, so it starts nothing: use whylook {words[0]}")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "core", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=patience, env=_environment(), check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise RequestError(f"no answer within {patience:.0f} s: use whylook {words[0]} in a terminal") from error
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise RequestError(said[-1].removeprefix("whylook: ") if said else f"it ended with code {done.returncode}")
+
+
+def _environment() -> dict[str, str]:
+    """Where a process finds whylook, installed or not."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+
+
 def _check_free(what: str, command: str) -> None:
     if not may_start():
         raise RequestError(
@@ -91,7 +116,7 @@ def _spawn(words: Sequence[str], log: str) -> None:
             stdout=sink,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))},
+            env=_environment(),
         )
     _children(str(folder), log).append(child)
 

@@ -12,10 +12,10 @@ from streamlit.delta_generator import DeltaGenerator
 from core import queries
 from core.cells import cell, said
 from core.deck.keep import of_picture
-from core.errors import QueryError
+from core.errors import QueryError, RequestError
 from core.records import ATTENDED, Fill, Run, Sample
 from core.statistics import format_number, format_percent
-from pages import _charts
+from pages import _charts, _launch
 from pages import _report_card as _card
 from pages._alike import SAID, seen_alike
 from pages._frame import empty, guarded, open_page, places
@@ -23,7 +23,7 @@ from pages._keep import keep_button
 from pages._order import ordered_ids
 from pages._pictures import fill_of, full_picture, rgb_of, scale_legend, view, views
 from pages._seen import how_it_was_seen
-from pages._shared import read, store_folder
+from pages._shared import read, store, store_folder
 from pages._view import draw, go, grid, percent, score_text
 from pages._words import plain, short, slice_sql
 
@@ -54,7 +54,7 @@ def main() -> None:
     keep_button(f"{name}-{image_id}", lambda ask: of_picture(ask, name, sample))
     walk(name, image_id)
     pictures(run, sample)
-    evidence(name, sample)
+    evidence(run, sample)
     how_it_was_seen(sample)
     seen_alike(name, image_id)
     facts(sample)
@@ -158,7 +158,7 @@ def _fill(
         place.image(made, width="stretch", alt=kind)
 
 
-def evidence(name: str, sample: Sample) -> None:
+def evidence(run: Run, sample: Sample) -> None:
     """The judge's words, the classifier's probabilities, the judge's scores, the causal check."""
     st.space("small")
     if sample.description:
@@ -181,12 +181,12 @@ def evidence(name: str, sample: Sample) -> None:
             st.altair_chart(_charts.distribution(sample.distribution), width="stretch", key="distribution")
             if sample.correct is False and sample.label_score is not None:
                 st.caption(f"Asked about {plain(short(sample.label))}, the label: {score_text(sample.label_score)}.")
-            if word := _card.word(name):
+            if word := _card.word(run.name):
                 st.caption(plain(word))
         else:
             st.caption("No score." if sample.judge_state else "No judge looked at this picture.")
     with right:
-        causal(sample)
+        causal(run, sample)
 
 
 def _about_top(sample: Sample) -> str:
@@ -202,29 +202,58 @@ def _about_top(sample: Sample) -> str:
     )
 
 
-def causal(sample: Sample) -> None:
+def causal(run: Run, sample: Sample) -> None:
     """What hiding the attended region does, against hiding as much elsewhere."""
     st.header("Causal check")
-    drop, chance = sample.causal_drop, sample.causal_drop_random
-    if drop is None:
-        st.caption("Not measured for this picture.")
-        return
-    rows = [("what it looked at", drop)] + ([("as much elsewhere", chance)] if chance is not None else [])
-    st.altair_chart(_charts.drops(rows), width="stretch", key="causal")
-    keep = sample.causal_keep
-    verdict = (
-        "What it looked at matters."
-        if chance is None or drop > chance + 0.1
-        else "Hiding it matters no more than chance."
-    )
-    st.caption(
-        f"Percentage points of probability lost when a region is hidden. {verdict}"
-        + (
-            f" With everything else hidden, the predicted class still gets {format_percent(keep)}."
-            if keep is not None
-            else ""
+    look = store().closer_look(run.fingerprints.get("attribution", ""), sample.image_id)
+    if look is not None:
+        drop, others = float(look["causal_drop"]), np.asarray(look["random_drops"], dtype=float)
+        rows = [("what it looked at", drop), ("as much elsewhere", float(others.mean()))]
+        st.altair_chart(_charts.drops(rows), width="stretch", key="causal")
+        st.caption(
+            f"Percentage points of probability lost when a region is hidden. {_matters(drop, others)} Elsewhere: "
+            f"{others.size} regions of the same shape, {percent(others.min())} to {percent(others.max())}. With all "
+            f"but what it looked at hidden, the predicted class still gets {format_percent(look['causal_keep'])}."
         )
-    )
+        return
+    one, chance = sample.causal_drop, sample.causal_drop_random
+    if one is None:
+        st.caption("Not measured in the run, which checks a sample of its pictures.")
+    else:
+        known = [("what it looked at", one)] + ([("as much elsewhere", chance)] if chance is not None else [])
+        st.altair_chart(_charts.drops(known), width="stretch", key="causal")
+        words = "Percentage points of probability lost when a region is hidden"
+        few = "; elsewhere: one region of the same shape, which says little of one picture."
+        st.caption(words + ("." if chance is None else few))
+    if sample.map is not None and _launch.may_start():
+        _look_closer(run.name, sample.image_id, first=one is None)
+
+
+def _matters(drop: float, others: NDArray[np.float64]) -> str:
+    """Whether hiding the region costs more than hiding others: more than nearly all of them, and by a tenth."""
+    if drop > float(np.quantile(others, 0.9)) and drop > float(others.mean()) + queries.RESTS:
+        return "What it looked at matters."
+    if drop <= float(others.mean()):
+        return "Hiding it matters no more than hiding as much elsewhere."
+    return "Hiding it matters little more than hiding as much elsewhere."
+
+
+def _look_closer(run: str, image_id: str, *, first: bool) -> None:
+    """The button that checks this picture now, and why it could not."""
+    asked = st.button(
+        "Check this picture" if first else "Look closer", icon=":material/science:", key="closer",
+        help="Hides what it looked at, and as much at twelve other places; the classifier is loaded for it, which "
+        "takes some seconds.",
+    )  # fmt: skip
+    if not asked:
+        return
+    try:
+        with st.spinner("Loading the classifier and hiding regions …", show_time=True):
+            _launch.ask(["check", image_id, "--run", run, "--store", str(store_folder())])
+    except RequestError as problem:
+        st.error(plain(problem), icon=":material/error:")
+        return
+    st.rerun()
 
 
 def facts(sample: Sample) -> None:

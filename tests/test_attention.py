@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from core.attribution import causal
 from core.attribution.attention import attention_statistics
-from core.attribution.causal import causal_check
+from core.attribution.causal import blurred, causal_check, closer_look
 from core.errors import RequestError
 from tests.support.given import Given
 from tests.support.nets import TexturedCorner
@@ -72,26 +73,39 @@ def corner_map(row: int, column: int) -> Tensor:
 def test_removing_what_the_model_uses_costs_more_than_removing_a_random_region() -> None:
     batch, targets = pictures(8), torch.ones(8, dtype=torch.long)
     maps = torch.stack([corner_map(0, 0)] * 8)
-    for effect in causal_check(Given(TexturedCorner()), batch, maps, targets, draws=8):
-        assert effect.causal_drop is not None
-        assert effect.causal_drop_random is not None
-        assert effect.causal_keep is not None
-        assert effect.causal_drop > 0.8
-        assert effect.causal_drop > effect.causal_drop_random + 0.2
-        assert effect.causal_keep > 0.9
+    effects = causal_check(Given(TexturedCorner()), batch, maps, targets)
+    assert all(effect.causal_drop is not None and effect.causal_drop > 0.8 for effect in effects)
+    for picture, effect in zip(batch, effects, strict=True):
+        look = closer_look(Given(TexturedCorner()), picture, corner_map(0, 0), 1, draws=16)
+        assert look.causal_drop == pytest.approx(effect.causal_drop, abs=1e-5)
+        assert len(look.random_drops) == 16
+        assert look.random_drops[0] == pytest.approx(effect.causal_drop_random, abs=1e-5)
+        assert look.causal_drop > np.mean(look.random_drops) + 0.2
+        assert look.causal_keep > 0.9
 
 
 def test_a_map_elsewhere_is_shown_not_to_be_causal() -> None:
     (effect,) = causal_check(Given(TexturedCorner()), pictures(1), corner_map(1, 1)[None], torch.tensor([1]))
     assert effect.causal_drop == pytest.approx(0, abs=0.02)
-    assert effect.causal_keep is not None
-    assert effect.causal_keep < 0.3
+    look = closer_look(Given(TexturedCorner()), pictures(1)[0], corner_map(1, 1), 1)
+    assert look.causal_drop == pytest.approx(0, abs=0.02) and look.causal_keep < 0.3
+    with pytest.raises(RequestError, match="marks no region"):
+        closer_look(Given(TexturedCorner()), pictures(1)[0], torch.zeros(8, 8), 1)
+    with pytest.raises(RequestError, match="at least 1"):
+        closer_look(Given(TexturedCorner()), pictures(1)[0], corner_map(1, 1), 1, draws=0)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 224, 224), (1, 1, 40, 24), (1, 3, 5, 1), (2, 3, 300, 90)])
+def test_a_blur_by_matrices_is_that_of_convolutions(shape: tuple[int, ...]) -> None:
+    batch = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(blurred(batch), causal._convolved(batch), atol=1e-5)
+    assert blurred(batch.half()).dtype == torch.float16
 
 
 def test_a_picture_without_a_map_has_no_effect_to_report() -> None:
     maps = torch.stack([torch.zeros(8, 8), corner_map(0, 0)])
     empty, full = causal_check(Given(TexturedCorner()), pictures(2), maps, torch.tensor([1, 1]))
-    assert (empty.causal_drop, empty.causal_drop_random, empty.causal_keep) == (None, None, None)
+    assert (empty.causal_drop, empty.causal_drop_random) == (None, None)
     assert full.causal_drop is not None
 
 
@@ -117,12 +131,12 @@ def test_probabilities_that_are_known_save_a_forward() -> None:
             return super().forward(x)
 
     model, batch, maps, targets = Counting(), pictures(1), corner_map(0, 0)[None], torch.tensor([1])
-    plain = causal_check(Given(model), batch, maps, targets, draws=3)
-    assert model.forwards == 6
+    plain = causal_check(Given(model), batch, maps, targets)
+    assert model.forwards == 3
     before = model(batch).softmax(1)[:, 1]
     model.forwards = 0
-    assert causal_check(Given(model), batch, maps, targets, draws=3, before=before) == plain
-    assert model.forwards == 5
+    assert causal_check(Given(model), batch, maps, targets, before=before) == plain
+    assert model.forwards == 2
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (33, 50)])
@@ -138,8 +152,6 @@ def test_pictures_of_any_size_can_be_checked(size: tuple[int, int]) -> None:
 
 
 def test_the_causal_check_refuses_what_does_not_fit() -> None:
-    with pytest.raises(RequestError, match="draws"):
-        causal_check(Given(TexturedCorner()), pictures(1), corner_map(0, 0)[None], torch.tensor([1]), draws=0)
     with pytest.raises(RequestError, match="do not fit"):
         causal_check(Given(TexturedCorner()), pictures(2), corner_map(0, 0)[None], torch.tensor([1, 1]))
 

@@ -24,7 +24,7 @@ def world(folder: Path, *, rests: bool) -> tuple[queries.Connection, str]:
     def redraw(tables: dict[str, list]) -> None:
         for place, row in enumerate(tables["attributions"]):
             drops = {"causal_drop": 0.6 if rests else 0.2, "causal_drop_random": 0.2}
-            tables["attributions"][place] = type(row)(**{**vars(row), **drops})
+            tables["attributions"][place] = {"image_id": row.image_id, "state": row.state, **drops}
 
     store, name = make_store(folder, rows=240, change=redraw, pictures=False)
     return store.reader(), name

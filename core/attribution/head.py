@@ -5,6 +5,7 @@ What it changes in a model (hooks, train mode, `requires_grad`) it puts back, al
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Protocol
@@ -49,15 +50,35 @@ class Explained(Protocol):
         """Where the network is."""
 
 
-@contextmanager
-def unfused() -> Iterator[None]:
+class _Unfused:
+    """How many threads need PyTorch's transformer layers to run layer by layer: the switch is one for all of them."""
+
+    def __init__(self) -> None:
+        """Nobody does."""
+        self._lock, self._users, self._before = threading.Lock(), 0, True
+
+    def __enter__(self) -> None:
+        """The first one switches."""
+        with self._lock:
+            if self._users == 0:
+                self._before = torch.backends.mha.get_fastpath_enabled()
+                torch.backends.mha.set_fastpath_enabled(False)
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        """The last one switches back."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                torch.backends.mha.set_fastpath_enabled(self._before)
+
+
+_UNFUSED = _Unfused()
+
+
+def unfused() -> _Unfused:
     """PyTorch's transformer layers run layer by layer: without gradients they would pass over the layers inside."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
+    return _UNFUSED
 
 
 @contextmanager

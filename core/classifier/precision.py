@@ -5,6 +5,7 @@ The network stays what it is, with the same layers; two hooks on it switch what 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 
 from core.classifier.names import PRECISIONS, Precision
 from core.errors import RequestError
+
+_LAST = "_whylook_channels_last"
+"""Attribute of a network whose channels are last."""
 
 
 def computes_bf16(device: torch.device) -> bool:
@@ -36,25 +40,50 @@ def set_precision(model: nn.Module, precision: Precision, device: torch.device) 
         return lambda: None
     if isinstance(model, torch.jit.ScriptModule):
         raise RequestError("a TorchScript file runs in the precision it was saved in; leave --precision out")
-    model.to(memory_format=torch.channels_last)
-    entered: list[torch.autocast] = []
+    undo_layout = keep_channels_last(model)
+    if precision == "channels-last":
+        return undo_layout
+    entered = threading.local()  # several threads may compute at a time, each in a copy that shares these hooks
 
-    def begin(module: nn.Module, inputs: tuple[object, ...]) -> tuple[object, ...]:
-        if precision == "bf16":
-            context = torch.autocast(device.type, torch.bfloat16)
-            context.__enter__()  # type: ignore[no-untyped-call]
-            entered.append(context)
-        return tuple(_channels_last(value) for value in inputs)
+    def begin(module: nn.Module, inputs: tuple[object, ...]) -> None:
+        context = torch.autocast(device.type, torch.bfloat16)
+        context.__enter__()  # type: ignore[no-untyped-call]
+        entered.__dict__.setdefault("contexts", []).append(context)
 
     def end(module: nn.Module, inputs: object, output: object) -> None:
-        if entered:
-            entered.pop().__exit__(None, None, None)
+        if contexts := entered.__dict__.get("contexts"):
+            contexts.pop().__exit__(None, None, None)
 
     handles = [model.register_forward_pre_hook(begin), model.register_forward_hook(end, always_call=True)]
 
     def undo() -> None:
         for handle in handles:
             handle.remove()
+        undo_layout()
+
+    return undo
+
+
+def is_channels_last(model: nn.Module) -> bool:
+    """Whether a network was set to compute with its channels last."""
+    return bool(getattr(model, _LAST, False))
+
+
+def keep_channels_last(model: nn.Module) -> Callable[[], None]:
+    """Let a network compute with its channels last in memory from now on; returns what takes that back."""
+    if is_channels_last(model):
+        return lambda: None
+    model.to(memory_format=torch.channels_last)
+    setattr(model, _LAST, True)
+
+    def lay(module: nn.Module, inputs: tuple[object, ...]) -> tuple[object, ...]:
+        return tuple(_channels_last(value) for value in inputs)
+
+    handle = model.register_forward_pre_hook(lay)
+
+    def undo() -> None:
+        handle.remove()
+        delattr(model, _LAST)
         model.to(memory_format=torch.contiguous_format)
 
     return undo

@@ -1,4 +1,4 @@
-"""Commands that look further into a finished run: discover, faithfulness and judge-card."""
+"""Commands that look further into a finished run: check, discover, faithfulness and judge-card."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
+import numpy as np
+
 from core import queries
 from core.commands.read import existing
 from core.commands.terminal import ProgressLine, printable, rows_table, write_table
 from core.errors import RequestError
 from core.findings.words import described
+from core.pipeline.closer import look_closer
 from core.pipeline.discover import discover as find_cues
 from core.pipeline.faithfulness import check_faithfulness
 from core.pipeline.report_card import card_of_run, set_high
-from core.statistics import format_rate
+from core.statistics import format_percent, format_rate
+from core.store import Store
 
 SHORT = ("verdict", "cue", "effect [low, high]", "placebo", "tested", "reason")
 FULL = (
@@ -91,6 +95,40 @@ def faithfulness(arguments: argparse.Namespace) -> int:
     assert found is not None  # just measured
     write_table(rows_table(found.rows(), ("measure", "value", "control", "better", "meaning")), arguments.format)
     return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """The causal check of one image, with more random regions than a run makes."""
+    store = existing(arguments.store)
+    run = queries.run(store.reader(), arguments.run).name
+    found = look_closer(store, run, _image(store, run, arguments.image), draws=arguments.draws, device=arguments.device)
+    drops = np.asarray(found.random_drops)
+    rows = [
+        {"hidden": "what it looked at", "lost": found.causal_drop, "low": None, "high": None},
+        {
+            "hidden": f"as much elsewhere ({drops.size} times)",
+            "lost": drops.mean(),
+            "low": drops.min(),
+            "high": drops.max(),
+        },
+    ]
+    write_table(rows_table(rows, ("hidden", "lost", "low", "high")), arguments.format)
+    print(
+        f"Probability of the predicted class lost. With all but what it looked at hidden it is "
+        f"{format_percent(found.causal_keep)}.",
+        file=sys.stderr if arguments.format != "table" else sys.stdout,
+    )
+    return 0
+
+
+def _image(store: Store, run: str, asked: str) -> str:
+    """The id of an image that is named by its id or by a path of the run."""
+    rows = queries.fetch_rows(
+        store.reader(), "SELECT image_id FROM samples WHERE run = ? AND (image_id = ? OR path = ?)", [run, asked, asked]
+    )
+    if not rows:
+        raise RequestError(f"run {run} has no image {asked}: name its image_id or its path as whylook sql shows them")
+    return str(rows[0]["image_id"])
 
 
 def judge_card(arguments: argparse.Namespace) -> int:

@@ -223,6 +223,14 @@ def _faithfulness(parser: argparse.ArgumentParser) -> None:
     _quiet(parser)
 
 
+def _check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", metavar="IMAGE", help="its image_id, or its path as in table samples")
+    _run_name(parser)
+    parser.add_argument("--draws", type=_count, metavar="N", default=12, help="random regions (default 12)")
+    _device(parser)
+    _format(parser)
+
+
 def _discover(parser: argparse.ArgumentParser) -> None:
     _run_name(parser)
     parser.add_argument(
@@ -335,6 +343,9 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "map": Command(
         "core.commands.map:draw_map", "lay a run's pictures out, so that those alike lie close", _map, computes=True
+    ),
+    "check": Command(
+        "core.commands.measure:check", "what hiding the attended part of one image costs", _check, computes=True
     ),
     "faithfulness": Command(
         "core.commands.measure:faithfulness", "how far to trust a run's maps: measured on a sample", _faithfulness,

@@ -28,8 +28,10 @@ def idle_maps(frame: Frame) -> list[Finding]:
         f"In {format_spoken(value.value)} of the pictures removing what the map marks costs the answer no more than "
         "removing a random region of the same size: there the map does not show the cause."
     )
+    tried = int(known.sum())
+    of = "" if tried == len(known) else f", of {tried:,} that were tried, a uniform sample"
     evidence = (
-        f"{format_rate(value)} ({format_pictures(n)}). On average the marked region costs "
+        f"{format_rate(value)} ({format_pictures(n)}{of}). On average the marked region costs "
         f"{format_percent(float(drop[known].mean()))} of probability, a random one "
         f"{format_percent(float(random[known].mean()))}."
     )

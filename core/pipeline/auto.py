@@ -17,7 +17,7 @@ from core.attribution.faithfulness import separation
 from core.attribution.methods import METHODS
 from core.classifier.loading import Classifier
 from core.classifier.names import Precision
-from core.classifier.precision import computes_bf16, set_precision
+from core.classifier.precision import computes_bf16, is_channels_last, set_precision
 from core.errors import ModelError, RequestError
 from core.statistics import format_mean, mean_interval
 
@@ -42,7 +42,8 @@ def choose_precision(classifier: Classifier, batch: Tensor, *, method: str) -> t
     plain = attribute(classifier, batch, method=method)
     seconds = _seconds(classifier, batch, method)
     told, best = [f"fp32 {1000 * seconds / len(batch):.1f} ms a picture"], (seconds / FASTER, "fp32")
-    names: list[Precision] = ["channels-last", "bf16"] if computes_bf16(classifier.device) else ["channels-last"]
+    names: list[Precision] = [] if is_channels_last(classifier.model) else ["channels-last"]
+    names += ["bf16"] if computes_bf16(classifier.device) else []
     for name in names:
         undo = set_precision(classifier.model, name, classifier.device)
         try:

@@ -5,15 +5,17 @@ Knows: the order of the stages and what a failure of one picture means. Does not
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from core.attribution.attention import attention_statistics
 from core.attribution.attribute import BatchAttribution, attribute
-from core.attribution.causal import CausalEffect, causal_check
+from core.attribution.causal import causal_check
 from core.attribution.features import Features, Sketcher
 from core.attribution.names import Question
 from core.classifier.layers import earlier_layer
@@ -23,26 +25,32 @@ from core.errors import ModelError
 from core.memory import PICTURES_LEAST, NoRoom, free_memory, size_text
 from core.pipeline.forwards import Forwards
 from core.pipeline.in_flight import MOST_DEATHS, InFlight
-from core.pipeline.journal import Journal
+from core.pipeline.journal import Clock, Journal
+from core.pipeline.lanes import Lanes, split
 from core.pipeline.prefetch import ahead, chunks
 from core.pipeline.reading import MODEL_ERRORS, Prepared, failure_of, prepare, weight
-from core.records import Attribution, Failure, ImageEntry, Prediction, Stage
+from core.records import Attribution, CausalCheck, Failure, ImageEntry, Prediction, Stage
 
 WAITING_BYTES = 2**29
 """Prepared pictures that wait for the classifier take about this at most, and a batch half of it ..."""
 WAITING_SHARE = 0.125
 """... and at most this share of what is free when the pass begins."""
-CAUSAL_DRAWS = 3
 CAUSAL_SEED = 20
-EXPLAIN_STAGES: tuple[Stage, ...] = ("images", "classifier", "attribution")
+CHECK_WORK = 1.5
+"""What a causal check costs, in pictures without one; for the time left alone."""
+EXPLAIN_STAGES: tuple[Stage, ...] = ("images", "classifier", "attribution", "causal")
 
 
 @dataclass(frozen=True)
 class Todo:
-    """Which pictures have rows already, per stage, and the fingerprints under which new rows are written."""
+    """Which pictures have rows already, per stage, and the fingerprints under which new rows are written.
+
+    `checked` are the pictures that get the causal check.
+    """
 
     fingerprints: dict[str, str]
     done: dict[str, set[str]]
+    checked: frozenset[str]
     method: str
     question: Question
     batch_size: int
@@ -50,11 +58,17 @@ class Todo:
 
     def missing(self, image_id: str) -> bool:
         """True when a stage of this pass has no row of the picture yet."""
-        return any(image_id not in self.done[stage] for stage in EXPLAIN_STAGES)
+        return image_id not in self.done["images"] or self.needs_model(image_id)
 
     def needs_model(self, image_id: str) -> bool:
         """True when the classifier has to see the picture."""
-        return any(image_id not in self.done[stage] for stage in ("classifier", "attribution"))
+        return self.needs_check(image_id) or any(
+            image_id not in self.done[stage] for stage in ("classifier", "attribution")
+        )
+
+    def needs_check(self, image_id: str) -> bool:
+        """True when the causal check of the picture is wanted and not there."""
+        return image_id in self.checked and image_id not in self.done["causal"]
 
 
 @dataclass
@@ -63,6 +77,7 @@ class Results:
 
     predictions: list[Prediction] = field(default_factory=list)
     attributions: list[Attribution] = field(default_factory=list)
+    checks: list[CausalCheck] = field(default_factory=list)
     features: list[dict[str, object]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
@@ -70,17 +85,32 @@ class Results:
         """Append another group's rows."""
         self.predictions += other.predictions
         self.attributions += other.attributions
+        self.checks += other.checks
         self.features += other.features
         self.failures += other.failures
 
 
 def explain(
-    entries: Sequence[ImageEntry], classifier: Classifier, todo: Todo, *, journal: Journal, stop: Callable[[], bool]
+    entries: Sequence[ImageEntry],
+    classifier: Classifier,
+    todo: Todo,
+    *,
+    journal: Journal,
+    stop: Callable[[], bool],
+    probe: torch.Tensor | None = None,
 ) -> bool:
     """Run the pass over every picture that lacks a row.
 
     Memory holds two batches of inputs and the pictures that are being decoded, both within a budget, however large the
     folder and its pictures are. A picture on which an earlier attempt died is tried first and alone.
+
+    Args:
+        entries: the pictures, in the order in which they are looked at.
+        classifier: the model.
+        todo: what is there already.
+        journal: where rows and progress go.
+        stop: asked between batches.
+        probe: a picture (1, C, H, W) on which copies of the classifier are tried; None: one thread at a time.
 
     Returns:
         False when `stop` ended it early. What is written stays and is not done again.
@@ -93,13 +123,25 @@ def explain(
     done = len(entries) - len(missing)
     journal.begin("pictures", done=done, total=len(entries))
     notes, forwards = InFlight(journal.store.folder), Forwards(classifier, todo.method)
-    work = Work(classifier, todo, journal, notes, forwards, sketcher_of(classifier))
+    with Lanes(classifier, todo.method, probe) as lanes:
+        work = Work(
+            classifier, todo, journal, notes, forwards, lanes, [sketcher_of(classifier) for _ in range(lanes.count)]
+        )
+        return _work_through(work, missing, done=done, total=len(entries), stop=stop)
+
+
+def _work_through(
+    work: Work, missing: Sequence[ImageEntry], *, done: int, total: int, stop: Callable[[], bool]
+) -> bool:
+    """Every picture that lacks a row: first, and alone, those on which an attempt died; False when stopped."""
+    todo, journal = work.todo, work.journal
     work.proven = bool(todo.done["classifier"])
     hopeless = [entry for entry in missing if work.notes.deaths(entry.image_id) >= MOST_DEATHS]
     journal.fail([work.notes.failure(entry) for entry in hopeless])
     suspects = [entry for entry in missing if 0 < work.notes.deaths(entry.image_id) < MOST_DEATHS]
     others = [entry for entry in missing if not work.notes.deaths(entry.image_id)]
     done += len(hopeless)
+    checks, checked = sum(todo.needs_check(entry.image_id) for entry in missing), 0
     passes = [(suspects, 1, 1), (others, todo.batch_size, todo.threads)]
     for some, batch_size, threads in [step for step in passes if step[0]]:
         with closing(work.batches(some, batch_size=batch_size, threads=threads)) as batches:
@@ -111,7 +153,8 @@ def explain(
                 journal.beside("decoding", sum(item.seconds for item in batch))
                 work.explain_batch(batch)
                 done += len(batch)
-                journal.report(done, len(entries))
+                checked += sum(todo.needs_check(item.entry.image_id) for item in batch)
+                journal.report(done, total, more=(CHECK_WORK * checked, CHECK_WORK * (checks - checked)))
                 journal.publish_if_due()
             else:
                 return False
@@ -127,7 +170,8 @@ class Work:
     journal: Journal
     notes: InFlight
     forwards: Forwards
-    sketcher: Sketcher | None = None
+    lanes: Lanes
+    sketchers: list[Sketcher | None]
     proven: bool = False
 
     def batches(
@@ -166,22 +210,14 @@ class Work:
             for start in range(0, len(group), size):
                 part = group[start : start + size]
                 with self.notes.working([item.entry.image_id for item in part] if noted else []):
-                    results.add(
-                        classify_and_attribute(
-                            part,
-                            stacked[start : start + size],
-                            self.classifier,
-                            todo,
-                            journal=journal,
-                            sketcher=self.sketcher,
-                        )
-                    )
+                    results.add(self._side_by_side(part, stacked[start : start + size]))
         predictions = [row for row in results.predictions if row.image_id not in todo.done["classifier"]]
         attributions = [row for row in results.attributions if row.image_id not in todo.done["attribution"]]
         journal.write("predictions", predictions, fingerprint=todo.fingerprints["classifier"])
         features = [row for row in results.features if row["image_id"] not in todo.done["attribution"]]
         journal.write("features", features, fingerprint=todo.fingerprints["attribution"])  # a map vouches for them
         journal.write("attributions", attributions, fingerprint=todo.fingerprints["attribution"])
+        journal.write("checks", results.checks, fingerprint=todo.fingerprints["causal"])
         journal.fail([*results.failures, *no_room])
         suspect = any(self.notes.deaths(item.entry.image_id) for item in batch)  # tried alone: says nothing of others
         self.notes.forget([item.entry.image_id for item in batch])
@@ -189,6 +225,22 @@ class Work:
         if not (self.proven or suspect) and blamed and not results.predictions:
             raise ModelError(f"the classifier failed on every picture of the first batch: {blamed[0].reason}")
         self.proven = self.proven or bool(results.predictions)
+
+    def _side_by_side(self, group: Sequence[Prepared], batch: torch.Tensor) -> Results:
+        """One batch (B, C, H, W) of one shape, a part of it in every lane."""
+        began, results = time.monotonic(), Results()
+        parts = [(group[part], batch[part], Clock()) for part in split(len(group), self.lanes.count)]
+        for found in self.lanes.each(self._explain_part, parts):
+            results.add(found)
+        self.journal.share(time.monotonic() - began, [clock for *_, clock in parts])
+        return results
+
+    def _explain_part(
+        self, classifier: Classifier, lane: int, part: tuple[Sequence[Prepared], torch.Tensor, Clock]
+    ) -> Results:
+        """What one lane does."""
+        group, batch, clock = part
+        return classify_and_attribute(group, batch, classifier, self.todo, clock=clock, sketcher=self.sketchers[lane])
 
 
 def sketcher_of(classifier: Classifier) -> Sketcher | None:
@@ -232,7 +284,7 @@ def classify_and_attribute(
     classifier: Classifier,
     todo: Todo,
     *,
-    journal: Journal,
+    clock: Clock,
     sketcher: Sketcher | None = None,
 ) -> Results:
     """Forward, map and causal check of pictures of one shape; `batch` is (B, C, H, W).
@@ -240,7 +292,7 @@ def classify_and_attribute(
     A batch that raises is halved until the picture at fault stands alone; that also answers a device out of memory.
     """
     try:
-        with journal.timed("classifier and map"):
+        with clock.timed("classifier and map"):
             labels = label_indices([item.entry for item in group], classifier.class_names)
             answer = attribute(
                 classifier, batch, method=todo.method, question=todo.question, labels=labels, sketcher=sketcher
@@ -250,9 +302,7 @@ def classify_and_attribute(
             return Results(failures=[failure_of("classifier", group[0].entry, error)])
         middle, results = len(group) // 2, Results()
         for half in (slice(None, middle), slice(middle, None)):
-            some = classify_and_attribute(
-                group[half], batch[half], classifier, todo, journal=journal, sketcher=sketcher
-            )
+            some = classify_and_attribute(group[half], batch[half], classifier, todo, clock=clock, sketcher=sketcher)
             results.add(some)
         return results
     results = Results()
@@ -268,13 +318,24 @@ def classify_and_attribute(
             results.attributions.append(Attribution(item.entry.image_id, "abstained", answer.reasons[i], None))
         if answer.features is not None:
             results.features.append(_features(item.entry.image_id, answer.features, i))
-    mapped = [i for i in range(len(group)) if answer.errors[i] is None and answer.reasons[i] is None]
+    for i in range(len(group)):
+        if answer.errors[i] is None and answer.reasons[i] is None:
+            row = answer.maps[i].numpy().copy()  # (h, w)
+            figures: dict[str, Any] = {**attention_statistics(row), "attention_agreement": answer.agreement[i]}
+            image_id = group[i].entry.image_id
+            results.attributions.append(Attribution(image_id, "ok", None, row, seen=group[i].seen, **figures))
+    wanted = [i for i, item in enumerate(group) if answer.errors[i] is None and todo.needs_check(item.entry.image_id)]
+    results.checks += [
+        CausalCheck(group[i].entry.image_id, None, None) for i in wanted if answer.reasons[i] is not None
+    ]
+    mapped = [i for i in wanted if answer.reasons[i] is None]
     if mapped:
-        _attributions(mapped, group, batch, answer, classifier, results=results, journal=journal)
+        with clock.timed("causal check"):
+            _check(mapped, group, batch, answer, classifier, results=results)
     return results
 
 
-def _attributions(
+def _check(
     mapped: Sequence[int],
     group: Sequence[Prepared],
     batch: torch.Tensor,
@@ -282,38 +343,21 @@ def _attributions(
     classifier: Classifier,
     *,
     results: Results,
-    journal: Journal,
 ) -> None:
-    """Statistics and causal check of the rows that have a map; one whose check fails keeps its map and is recorded."""
+    """Causal check of the pictures that have a map; one whose check fails is recorded."""
     index = torch.as_tensor(list(mapped))
     before = answer.logits[index].softmax(dim=1).gather(1, answer.targets[index, None])[:, 0]
-    effects: Sequence[CausalEffect | None]
     try:
-        with journal.timed("causal check"):
-            effects = causal_check(
-                classifier,
-                batch[index],
-                answer.maps[index],
-                answer.targets[index],
-                draws=CAUSAL_DRAWS,
-                seed=CAUSAL_SEED,
-                before=before,
-            )
+        effects = causal_check(
+            classifier, batch[index], answer.maps[index], answer.targets[index], seed=CAUSAL_SEED, before=before
+        )
     except MODEL_ERRORS as error:
         if len(mapped) > 1:
             middle = len(mapped) // 2
             for half in (mapped[:middle], mapped[middle:]):
-                _attributions(half, group, batch, answer, classifier, results=results, journal=journal)
+                _check(half, group, batch, answer, classifier, results=results)
             return
-        results.failures.append(failure_of("attribution", group[mapped[0]].entry, error))
-        effects = [None]
+        results.failures.append(failure_of("causal", group[mapped[0]].entry, error))
+        return
     for i, effect in zip(mapped, effects, strict=True):
-        row = answer.maps[i].numpy().copy()  # (h, w)
-        figures = {
-            **attention_statistics(row),
-            "attention_agreement": answer.agreement[i],
-            **(vars(effect) if effect is not None else {}),
-        }
-        results.attributions.append(
-            Attribution(group[i].entry.image_id, "ok", None, row, seen=group[i].seen, **figures)
-        )
+        results.checks.append(CausalCheck(group[i].entry.image_id, **vars(effect)))

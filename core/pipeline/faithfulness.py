@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from core import images, queries
+from core.attribution.attention import rank_correlation
 from core.attribution.attribute import attribute
-from core.attribution.faithfulness import edges, energy_inside, faithfulness, pointing_game, randomisation
+from core.attribution.faithfulness import edges, energy_inside, faithfulness, pointing_game, randomised
 from core.classifier.loading import Classifier, stack_by_shape
 from core.classifier.predictions import label_indices
+from core.classifier.streamline import streamline
 from core.errors import ImageError, RequestError
 from core.pipeline.reading import model_input
 from core.pipeline.request import Progress, RunRequest
@@ -24,7 +25,7 @@ from core.records import ImageEntry
 from core.store import Store, open_for_writing
 
 SAMPLE = 64
-BATCH = 8
+BATCH = 16
 
 
 def check_faithfulness(
@@ -60,9 +61,13 @@ def check_faithfulness(
     record, request, classifier = opened.record, opened.request, opened.classifier
     entries = _sample(opened.scan, store, run, sample)
     objects = _object_masks(masks) if masks else {}
+    *_, (_, drawn) = randomised(classifier.model)
+    random = dataclasses.replace(classifier, model=drawn)
     rows: list[dict[str, object]] = []
     for some, batch in _batches(entries, classifier):
-        rows += _measure(some, batch, classifier, request, objects)
+        if not rows:
+            streamline(classifier.model, batch[:4].to(classifier.device), keep=frozenset({classifier.layer}))
+        rows += _measure(some, batch, classifier, random, request, objects)
         progress(Progress("faithfulness", len(rows), len(entries)))
     with open_for_writing(store.folder) as writer:
         writer.write("faithfulness", rows, fingerprint=record.fingerprints["attribution"])
@@ -102,19 +107,18 @@ def _measure(
     entries: Sequence[ImageEntry],
     batch: Tensor,
     classifier: Classifier,
+    random: Classifier,
     request: RunRequest,
     objects: Mapping[str, NDArray[np.bool_]],
 ) -> list[dict[str, object]]:
-    """Rows of table `faithfulness` for pictures of one size."""
+    """Rows of table `faithfulness` for pictures of one size; `random` is the classifier with drawn weights."""
     labels = label_indices(entries, classifier.class_names)
-
-    def explained(model: torch.nn.Module, pictures: Tensor) -> Tensor:
-        changed = dataclasses.replace(classifier, model=model)
-        return attribute(changed, pictures, method=request.method, question=request.question, labels=labels).maps
-
-    answer = attribute(classifier, batch, method=request.method, question=request.question, labels=labels)
+    answer, other = (
+        attribute(each, batch, method=request.method, question=request.question, labels=labels)
+        for each in (classifier, random)
+    )
     figures = faithfulness(classifier, batch, answer.maps, answer.targets)
-    *_, (_, likeness) = randomisation(classifier.model, batch, answer.maps, explained)
+    likeness = [rank_correlation(*pair) for pair in zip(answer.maps, other.maps, strict=True)]
     drawn = edges(batch, answer.maps.shape[1:])
     rows = []
     for index, entry in enumerate(entries):

@@ -97,7 +97,7 @@ class Forwards:
             maps, targets = answer.maps, answer.targets
         else:
             maps, targets = torch.ones(1, 7, 7), torch.zeros(1, dtype=torch.long)
-        causal_check(self._classifier, batch, maps, targets, draws=1)
+        causal_check(self._classifier, batch, maps, targets)
 
 
 def _shrunk(picture: Tensor, side: int) -> Tensor:

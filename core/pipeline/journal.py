@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -18,13 +19,31 @@ PUBLISH_SHARE = 10.0
 """A publication that took t seconds is not repeated before PUBLISH_SHARE * t: big stores publish more seldom."""
 
 
-class Journal:
+class Clock:
+    """Seconds per stage."""
+
+    def __init__(self) -> None:
+        """Nothing was timed yet."""
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds spent inside to `stage`."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - began
+
+
+class Journal(Clock):
     """State of one attempt at a run. Everything that it reports as done is already in a shard."""
 
     def __init__(
         self, store: StoreWriter, run: str, *, progress: Callable[[Progress], None], seconds: dict[str, float]
     ) -> None:
         """Start the clocks; `seconds` already holds what loading took."""
+        super().__init__()
         self.store = store
         self.run = run
         self.seconds = seconds
@@ -38,14 +57,13 @@ class Journal:
         self._stage, self._start, self._began = "", 0, time.monotonic()
         self._before: dict[str, float] = dict(seconds)
 
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the seconds spent inside to `stage`."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - began
+    def share(self, seconds: float, clocks: Sequence[Clock]) -> None:
+        """Add the seconds in which several threads worked side by side, in proportion to what each stage took them."""
+        spent = Counter[str]()
+        for clock in clocks:
+            spent.update(clock.seconds)
+        for stage, part in spent.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds * part / max(spent.total(), 1e-9)
 
     def beside(self, stage: str, seconds: float) -> None:
         """Add seconds that threads spent on one of `core.pipeline.stages.BESIDE`."""
@@ -57,12 +75,16 @@ class Journal:
         self._before = dict(self.seconds)
         self.report(done, total)
 
-    def report(self, done: int, total: int, *, message: str = "") -> None:
-        """Tell the caller and the store's progress file how far the stage is."""
+    def report(self, done: int, total: int, *, message: str = "", more: tuple[float, float] = (0, 0)) -> None:
+        """Tell the caller and the store's progress file how far the stage is.
+
+        `more` is the work beside one unit per picture, done by this attempt and left to do: not every picture is asked
+        for as much.
+        """
         spent = time.monotonic() - self._began
         worked = done - self._start
         rate = worked / spent if worked > 0 and spent > 0 else None
-        left = (total - done) / rate if rate else None
+        left = (total - done + more[1]) * spent / (worked + more[0]) if rate else None
         news = Progress(self._stage, done, total, rate, left, message, self.limit(since=self._before))
         self.store.report_progress(
             run=self.run, stage=news.stage, done=done, total=total, rate=rate, seconds_left=left, message=message,

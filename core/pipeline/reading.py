@@ -126,7 +126,9 @@ def _reader(classifier: Classifier) -> Callable[[int], images.Reader]:
     return reader
 
 
-def failure_of(stage: Literal["classifier", "attribution"], entry: ImageEntry, error: BaseException) -> Failure:
+def failure_of(
+    stage: Literal["classifier", "attribution", "causal"], entry: ImageEntry, error: BaseException
+) -> Failure:
     """A failure whose reason is one line, whatever the exception said."""
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     return Failure(stage, entry.image_id, entry.relative_paths[0], reason)

@@ -18,11 +18,18 @@ from core.errors import RequestError
 from core.judge.names import ProtocolName
 from core.memory import free_memory
 from core.pipeline.options import Widget, option, options_of, words_of
-from core.records import MACHINE, Failure, Fill, ImageEntry, Run, View
+from core.records import CAUSAL_SAMPLE, MACHINE, Failure, Fill, ImageEntry, Run, View
 
 RunState = Literal["done", "interrupted", "failed"]
 
-VERSIONS: Mapping[str, str] = {"images": "1", "classifier": "1", "attribution": "2", "judge": "1", "embedding": "1"}
+VERSIONS: Mapping[str, str] = {
+    "images": "1",
+    "classifier": "1",
+    "attribution": "2",
+    "causal": "1",
+    "judge": "1",
+    "embedding": "1",
+}
 """Raised by hand when a stage's code starts to give other results: old rows then no longer count as done."""
 
 
@@ -115,6 +122,13 @@ class RunRequest:
         None, group="map", metavar="NAME",
         help="dotted name of the target layer (default: the last with a spatial map)",
         widget=Widget("Target layer", "the last with a spatial map"),
+    )
+    causal_sample: int | None = option(
+        None, group="map", metavar="N", least=0,
+        help=f"images that get the causal check, a uniform sample (default: {CAUSAL_SAMPLE}); 0: none",
+        widget=Widget("Causal check on", f"{CAUSAL_SAMPLE} of them", "Pictures on which hiding the attended region is "
+                      "tried, a uniform sample: each costs two more forward passes. Any other picture can be checked "
+                      "from its own page."),
     )
     precision: str = option(
         "fp32", group="map", choices=(*PRECISIONS, "auto"), help="auto: the fastest that agrees with fp32",

@@ -12,18 +12,23 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+import torch
+
 from core import images, queries
 from core.attribution.methods import METHODS
+from core.classifier.layers import earlier_layer
 from core.classifier.loading import Classifier, load_classifier, stack_by_shape
 from core.classifier.names import Precision
 from core.classifier.precision import set_precision
 from core.classifier.preprocess import seen_part
-from core.errors import ImageError, RequestError, StoreError, WhylookError
+from core.classifier.streamline import streamline
+from core.errors import ImageError, ModelError, RequestError, StoreError, WhylookError
 from core.images.reading import PROBES, first_picture, probe_picture
 from core.memory import give_back
 from core.pipeline.auto import choose_method, choose_precision
-from core.pipeline.explain import CAUSAL_DRAWS, CAUSAL_SEED, EXPLAIN_STAGES, Todo, explain
+from core.pipeline.explain import CAUSAL_SEED, EXPLAIN_STAGES, Todo, explain
 from core.pipeline.journal import Journal
+from core.pipeline.lanes import lanes_for
 from core.pipeline.prefetch import decoding_threads
 from core.pipeline.request import (
     VERSIONS,
@@ -36,7 +41,7 @@ from core.pipeline.request import (
     prediction_fingerprint,
     request_from_settings,
 )
-from core.records import ImageEntry
+from core.records import CAUSAL_SAMPLE, ImageEntry
 from core.store import Store, open_for_writing
 
 if TYPE_CHECKING:
@@ -45,12 +50,18 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "RunOutcome", "RunRequest", "RunState", "request_from_settings", "run"]
 
 BATCH_SIZE = {"cpu": 16, "mps": 64, "cuda": 128}
+"""Pictures of 224 x 224 at a time; of smaller ones more, up to LARGEST_BATCH."""
+LARGEST_BATCH = 128
 PROBED = 12
 """Pictures on which `auto` compares."""
 ORDER_SEED = 0
 """Of the order in which pictures go through."""
+_ONCE_ASKED = (3, 20)
+"""Draws and seed of an earlier causal check, kept in the fingerprint of maps, so that old maps count."""
 ROUNDS = 3
 """How often a run goes over its pictures at most: again where a shard turned out damaged that it had just written."""
+_TRIED = 4
+"""Pictures on which the classifier's speed is tried."""
 PROBED_BYTES = 2**25
 """And their bytes at most: fewer pictures where the transform leaves them large."""
 
@@ -62,6 +73,7 @@ class _Loaded:
     request: RunRequest
     scan: images.Scan
     classifier: Classifier
+    probe: torch.Tensor | None
     fingerprints: dict[str, str]
     judging: JudgeTodo | None
 
@@ -151,13 +163,21 @@ def _load(
         needs_layer=request.method not in METHODS or METHODS[request.method].needs != "model",
         probe=first_picture(scan.entries),
     )
-    if "auto" in (request.method, request.precision):
-        request, classifier = _choose(request, classifier, scan.entries, progress)
+    probe = _probe(classifier, scan.entries)
+    if request.method == "auto":
+        request, classifier = _with_method(request, classifier, _probes(classifier, scan.entries, progress))
+    if probe is not None:
+        read = earlier_layer(classifier.layers, classifier.layer) if classifier.layer else None
+        several = probe.expand(max(1, min(_TRIED, PROBED_BYTES // probe.nbytes)), -1, -1, -1).to(classifier.device)
+        streamline(classifier.model, several, keep=frozenset({classifier.layer, read.name if read else ""}))
+    if request.precision == "auto":
+        request, classifier = _with_precision(request, classifier, _probes(classifier, scan.entries, progress))
     set_precision(classifier.model, cast(Precision, request.precision), classifier.device)
+    classifier.model.requires_grad_(False)
     marks = _explain_fingerprints(request, scan, classifier)
     judging = None if request.no_vlm else _load_judging(request, marks, stack)
     seconds["loading models"] = time.monotonic() - began
-    return _Loaded(request, scan, classifier, {**marks, **(judging.fingerprints if judging else {})}, judging)
+    return _Loaded(request, scan, classifier, probe, {**marks, **(judging.fingerprints if judging else {})}, judging)
 
 
 def _check_group(group: str | None, entries: Sequence[ImageEntry]) -> None:
@@ -167,10 +187,20 @@ def _check_group(group: str | None, entries: Sequence[ImageEntry]) -> None:
         raise RequestError(f"--group names no column of the metadata: {group}; {there}")
 
 
-def _choose(
-    request: RunRequest, classifier: Classifier, entries: Sequence[ImageEntry], progress: Callable[[Progress], None]
-) -> tuple[RunRequest, Classifier]:
-    """What `auto` stands for, by a probe of readable pictures of one size from all over the folder, sorted by class."""
+def _probe(classifier: Classifier, entries: Sequence[ImageEntry]) -> torch.Tensor | None:
+    """The first readable picture (1, C, H, W) as the classifier sees it; None without one of a usual size."""
+    picture = first_picture(entries)
+    try:
+        probe = None if picture is None else classifier.transform(picture)[None]
+    except ModelError:  # said for the pictures, one by one
+        return None
+    return probe if probe is not None and probe.ndim == 4 and probe.nbytes <= PROBED_BYTES else None
+
+
+def _probes(
+    classifier: Classifier, entries: Sequence[ImageEntry], progress: Callable[[Progress], None]
+) -> torch.Tensor:
+    """Readable pictures (B, C, H, W) of one size from all over the folder, which is sorted by class."""
     progress(Progress("choosing what auto means", 0, 0))
     tensors = []
     for entry in entries[:: max(1, len(entries) // PROBES)][:PROBES]:
@@ -179,16 +209,22 @@ def _choose(
     if not tensors:
         raise RequestError("auto needs pictures that can be read; say --method gradcam --precision fp32")
     _, batch = max(stack_by_shape(tensors), key=lambda group: len(group[0]))
-    batch = batch[: max(2, PROBED_BYTES // batch[0].nbytes)]
-    if request.method == "auto":
-        method, classifier, why = choose_method(classifier, batch[:PROBED])
-        classifier = dataclasses.replace(classifier, notes=(*classifier.notes, why))
-        request = dataclasses.replace(request, method=method, layer=classifier.layer)
-    if request.precision == "auto":
-        precision, why = choose_precision(classifier, batch[:PROBED], method=request.method)
-        classifier = dataclasses.replace(classifier, notes=(*classifier.notes, why))
-        request = dataclasses.replace(request, precision=precision)
-    return request, classifier
+    return batch[: max(2, PROBED_BYTES // batch[0].nbytes)][:PROBED]
+
+
+def _with_method(request: RunRequest, classifier: Classifier, probes: torch.Tensor) -> tuple[RunRequest, Classifier]:
+    """What `--method auto` stands for here."""
+    method, classifier, why = choose_method(classifier, probes)
+    classifier = dataclasses.replace(classifier, notes=(*classifier.notes, why))
+    return dataclasses.replace(request, method=method, layer=classifier.layer), classifier
+
+
+def _with_precision(request: RunRequest, classifier: Classifier, probes: torch.Tensor) -> tuple[RunRequest, Classifier]:
+    """What `--precision auto` stands for here."""
+    precision, why = choose_precision(classifier, probes, method=request.method)
+    return dataclasses.replace(request, precision=precision), dataclasses.replace(
+        classifier, notes=(*classifier.notes, why)
+    )
 
 
 def _explain_fingerprints(request: RunRequest, scan: images.Scan, classifier: Classifier) -> dict[str, str]:
@@ -196,11 +232,12 @@ def _explain_fingerprints(request: RunRequest, scan: images.Scan, classifier: Cl
     listed = listing_fingerprint(scan.entries)
     predicted = prediction_fingerprint(classifier.fingerprint, request.precision)
     labels = listed if request.question in ("label", "contrast") else None  # maps that depend on labels
-    asked = (request.method, request.question, labels, classifier.layer, CAUSAL_DRAWS, CAUSAL_SEED)
+    asked = (request.method, request.question, labels, classifier.layer, *_ONCE_ASKED)
     # what is cut or padded has its maps kept with the part of the picture that they are of
     cut = ("placed",) if seen_part(classifier.transform, (300, 200)) is not None else ()
     attributed = fingerprint("attribution", VERSIONS["attribution"], predicted, asked, *cut)
-    return {"images": listed, "classifier": predicted, "attribution": attributed}
+    checked = fingerprint("causal", VERSIONS["causal"], attributed, CAUSAL_SEED)
+    return {"images": listed, "classifier": predicted, "attribution": attributed, "causal": checked}
 
 
 def _load_judging(request: RunRequest, marks: Mapping[str, str], stack: ExitStack) -> JudgeTodo:
@@ -221,15 +258,20 @@ def in_random_order(entries: Sequence[ImageEntry]) -> list[ImageEntry]:
 def _work(request: RunRequest, loaded: _Loaded, *, journal: Journal, stop: Callable[[], bool]) -> bool:
     """Both passes; False when stopped."""
     entries = in_random_order(loaded.scan.entries)
+    done: dict[str, set[str]] = {
+        stage: journal.store.done(stage, loaded.fingerprints[stage]) for stage in EXPLAIN_STAGES
+    }
+    sample = CAUSAL_SAMPLE if request.causal_sample is None else request.causal_sample
     todo = Todo(
         fingerprints=loaded.fingerprints,
-        done={stage: journal.store.done(stage, loaded.fingerprints[stage]) for stage in EXPLAIN_STAGES},
+        done={**done, "causal": done["causal"] | _checked_before(journal, loaded.fingerprints["attribution"])},
+        checked=frozenset(entry.image_id for entry in entries[:sample]),
         method=request.method,
         question=request.question,
-        batch_size=request.batch_size or BATCH_SIZE.get(loaded.classifier.device.type, 32),
+        batch_size=request.batch_size or _batch_size(loaded),
         threads=decoding_threads(),
     )
-    if not explain(entries, loaded.classifier, todo, journal=journal, stop=stop):
+    if not explain(entries, loaded.classifier, todo, journal=journal, stop=stop, probe=loaded.probe):
         return False
     if loaded.judging is None:
         return True
@@ -241,6 +283,24 @@ def _work(request: RunRequest, loaded: _Loaded, *, journal: Journal, stop: Calla
     if sample and not report_card.make_card(entries, loaded.judging, sample=sample, journal=journal, stop=stop):
         return False
     return judging.judge_pictures(entries, loaded.judging, journal=journal, stop=stop)
+
+
+def _batch_size(loaded: _Loaded) -> int:
+    """Pictures per batch where nobody says: of small ones more, for they take no more memory together."""
+    usual = BATCH_SIZE.get(loaded.classifier.device.type, 32)
+    if loaded.probe is None:
+        return usual
+    height, width = loaded.probe.shape[-2:]
+    several = max(usual, min(LARGEST_BATCH, usual * 224 * 224 // max(1, height * width)))
+    return several * lanes_for(loaded.classifier, loaded.request.method)
+
+
+def _checked_before(journal: Journal, fingerprint: str) -> set[str]:
+    """Pictures whose causal check stands beside their map, as versions until 0.1 wrote it; they need none again."""
+    try:
+        return queries.checked_maps(journal.store.reader(), fingerprint)
+    except StoreError:  # nothing is published
+        return set()
 
 
 def _finish(loaded: _Loaded, journal: Journal, *, state: RunState, note: str | None) -> dict[str, int]:

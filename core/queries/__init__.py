@@ -33,6 +33,7 @@ from core.queries.reads import (
     RunCounts,
     SliceStats,
     cells,
+    checked_maps,
     columns,
     confusion,
     descriptions,
@@ -49,7 +50,7 @@ from core.queries.reads import (
     slice_stats,
     table_columns,
 )
-from core.queries.reasons import RESTS_SQL, Reasons, Share, reasons
+from core.queries.reasons import RESTS, RESTS_SQL, Reasons, Share, reasons
 from core.queries.report_card import CardMeasure, JudgeCard, Threshold, card_of, judge_card
 from core.queries.rows import Connection, fetch_rows
 from core.queries.runs import RunAccuracy, accuracies, run, run_title, runs, runs_on_disk
@@ -83,6 +84,7 @@ __all__ = [
     "Measure",
     "NO_FEATURES",
     "PLACEBO",
+    "RESTS",
     "RESTS_SQL",
     "Reasons",
     "RunAccuracy",
@@ -102,6 +104,7 @@ __all__ = [
     "at_place",
     "card_of",
     "cells",
+    "checked_maps",
     "coded_run",
     "columns",
     "confusion",

@@ -114,7 +114,7 @@ def sample(con: Connection, run: str, image_id: str) -> Sample:
     beside = fetch_rows(
         con,
         f"""SELECT i.paths, i.width, i.height, i.thumbnail, i.metadata, p.probabilities,
-               a.map, a.map_height, a.map_width, {_seen(con)} AS seen, a.causal_keep,
+               a.map, a.map_height, a.map_width, {_seen(con)} AS seen,
                a.state AS attribution_state, a.reason AS attribution_reason, j.reason AS judge_reason,
                j.distribution::FLOAT[] AS distribution, r.class_names
         FROM samples s JOIN runs r USING (run)
@@ -142,7 +142,6 @@ def sample(con: Connection, run: str, image_id: str) -> Sample:
         map=_placed(found["map"], found["map_height"], found["map_width"], found["seen"]),
         attribution_state=found["attribution_state"],
         attribution_reason=found["attribution_reason"],
-        causal_keep=found["causal_keep"],
         judge_reason=found["judge_reason"],
         distribution=None if shares is None else tuple(shares),
     )

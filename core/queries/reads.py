@@ -173,6 +173,15 @@ def failures(con: Connection, run: str) -> list[FailureRow]:
     )
 
 
+def checked_maps(con: Connection, fingerprint: str) -> set[str]:
+    """Pictures whose causal check stands beside their map, or that have no map to check."""
+    rows = con.execute(
+        "SELECT image_id FROM attributions WHERE fingerprint = ? AND (causal_drop IS NOT NULL OR state <> 'ok')",
+        [fingerprint],
+    ).fetchall()
+    return {str(row[0]) for row in rows}
+
+
 def missing_rows(con: Connection, run: str) -> str | None:
     """A sentence where a finished run had more rows when it ended than are published: damage took them since."""
     record = run_record(con, run)

@@ -137,6 +137,15 @@ class Kept:
         saved.put_entry(self._saved, "looks", f"{run} {key}", {"run": run, "key": key}, words=None)
         return len(before) + 1
 
+    def keep_closer_look(self, fingerprint: str, image_id: str, found: Mapping[str, Any]) -> None:
+        """Keeps the closer causal check of one picture under its map's fingerprint, in place of an older one."""
+        entry = {**found, "saved": runs.now()}
+        saved.put_entry(self._saved, "closer looks", f"{fingerprint} {image_id}", entry, words=None)
+
+    def closer_look(self, fingerprint: str, image_id: str) -> dict[str, Any] | None:
+        """What was kept of one picture: causal_drop, random_drops, causal_keep, saved; None without."""
+        return saved.read_entries(self._saved, "closer looks").get(f"{fingerprint} {image_id}")
+
     def decide_label(
         self, image_id: str, verdict: Verdict, *, label: str | None, should_be: str | None = None, file: str = ""
     ) -> None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from core.columns import BY_NAME
 from core.errors import StoreError
+from core.records import CAUSAL_SAMPLE
 from core.store.quoting import literal
 from core.store.shard_set import KEYS, ShardSet
 from core.store.shards import PROPERTIES, SCHEMAS, DamagedShardError, read_shard
@@ -102,7 +103,11 @@ def build(target: Path, *, copied: bool, shards: ShardSet, contents: Contents, g
             con.execute(schema_section("tables"))
         elif con.execute("SELECT version FROM store_info").fetchone() != (STORE_VERSION,):
             raise duckdb.InvalidInputException("an earlier generation of another version")
-        for column in ("judge_limits VARCHAR", "listing_attempt INTEGER"):  # older generations lack them
+        for column in (
+            "judge_limits VARCHAR",
+            "listing_attempt INTEGER",
+            "causal_fingerprint VARCHAR",
+        ):  # older generations lack them
             con.execute(f"ALTER TABLE runs ADD COLUMN IF NOT EXISTS {column}")
         for column in ("near_hash BLOB", *(f"{name} FLOAT" for name in PROPERTIES), "colour VARCHAR"):
             con.execute(f"ALTER TABLE images ADD COLUMN IF NOT EXISTS {column}")
@@ -118,7 +123,8 @@ def build(target: Path, *, copied: bool, shards: ShardSet, contents: Contents, g
         if "judgements" in changed or not copied:
             con.execute(schema_section("documents"))
             con.execute("PRAGMA create_fts_index('documents', 'document', 'text', stemmer='porter', overwrite=1)")
-        con.execute(schema_section("samples").replace("{columns}", ", ".join(BY_NAME)))
+        samples = schema_section("samples").replace("{columns}", ", ".join(BY_NAME))
+        con.execute(samples.replace("{causal_sample}", str(CAUSAL_SAMPLE)))
         con.execute("CHECKPOINT")
         return {table: int(con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]) for table in SCHEMAS}
     finally:

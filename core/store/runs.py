@@ -195,7 +195,9 @@ def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
 
 def _digest(settings: Mapping[str, Any], fingerprints: Mapping[str, str]) -> str:
     named = {key: value for key, value in settings.items() if key != MACHINE}
-    canonical = json.dumps([named, dict(fingerprints)], sort_keys=True)
+    # the causal check came to the stages later, and follows from the maps and the settings
+    prints = {stage: mark for stage, mark in fingerprints.items() if stage != "causal"}
+    canonical = json.dumps([named, prints], sort_keys=True)
     return hashlib.sha256(canonical.encode("utf-8", "replace")).hexdigest()
 
 
@@ -205,6 +207,6 @@ def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     attempts = ("attempt", "listing_attempt")
     times = {name: row[name] and row[name].isoformat(timespec="milliseconds") for name in ("started", "finished")}
     objects = {name: json.loads(row[name] or "{}") for name in ("settings", "counts", "seconds")}
-    prints = {stage: row[f"{stage}_fingerprint"] for stage in STAGE_TABLES if row[f"{stage}_fingerprint"] is not None}
+    prints = {stage: mark for stage in STAGE_TABLES if (mark := row.get(f"{stage}_fingerprint")) is not None}
     record = {**{name: row.get(name) for name in (*kept, *attempts)}, **times, **objects, "fingerprints": prints}
     return {**record, "digest": _digest(objects["settings"], prints)}

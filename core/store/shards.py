@@ -29,7 +29,7 @@ _TEXT, _REAL, _WHOLE, _REALS = pa.string(), pa.float32(), pa.int32(), pa.list_(p
 _KEY = [("fingerprint", _TEXT), ("image_id", _TEXT)]
 _STATE = [("state", _TEXT), ("reason", _TEXT)]
 _STATISTICS = ("attention_area", "attention_entropy", "attention_border", "attention_x", "attention_y")
-_CHECKS = ("attention_agreement", "causal_drop", "causal_drop_random", "causal_keep")
+_CHECKS = ("attention_agreement", "causal_drop", "causal_drop_random", "causal_keep")  # causal: until 0.1
 
 FAITHFULNESS = (
     ("morf", "lerf", "insertion", "road", "morf_random", "insertion_random", "randomised")
@@ -52,6 +52,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         [*_KEY, *_STATE, ("map", _REALS), ("map_height", _WHOLE), ("map_width", _WHOLE)]
         + [("attention_islands", _WHOLE), *((name, _REAL) for name in (*_STATISTICS, *_CHECKS)), ("seen", _REALS)]
     ),
+    "checks": pa.schema([*_KEY, ("causal_drop", _REAL), ("causal_drop_random", _REAL)]),
     "features": pa.schema(
         [*_KEY, *((name, pa.binary()) for name in ("pooled", "places", "detail")), ("cell", pa.list_(_WHOLE))]
     ),
@@ -76,6 +77,7 @@ STAGE_TABLES = {
     "images": "images",
     "classifier": "predictions",
     "attribution": "attributions",
+    "causal": "checks",
     "judge": "judgements",
     "embedding": "embeddings",
 }
