@@ -47,7 +47,7 @@ def _strange_labels(tables: Tables) -> None:
 
 
 def _no_predictions(tables: Tables) -> None:
-    for name in ("predictions", "attributions", "judgements", "embeddings"):
+    for name in ("predictions", "attributions", "checks", "judgements", "embeddings"):
         tables[name] = []
 
 

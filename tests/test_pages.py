@@ -74,12 +74,13 @@ def _without_maps(tables: dict[str, list[Any]]) -> None:
     tables["attributions"] = [
         Attribution(row.image_id, "failed", "no gradient", None) for row in tables["attributions"]
     ]
+    tables["checks"] = []
     tables["judgements"] = [Judgement(row.image_id, "abstained", "there is no map") for row in tables["judgements"]]
     tables["embeddings"] = []
 
 
 def _unclassified(tables: dict[str, list[Any]]) -> None:
-    for name in ("predictions", "attributions", "judgements", "embeddings"):
+    for name in ("predictions", "attributions", "checks", "judgements", "embeddings"):
         tables[name] = []
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from core import queries
 from core.queries.reasons import rogan_gladen
+from core.records import CausalCheck
 from tests.support.store_factory import make_store
 
 
@@ -22,9 +23,7 @@ def world(folder: Path, *, rests: bool) -> tuple[queries.Connection, str]:
     """A run whose answers rest on the attended part, or on nothing there."""
 
     def redraw(tables: dict[str, list]) -> None:
-        for place, row in enumerate(tables["attributions"]):
-            drops = {"causal_drop": 0.6 if rests else 0.2, "causal_drop_random": 0.2}
-            tables["attributions"][place] = {"image_id": row.image_id, "state": row.state, **drops}
+        tables["checks"] = [CausalCheck(row.image_id, 0.6 if rests else 0.2, 0.2) for row in tables["checks"]]
 
     store, name = make_store(folder, rows=240, change=redraw, pictures=False)
     return store.reader(), name

@@ -14,7 +14,7 @@ from core.records import Failure, Judgement
 from core.store import Store, open_for_writing
 from tests.support.store_factory import image, make_store, prediction
 
-TABLES = {"runs", "images", "metadata", "predictions", "attributions", "judgements", "embeddings", "failures"}
+TABLES = {"runs", "images", "metadata", "predictions", "attributions", "checks", "judgements", "embeddings", "failures"}
 
 
 TABLES |= {"faithfulness", "tags", "slices", "findings", "deck", "run_names", "features", "strategies", "cues"}

@@ -30,7 +30,7 @@ FINISHED = 7
 THROUGH_THE_COMMAND_LINE = 15
 CLASSES = ("cow", "camel")
 STAGES = {"images": "images", "predictions": "classifier", "attributions": "attribution"}
-STAGES |= {"judgements": "judge", "embeddings": "embedding"}
+STAGES |= {"checks": "causal", "judgements": "judge", "embeddings": "embedding"}
 ROWS = synthetic_rows(24, list(CLASSES), seed=4, pictures=False)
 BESIDE = {
     "judge_card": [
@@ -46,6 +46,7 @@ TABLES = (
     "images",
     "predictions",
     "attributions",
+    "checks",
     "judgements",
     "embeddings",
     "judge_card",

@@ -48,6 +48,7 @@ def make_hostile_store(folder: Path, *, rows: int = 96) -> tuple[Store, str]:
     store = Store(folder)
     prints = {**PRINTS, "images": f"hostile-{rows}"}
     stages = {"images": "images", "predictions": "classifier", "attributions": "attribution"}
+    stages |= {"checks": "causal"}
     stages |= {"judgements": "judge", "embeddings": "embedding"}
     settings = {"images": f"/{LONG}/{NAMES[3]}", "classifier": f"/{NAMES[2]}{LONG}.py:{NAMES[1]}", "method": NAMES[4]}
     with open_for_writing(store.folder) as writer:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from core.records import Attribution, Prediction
+from core.records import Attribution, CausalCheck, Prediction
 from core.store import Store
 from tests.support.store_factory import make_store
 
@@ -32,6 +32,7 @@ def make_null_world(folder: Path, *, seed: int, rows: int = 600, accuracy: float
             tables["predictions"][index] = Prediction(image_id, CLASSES[answer], sure, 0.1, None, probabilities)
             figures = [float(value) for value in generator.random(5)]
             heat = np.ones((7, 7), dtype=np.float32)
-            tables["attributions"][index] = Attribution(image_id, "ok", None, heat, *figures, 0.5, 0.2, 0.3)
+            tables["attributions"][index] = Attribution(image_id, "ok", None, heat, *figures)
+            tables["checks"][index] = CausalCheck(image_id, 0.5, 0.2)
 
     return make_store(folder, rows=rows, classes=CLASSES, judged=False, seed=seed, pictures=False, change=redraw)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from core.records import Attribution, Failure, Judgement, Prediction
+from core.records import Attribution, CausalCheck, Failure, Judgement, Prediction
 from core.store import Store, open_for_writing
 
 HABITATS = ("meadow", "desert", "snow")
-PRINTS = {stage: f"{stage}-1" for stage in ("images", "classifier", "attribution", "judge", "embedding")}
+PRINTS = {stage: f"{stage}-1" for stage in ("images", "classifier", "attribution", "causal", "judge", "embedding")}
 
 
 def prediction(image_id: str, name: str = "cow") -> Prediction:
@@ -40,7 +40,7 @@ def synthetic_rows(rows: int, classes: Sequence[str], *, seed: int, pictures: bo
     """Rows for every table: mostly right; of 24 pictures the judge abstains from one and fails one."""
     generator = np.random.default_rng(seed)
     tables: dict[str, list[Any]] = {
-        name: [] for name in ("images", "predictions", "attributions", "judgements", "embeddings")
+        name: [] for name in ("images", "predictions", "attributions", "checks", "judgements", "embeddings")
     }
     block = thumbnail(generator)
     for index in range(rows):
@@ -69,7 +69,9 @@ def synthetic_rows(rows: int, classes: Sequence[str], *, seed: int, pictures: bo
                 image_id, prediction, float(ordered[0]), float(ordered[0] - ordered[1:2].sum()), None, probabilities
             )
         )
-        tables["attributions"].append(_attribution(image_id, generator, looked_away=hard))
+        heat, check = _attribution(image_id, generator, looked_away=hard)
+        tables["attributions"].append(heat)
+        tables["checks"].append(check)
         judgement = _judgement(image_id, index, prediction, habitat, generator, looked_away=hard)
         tables["judgements"].append(judgement)
         if judgement.state == "ok":
@@ -78,14 +80,17 @@ def synthetic_rows(rows: int, classes: Sequence[str], *, seed: int, pictures: bo
     return tables
 
 
-def _attribution(image_id: str, generator: np.random.Generator, *, looked_away: bool) -> Attribution:
+def _attribution(
+    image_id: str, generator: np.random.Generator, *, looked_away: bool
+) -> tuple[Attribution, CausalCheck]:
     rows, columns = np.mgrid[0:7, 0:7]
     y, x = (0.5, 5.5) if looked_away else (3, 3)
     heat = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 6).astype(np.float32)  # (7, 7)
     heat /= heat.max()
     drop = float(generator.uniform(0.3, 0.8))
     area = float((heat >= 0.4).mean())
-    return Attribution(image_id, "ok", None, heat, area, 0.8, 0.3, x / 6, y / 6, drop, drop / 4, 0.5)
+    map_ = Attribution(image_id, "ok", None, heat, area, 0.8, 0.3, x / 6, y / 6)
+    return map_, CausalCheck(image_id, drop, drop / 4)
 
 
 def _judgement(
@@ -124,7 +129,7 @@ def make_store(
     prints = {stage: name for stage, name in PRINTS.items() if judged or stage not in ("judge", "embedding")}
     tables = synthetic_rows(rows, list(classes), seed=seed, pictures=pictures)
     change(tables)
-    stages = {"images": "images", "predictions": "classifier", "attributions": "attribution"}
+    stages = {"images": "images", "predictions": "classifier", "attributions": "attribution", "checks": "causal"}
     stages |= {"judgements": "judge", "embeddings": "embedding"} if judged else {}
     settings = {"images": images, "classifier": "synthetic", "rows": rows, "seed": seed, "judged": judged}
     note = "This judge knows the demo world only." if judged else None

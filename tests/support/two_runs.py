@@ -15,7 +15,7 @@ from core.store import Store, open_for_writing
 from tests.support.store_factory import PRINTS, synthetic_rows
 
 Tables = dict[str, list[Any]]
-STAGES = {"predictions": "classifier", "attributions": "attribution", "judgements": "judge"}
+STAGES = {"predictions": "classifier", "attributions": "attribution", "checks": "causal", "judgements": "judge"}
 
 
 def answered(image_id: str, classes: Sequence[str], answer: int, sure: float = 0.8) -> Prediction:
@@ -60,7 +60,7 @@ def make_two_runs(
                 answer = place % len(classes) if is_right else (place + 1) % len(classes)
                 own["predictions"][place] = answered(own["images"][place]["image_id"], classes, answer)
         change(own, number)
-    stages = ["images", "classifier", "attribution", *(["judge"] if judged else [])]
+    stages = ["images", "classifier", "attribution", "causal", *(["judge"] if judged else [])]
     with open_for_writing(store.folder) as writer:
         for number, own in enumerate(tables):
             shared = {"images", *same}
