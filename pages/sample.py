@@ -216,17 +216,17 @@ def causal(run: Run, sample: Sample) -> None:
             f"but what it looked at hidden, the predicted class still gets {format_percent(look['causal_keep'])}."
         )
         return
-    one, chance = sample.causal_drop, sample.causal_drop_random
-    if one is None:
+    run_drop, chance = sample.causal_drop, sample.causal_drop_random
+    if run_drop is None:
         st.caption("Not measured in the run, which checks a sample of its pictures.")
     else:
-        known = [("what it looked at", one)] + ([("as much elsewhere", chance)] if chance is not None else [])
+        known = [("what it looked at", run_drop)] + ([("as much elsewhere", chance)] if chance is not None else [])
         st.altair_chart(_charts.drops(known), width="stretch", key="causal")
         words = "Percentage points of probability lost when a region is hidden"
         few = "; elsewhere: one region of the same shape, which says little of one picture."
         st.caption(words + ("." if chance is None else few))
     if sample.map is not None and _launch.may_start():
-        _look_closer(run.name, sample.image_id, first=one is None)
+        _look_closer(run.name, sample.image_id, first=run_drop is None)
 
 
 def _matters(drop: float, others: NDArray[np.float64]) -> str:

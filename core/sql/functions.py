@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-TABLES = frozenset(("samples", "runs", "images", "metadata", "predictions", "attributions", "faithfulness"))
+TABLES = frozenset(("samples", "runs", "images", "metadata", "predictions", "attributions", "checks", "faithfulness"))
 TABLES |= {
     "judgements",
     "judge_card",
