@@ -69,19 +69,25 @@ def test_maps_in_bf16_correlate_with_those_in_fp32(tmp_path: Path) -> None:
     undo = set_precision(classifier.model, "bf16", CPU)
     quick = attribute(classifier, batch)
     undo()
-    assert quick.logits.dtype == torch.float32 and likeness(plain, quick) > 0.95
+    assert quick.logits.dtype == torch.float32 and likeness(plain, quick)[0] > 0.95
     again = attribute(classifier, batch)
-    assert likeness(plain, again) == pytest.approx(1, abs=1e-4)
+    assert likeness(plain, again) == (pytest.approx(1, abs=1e-4), 0)
     chosen, why = choose_precision(classifier, batch, method="gradcam")
     assert f"chose {chosen}" in why and "fp32" in why
     assert not classifier.model._forward_hooks
 
 
-def test_a_likeness_is_nothing_where_a_prediction_differs() -> None:
+def test_predictions_that_differ_are_counted_save_where_they_are_a_toss_up_and_maps_are_of_one_class() -> None:
     classifier = load_classifier("torchvision:resnet18", device="cpu")
-    first, second = (attribute(classifier, torch.rand(2, 3, 64, 64)) for _ in range(2))
-    second.logits[:, (int(first.logits[0].argmax()) + 1) % 1000] = 1e3
-    assert likeness(first, second) == 0.0
+    batch = torch.rand(3, 3, 64, 64)
+    first, second = (attribute(classifier, batch, target=torch.tensor([5, 6, 7])) for _ in range(2))
+    for place, (one_more, other) in enumerate([(9.0, 0.0), (0.01, 0.0), (9.0, 0.0)]):
+        first.logits[place] = second.logits[place] = 0
+        first.logits[place, 5], first.logits[place, 8] = one_more, other
+        second.logits[place, 5], second.logits[place, 8] = (0.0, 9.0) if place < 2 else (9.0, 0.0)
+    assert likeness(first, second) == (pytest.approx(1, abs=1e-4), 1)  # the second is a toss-up, the third the same
+    second.reasons[0] = "the map is flat"
+    assert likeness(first, second) == (0.0, 1)
 
 
 @pytest.mark.slow

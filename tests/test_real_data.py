@@ -20,11 +20,12 @@ pytestmark = pytest.mark.slow
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
-CIFAR, PHOTOS = DATA / "cifar10", DATA / "photos"
+CIFAR, PHOTOS, IMAGENET = DATA / "cifar10", DATA / "photos", DATA / "imagenet300"
 JUDGE = ROOT / "data" / "demo" / "judge"
 MODEL = CIFAR / "cifar_resnet.py"
 needs_cifar = pytest.mark.skipif(not CIFAR.is_dir(), reason="needs ../shared/data/cifar10, which is not here")
 needs_photos = pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs ../shared/data/photos, which is not here")
+needs_imagenet = pytest.mark.skipif(not IMAGENET.is_dir(), reason="needs ../shared/data/imagenet300, which is not here")
 REFERENCE = 1_627  # of 2,000: README.md of that folder
 
 
@@ -43,6 +44,23 @@ def test_resnet20_is_right_on_exactly_1627_of_2000(tmp_path: Path, capsys: Captu
     assert (found.pictures, found.labelled, found.correct, found.failures) == (2000, 2000, REFERENCE, 0)
     summary = whylook(capsys, "summary", "--store", tmp_path / "store")
     assert "81.3% [79.6, 83.0] · n 2,000" in summary.out
+
+
+@needs_imagenet
+@pytest.mark.parametrize(("model", "right"), [("lite0", 291), ("lite2", 292)])
+def test_two_real_imagenet_classifiers_are_as_right_as_they_are(
+    tmp_path: Path, capsys: Capture, model: str, right: int
+) -> None:
+    pytest.importorskip("efficientnet_lite_pytorch", reason="needs whylook[real]")
+    store, spec = tmp_path / "store", f"{IMAGENET / 'efficientnet_lite.py'}:{model}"
+    words = ["run", IMAGENET / "pictures", "--classifier", spec, "--no-vlm", "--device", "cpu", "--store", store]
+    assert whylook(capsys, *words, "--causal-sample", 64).code == 0
+    found = counts(store)
+    assert (found.pictures, found.labelled, found.correct, found.failures) == (334, 334, right, 0)
+    row = Store(store).reader().execute(
+        "SELECT count(causal_drop), avg(causal_drop), avg(causal_drop_random) FROM samples"
+    ).fetchone()  # fmt: skip
+    assert row is not None and row[0] == 64 and row[1] > row[2] + 0.1  # its maps show what it uses
 
 
 @needs_cifar
