@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -98,6 +99,8 @@ def explain(
     journal: Journal,
     stop: Callable[[], bool],
     probe: torch.Tensor | None = None,
+    notes: Path | None = None,
+    careful: bool = False,
 ) -> bool:
     """Run the pass over every picture that lacks a row.
 
@@ -111,6 +114,8 @@ def explain(
         journal: where rows and progress go.
         stop: asked between batches.
         probe: a picture (1, C, H, W) on which copies of the classifier are tried; None: one thread at a time.
+        notes: folder where the large pictures at work are noted; None: the store's.
+        careful: note every picture, for one of them kills the process.
 
     Returns:
         False when `stop` ended it early. What is written stays and is not done again.
@@ -122,11 +127,10 @@ def explain(
     missing = [entry for entry in entries if todo.missing(entry.image_id)]
     done = len(entries) - len(missing)
     journal.begin("pictures", done=done, total=len(entries))
-    notes, forwards = InFlight(journal.store.folder), Forwards(classifier, todo.method)
+    noted, forwards = InFlight(notes or journal.store.folder), Forwards(classifier, todo.method)
     with Lanes(classifier, todo.method, probe) as lanes:
-        work = Work(
-            classifier, todo, journal, notes, forwards, lanes, [sketcher_of(classifier) for _ in range(lanes.count)]
-        )
+        sketchers = [sketcher_of(classifier) for _ in range(lanes.count)]
+        work = Work(classifier, todo, journal, noted, forwards, lanes, sketchers, careful=careful)
         return _work_through(work, missing, done=done, total=len(entries), stop=stop)
 
 
@@ -173,6 +177,7 @@ class Work:
     lanes: Lanes
     sketchers: list[Sketcher | None]
     proven: bool = False
+    careful: bool = False
 
     def batches(
         self, entries: Sequence[ImageEntry], *, batch_size: int, threads: int
@@ -209,7 +214,7 @@ class Work:
                 continue
             for start in range(0, len(group), size):
                 part = group[start : start + size]
-                with self.notes.working([item.entry.image_id for item in part] if noted else []):
+                with self.notes.working([item.entry.image_id for item in part] if noted or self.careful else []):
                     results.add(self._side_by_side(part, stacked[start : start + size]))
         predictions = [row for row in results.predictions if row.image_id not in todo.done["classifier"]]
         attributions = [row for row in results.attributions if row.image_id not in todo.done["attribution"]]

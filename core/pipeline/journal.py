@@ -40,7 +40,12 @@ class Journal(Clock):
     """State of one attempt at a run. Everything that it reports as done is already in a shard."""
 
     def __init__(
-        self, store: StoreWriter, run: str, *, progress: Callable[[Progress], None], seconds: dict[str, float]
+        self,
+        store: StoreWriter,
+        run: str,
+        *,
+        progress: Callable[[Progress], None],
+        seconds: dict[str, float],
     ) -> None:
         """Start the clocks; `seconds` already holds what loading took."""
         super().__init__()
@@ -108,6 +113,10 @@ class Journal(Clock):
             with self.timed("writing"):
                 self.store.write(table, rows, fingerprint=fingerprint)  # type: ignore[arg-type]
             self._dirty = True
+
+    def note_rows(self) -> None:
+        """Somebody else wrote rows of this run: the next publication has something new."""
+        self._dirty = True
 
     def fail(self, failures: Sequence[Failure]) -> None:
         """Record failures: in the store first, then in the outcome, once each."""

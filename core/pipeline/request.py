@@ -138,6 +138,17 @@ class RunRequest:
         "auto", group="machine", computes=False, help="auto, cpu, cuda or mps",
         widget=Widget("Device", help="auto, cpu, cuda or mps."),
     )
+    engine: str = option(
+        "local", group="machine", computes=False, choices=("local", "ray"),
+        help="ray: on a Ray cluster that sees the same files (needs whylook[ray])",
+        widget=Widget("Engine", help="Where the work is done: on this machine, or on a Ray cluster that sees the same "
+                      "files."),
+    )
+    address: str | None = option(
+        None, group="machine", metavar="ADDRESS", computes=False,
+        help="of the Ray cluster (default: that of this machine, else one started here)",
+        widget=Widget("Ray cluster", "that of this machine", "Such as 10.0.0.5:6379 or ray://head:10001."),
+    )
     store: Path = option(
         Path("whylook-store"), group="machine", metavar="DIR", computes=False, help="folder of the store",
     )
@@ -164,6 +175,8 @@ class RunRequest:
         """
         free_memory()
         self._check_judge()
+        if self.address and self.engine != "ray":
+            raise RequestError("--address names a Ray cluster: say --engine ray, too")
         if not self.images.exists():
             raise RequestError(f"no such folder or list of pictures: {self.images}")
         for item in options_of(type(self)):

@@ -5,30 +5,24 @@ Knows: the order of the stages, their fingerprints, when a run is done. Does not
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 
 from core import images, queries
-from core.attribution.methods import METHODS
-from core.classifier.layers import earlier_layer
-from core.classifier.loading import Classifier, load_classifier, stack_by_shape
-from core.classifier.names import Precision
-from core.classifier.precision import set_precision
+from core.classifier.loading import Classifier
 from core.classifier.preprocess import seen_part
-from core.classifier.streamline import streamline
-from core.errors import ImageError, ModelError, RequestError, StoreError, WhylookError
-from core.images.reading import PROBES, first_picture, probe_picture
+from core.errors import RequestError, StoreError, WhylookError
+from core.images.reading import PROBES
 from core.memory import give_back
-from core.pipeline.auto import choose_method, choose_precision
+from core.pipeline.blocks import Job
 from core.pipeline.explain import CAUSAL_SEED, EXPLAIN_STAGES, Todo, explain
 from core.pipeline.journal import Journal
-from core.pipeline.lanes import lanes_for
+from core.pipeline.loading import load_for
 from core.pipeline.prefetch import decoding_threads
 from core.pipeline.request import (
     VERSIONS,
@@ -49,21 +43,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "RunOutcome", "RunRequest", "RunState", "request_from_settings", "run"]
 
-BATCH_SIZE = {"cpu": 16, "mps": 64, "cuda": 128}
-"""Pictures of 224 x 224 at a time; of smaller ones more, up to LARGEST_BATCH."""
-LARGEST_BATCH = 128
-PROBED = 12
-"""Pictures on which `auto` compares."""
 ORDER_SEED = 0
 """Of the order in which pictures go through."""
 _ONCE_ASKED = (3, 20)
 """Draws and seed of an earlier causal check, kept in the fingerprint of maps, so that old maps count."""
 ROUNDS = 3
 """How often a run goes over its pictures at most: again where a shard turned out damaged that it had just written."""
-_TRIED = 4
-"""Pictures on which the classifier's speed is tried."""
-PROBED_BYTES = 2**25
-"""And their bytes at most: fewer pictures where the transform leaves them large."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +59,7 @@ class _Loaded:
     scan: images.Scan
     classifier: Classifier
     probe: torch.Tensor | None
+    batch_size: int
     fingerprints: dict[str, str]
     judging: JudgeTodo | None
 
@@ -153,31 +139,20 @@ def _load(
     seconds["reading the folder"] = time.monotonic() - began
     began = time.monotonic()
     progress(Progress("loading models", 0, 0))
-    classifier = load_classifier(
-        request.classifier,
-        weights=request.weights,
-        classes=request.classes,
-        labels=scan.labels,
-        device=request.device,
-        layer=request.layer,
-        needs_layer=request.method not in METHODS or METHODS[request.method].needs != "model",
-        probe=first_picture(scan.entries),
-    )
-    probe = _probe(classifier, scan.entries)
-    if request.method == "auto":
-        request, classifier = _with_method(request, classifier, _probes(classifier, scan.entries, progress))
-    if probe is not None:
-        read = earlier_layer(classifier.layers, classifier.layer) if classifier.layer else None
-        several = probe.expand(max(1, min(_TRIED, PROBED_BYTES // probe.nbytes)), -1, -1, -1).to(classifier.device)
-        streamline(classifier.model, several, keep=frozenset({classifier.layer, read.name if read else ""}))
-    if request.precision == "auto":
-        request, classifier = _with_precision(request, classifier, _probes(classifier, scan.entries, progress))
-    set_precision(classifier.model, cast(Precision, request.precision), classifier.device)
-    classifier.model.requires_grad_(False)
+    loaded = load_for(request, scan.entries, scan.labels, progress=progress)
+    request, classifier = loaded.request, loaded.classifier
     marks = _explain_fingerprints(request, scan, classifier)
     judging = None if request.no_vlm else _load_judging(request, marks, stack)
     seconds["loading models"] = time.monotonic() - began
-    return _Loaded(request, scan, classifier, probe, {**marks, **(judging.fingerprints if judging else {})}, judging)
+    return _Loaded(
+        request,
+        scan,
+        classifier,
+        loaded.probe,
+        loaded.batch_size,
+        {**marks, **(judging.fingerprints if judging else {})},
+        judging,
+    )
 
 
 def _check_group(group: str | None, entries: Sequence[ImageEntry]) -> None:
@@ -185,46 +160,6 @@ def _check_group(group: str | None, entries: Sequence[ImageEntry]) -> None:
     if group is not None and group not in known:
         there = f"there are {', '.join(known)}" if known else "the pictures have no metadata"
         raise RequestError(f"--group names no column of the metadata: {group}; {there}")
-
-
-def _probe(classifier: Classifier, entries: Sequence[ImageEntry]) -> torch.Tensor | None:
-    """The first readable picture (1, C, H, W) as the classifier sees it; None without one of a usual size."""
-    picture = first_picture(entries)
-    try:
-        probe = None if picture is None else classifier.transform(picture)[None]
-    except ModelError:  # said for the pictures, one by one
-        return None
-    return probe if probe is not None and probe.ndim == 4 and probe.nbytes <= PROBED_BYTES else None
-
-
-def _probes(
-    classifier: Classifier, entries: Sequence[ImageEntry], progress: Callable[[Progress], None]
-) -> torch.Tensor:
-    """Readable pictures (B, C, H, W) of one size from all over the folder, which is sorted by class."""
-    progress(Progress("choosing what auto means", 0, 0))
-    tensors = []
-    for entry in entries[:: max(1, len(entries) // PROBES)][:PROBES]:
-        with suppress(ImageError):
-            tensors.append(classifier.transform(probe_picture(entry)))
-    if not tensors:
-        raise RequestError("auto needs pictures that can be read; say --method gradcam --precision fp32")
-    _, batch = max(stack_by_shape(tensors), key=lambda group: len(group[0]))
-    return batch[: max(2, PROBED_BYTES // batch[0].nbytes)][:PROBED]
-
-
-def _with_method(request: RunRequest, classifier: Classifier, probes: torch.Tensor) -> tuple[RunRequest, Classifier]:
-    """What `--method auto` stands for here."""
-    method, classifier, why = choose_method(classifier, probes)
-    classifier = dataclasses.replace(classifier, notes=(*classifier.notes, why))
-    return dataclasses.replace(request, method=method, layer=classifier.layer), classifier
-
-
-def _with_precision(request: RunRequest, classifier: Classifier, probes: torch.Tensor) -> tuple[RunRequest, Classifier]:
-    """What `--precision auto` stands for here."""
-    precision, why = choose_precision(classifier, probes, method=request.method)
-    return dataclasses.replace(request, precision=precision), dataclasses.replace(
-        classifier, notes=(*classifier.notes, why)
-    )
 
 
 def _explain_fingerprints(request: RunRequest, scan: images.Scan, classifier: Classifier) -> dict[str, str]:
@@ -268,10 +203,16 @@ def _work(request: RunRequest, loaded: _Loaded, *, journal: Journal, stop: Calla
         checked=frozenset(entry.image_id for entry in entries[:sample]),
         method=request.method,
         question=request.question,
-        batch_size=request.batch_size or _batch_size(loaded),
+        batch_size=loaded.batch_size,
         threads=decoding_threads(),
     )
-    if not explain(entries, loaded.classifier, todo, journal=journal, stop=stop, probe=loaded.probe):
+    if request.engine == "ray":
+        from core.pipeline.cluster import pass_of  # here, for Ray is an extra
+
+        explained = pass_of("explain", entries, _job_parts(loaded), todo.done, todo.checked, journal=journal, stop=stop)
+    else:
+        explained = explain(entries, loaded.classifier, todo, journal=journal, stop=stop, probe=loaded.probe)
+    if not explained:
         return False
     if loaded.judging is None:
         return True
@@ -282,17 +223,24 @@ def _work(request: RunRequest, loaded: _Loaded, *, journal: Journal, stop: Calla
     sample = request.card_sample
     if sample and not report_card.make_card(entries, loaded.judging, sample=sample, journal=journal, stop=stop):
         return False
+    if request.engine == "ray":
+        chosen = judging.chosen_entries(entries, journal, budget=loaded.judging.budget)
+        judged = {
+            "judge": journal.store.done("judge", loaded.fingerprints["judge"], include_failed=False),
+            "embedding": journal.store.done("embedding", loaded.fingerprints["embedding"]),
+        }
+        return pass_of("judge", chosen, _job_parts(loaded), judged, journal=journal, stop=stop)
     return judging.judge_pictures(entries, loaded.judging, journal=journal, stop=stop)
 
 
-def _batch_size(loaded: _Loaded) -> int:
-    """Pictures per batch where nobody says: of small ones more, for they take no more memory together."""
-    usual = BATCH_SIZE.get(loaded.classifier.device.type, 32)
-    if loaded.probe is None:
-        return usual
-    height, width = loaded.probe.shape[-2:]
-    several = max(usual, min(LARGEST_BATCH, usual * 224 * 224 // max(1, height * width)))
-    return several * lanes_for(loaded.classifier, loaded.request.method)
+def _job_parts(loaded: _Loaded) -> Job:
+    """What workers on a cluster are told of this run."""
+    return Job(
+        request=loaded.request,
+        fingerprints=loaded.fingerprints,
+        labels=tuple(loaded.scan.labels),
+        probes=tuple(loaded.scan.entries[:PROBES]),
+    )
 
 
 def _checked_before(journal: Journal, fingerprint: str) -> set[str]:

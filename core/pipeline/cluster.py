@@ -1,0 +1,250 @@
+"""A pass of a run on a Ray cluster: blocks of pictures to workers that hold the models, tried again where one dies.
+
+Workers write shards into the shared store; the driver keeps the lock, the record and the publications. What is stored
+is keyed by picture and fingerprint, so work that is done twice counts once, and a run whose driver was killed goes on
+from the shards. Ray's own checkpoints are not used: they promise at least once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import math
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from core.errors import RequestError, WhylookError
+from core.pipeline.blocks import Block, Job, Pass, Told, Worker, notes_of
+from core.pipeline.journal import Journal
+from core.records import Failure, ImageEntry
+
+SIZES: Mapping[Pass, int] = {"explain": 256, "judge": 64}
+"""Pictures of a block: what is lost when a worker dies."""
+MOST_ATTEMPTS = 6
+"""Of a block whose workers die: after that its pictures are recorded as failed."""
+CORES = 8
+"""A worker gets at most so many; more workers use the rest."""
+PATIENCE = 120.0
+"""Seconds that a cluster without any free worker is waited for before that is said."""
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def check_engine() -> None:
+    """Raise a RequestError where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise RequestError("--engine ray needs Ray: pip install 'whylook[ray]' on every machine of the cluster")
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[Any]:
+    """Ray, connected to the cluster at `address`; without one to that of this machine, or one started for the while.
+
+    Raises:
+        RequestError: Ray is not installed, or there is no cluster at that address.
+    """
+    check_engine()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    paths = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+    options: dict[str, Any] = {"log_to_driver": False, "runtime_env": {"env_vars": {"PYTHONPATH": paths}}}
+    try:
+        with suppress(ConnectionError) if address is None else _in_words(address):
+            ray.init(address=address or "auto", **options)
+        if not ray.is_initialized():
+            ray.init(include_dashboard=False, **options)
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _in_words(address: str) -> Iterator[None]:
+    try:
+        yield
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RequestError(f"no Ray cluster answers at {address}: {reason}") from error
+
+
+def share_of(ray: Any) -> tuple[int, int, int]:
+    """Workers, and the cores and GPUs of each: one worker per GPU where there are some, else up to CORES cores each."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cores = [int(node.get("CPU", 0)) for node in nodes]
+    gpus = sum(int(node.get("GPU", 0)) for node in nodes)
+    if gpus:
+        return gpus, max(1, min(CORES, sum(cores) // gpus)), 1
+    each = max(1, min([CORES, *(count for count in cores if count)]))
+    return max(1, sum(count // each for count in cores)), each, 0
+
+
+def pass_of(
+    kind: Pass,
+    entries: Sequence[ImageEntry],
+    job: Job,
+    done: Mapping[str, Set[str]],
+    checked: Set[str] = frozenset(),
+    *,
+    journal: Journal,
+    stop: Callable[[], bool],
+) -> bool:
+    """One pass over the pictures that lack a row, on the cluster of the request; False when stopped.
+
+    Args:
+        kind: which pass.
+        entries: the pictures, in the order in which they are looked at.
+        job: what the workers are told; kind, run and threads are filled in here.
+        done: pictures with rows already, by stage.
+        checked: those that get the causal check.
+        journal: where progress and failures go.
+        stop: asked twice a second.
+    """
+    stages = [stage for stage in done if stage != "causal"]
+    missing = [
+        entry
+        for entry in entries
+        if any(entry.image_id not in done[stage] for stage in stages)
+        or (entry.image_id in checked and entry.image_id not in done["causal"])
+    ]
+    finished, total = len(entries) - len(missing), len(entries)
+    journal.begin("pictures" if kind == "explain" else "judge", done=finished, total=total)
+    if not missing:
+        return True
+    blocks = []
+    for number, part in enumerate(in_blocks(len(missing), SIZES[kind])):
+        some = tuple(missing[part])
+        ids = frozenset(entry.image_id for entry in some)
+        blocks.append(Block(number, some, {stage: ids & known for stage, known in done.items()}, ids & checked))
+
+    def told(block: Block, found: Told) -> None:
+        nonlocal finished
+        finished += found.pictures
+        for stage, seconds in found.seconds.items():
+            journal.beside(stage, seconds)
+        journal.note_rows()
+        journal.report(finished, total)
+        journal.publish_if_due()
+
+    shutil.rmtree(notes_of(job.request.store), ignore_errors=True)
+    with cluster(job.request.address) as ray:
+        told_job = dataclasses.replace(job, kind=kind, run=journal.run, threads=share_of(ray)[1])
+        return work_through(ray, told_job, blocks, journal=journal, told=told, stop=stop)
+
+
+def work_through(
+    ray: Any,
+    job: Job,
+    blocks: Sequence[Block],
+    *,
+    journal: Journal,
+    told: Callable[[Block, Told], None],
+    stop: Callable[[], bool],
+) -> bool:
+    """Every block to a worker; False when `stop` ended it, with the blocks at work left unfinished.
+
+    Args:
+        ray: as `cluster` gives it.
+        job: what the workers are told.
+        blocks: the pictures.
+        journal: where failures go.
+        told: called with each block that is done.
+        stop: asked twice a second.
+
+    Raises:
+        WhylookError: what a worker says that is no fault of a picture, such as a classifier that does not load.
+        RequestError: the cluster has no room for a worker.
+    """
+    count, cores, gpus = share_of(ray)
+    kind = ray.remote(num_cpus=cores, num_gpus=gpus, max_restarts=0)(Worker)
+    waiting = deque((block, 1) for block in blocks)
+    workers: dict[Any, Any] = {}  # the task at work -> its worker
+    at_work: dict[Any, tuple[Block, int]] = {}
+    idle: list[Any] = []
+    last = time.monotonic()
+    try:
+        while waiting or at_work:
+            if stop():
+                return False
+            while waiting and len(at_work) < count:
+                worker = idle.pop() if idle else kind.remote(job)
+                block, attempt = waiting.popleft()
+                task = worker.work.remote(block, attempt)
+                workers[task], at_work[task] = worker, (block, attempt)
+            ready, _ = ray.wait(list(at_work), num_returns=1, timeout=0.5)
+            if not ready and not told_any(ray, at_work) and time.monotonic() - last > PATIENCE:
+                raise RequestError(f"the cluster has had no room for a worker of {cores} cores for {PATIENCE:.0f} s")
+            for task in ready:
+                last = time.monotonic()
+                worker, (block, attempt) = workers.pop(task), at_work.pop(task)
+                try:
+                    found = ray.get(task)
+                except ray.exceptions.RayTaskError as error:
+                    raise _cause(error) from error
+                except (ray.exceptions.RayActorError, ray.exceptions.NodeDiedError, ray.exceptions.OwnerDiedError) as e:
+                    with suppress(Exception):
+                        ray.kill(worker)
+                    if (reason := _never_began(e)) is not None:
+                        raise reason from e
+                    _again(block, attempt, waiting, journal, told)
+                    continue
+                idle.append(worker)
+                journal.fail(found.failures)
+                told(block, found)
+    finally:
+        for worker in (*idle, *workers.values()):
+            with suppress(Exception):
+                ray.kill(worker)
+        shutil.rmtree(notes_of(job.request.store), ignore_errors=True)
+    return True
+
+
+def told_any(ray: Any, at_work: dict[Any, Any]) -> bool:
+    """Whether any core of the cluster is in use, so that somebody works."""
+    free, whole = ray.available_resources().get("CPU", 0), ray.cluster_resources().get("CPU", 0)
+    return bool(at_work) and free < whole
+
+
+def _again(
+    block: Block,
+    attempt: int,
+    waiting: deque[tuple[Block, int]],
+    journal: Journal,
+    told: Callable[[Block, Told], None],
+) -> None:
+    """A block whose worker died is tried again first; at last its pictures are recorded as failed."""
+    if attempt < MOST_ATTEMPTS:
+        waiting.appendleft((block, attempt + 1))
+        return
+    reason = f"{attempt} workers died over the block that holds this picture"
+    failures = tuple(Failure("classifier", entry.image_id, entry.relative_paths[0], reason) for entry in block.entries)
+    journal.fail(failures)
+    told(block, Told(len(block.entries), failures, {}))
+
+
+def _cause(error: Any) -> Exception:
+    """What a worker raised: in whylook's words where they are some."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, WhylookError):
+        return cause
+    return WhylookError(f"a worker failed: {' '.join(str(cause or error).split())[-300:]}")
+
+
+def _never_began(error: Any) -> Exception | None:
+    """What a worker raised while it loaded its models; None where it was killed."""
+    text = str(error)
+    if "The actor died because of an error raised in its creation task" not in text:
+        return None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return RequestError(f"a worker could not load its models: {lines[-1][:300] if lines else text}")
+
+
+def in_blocks(count: int, size: int) -> list[slice]:
+    """So many pictures as slices of at most `size`, of nearly equal length."""
+    parts = max(1, math.ceil(count / max(1, size)))
+    return [slice(count * part // parts, count * (part + 1) // parts) for part in range(parts)] if count else []
