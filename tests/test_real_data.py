@@ -51,7 +51,6 @@ def test_resnet20_is_right_on_exactly_1627_of_2000(tmp_path: Path, capsys: Captu
 def test_two_real_imagenet_classifiers_are_as_right_as_they_are(
     tmp_path: Path, capsys: Capture, model: str, right: int
 ) -> None:
-    pytest.importorskip("efficientnet_lite_pytorch", reason="needs whylook[real]")
     store, spec = tmp_path / "store", f"{IMAGENET / 'efficientnet_lite.py'}:{model}"
     words = ["run", IMAGENET / "pictures", "--classifier", spec, "--no-vlm", "--device", "cpu", "--store", store]
     assert whylook(capsys, *words, "--causal-sample", 64).code == 0

@@ -12,6 +12,9 @@ import importlib.util
 import math
 import os
 import shutil
+import signal
+import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -24,14 +27,17 @@ from core.pipeline.blocks import Block, Job, Pass, Told, Worker, notes_of
 from core.pipeline.journal import Journal
 from core.records import Failure, ImageEntry
 
-SIZES: Mapping[Pass, int] = {"explain": 256, "judge": 64}
-"""Pictures of a block: what is lost when a worker dies."""
+LARGEST: Mapping[Pass, int] = {"explain": 256, "judge": 64}
+SMALLEST = 16
+"""Pictures of a block: what is worked on again when a worker dies; fewer where every worker would get no four."""
 MOST_ATTEMPTS = 6
 """Of a block whose workers die: after that its pictures are recorded as failed."""
 CORES = 8
 """A worker gets at most so many; more workers use the rest."""
 PATIENCE = 120.0
 """Seconds that a cluster without any free worker is waited for before that is said."""
+REACH = 5.0
+"""Seconds in which the cluster's head must answer."""
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -54,14 +60,33 @@ def cluster(address: str | None) -> Iterator[Any]:
 
     paths = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     options: dict[str, Any] = {"log_to_driver": False, "runtime_env": {"env_vars": {"PYTHONPATH": paths}}}
+    before = signal.getsignal(signal.SIGTERM)
     try:
-        with suppress(ConnectionError) if address is None else _in_words(address):
-            ray.init(address=address or "auto", **options)
-        if not ray.is_initialized():
-            ray.init(include_dashboard=False, **options)
+        if address is not None:
+            _reach(address)
+            with _in_words(address):
+                ray.init(address=address, **options)
+        else:
+            with suppress(ConnectionError):
+                ray.init(address="auto", **options)
+            if not ray.is_initialized():
+                ray.init(include_dashboard=False, **options)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray would end the process where a run ends after its batch
         yield ray
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raise a RequestError where nobody listens at an address: Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise RequestError(f"--address must look like 10.0.0.5:6379 or ray://head:10001, got {address!r}")
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH).close()
+    except (OSError, OverflowError) as error:
+        raise RequestError(f"no Ray cluster answers at {address}: {error}") from error
 
 
 @contextmanager
@@ -116,11 +141,6 @@ def pass_of(
     journal.begin("pictures" if kind == "explain" else "judge", done=finished, total=total)
     if not missing:
         return True
-    blocks = []
-    for number, part in enumerate(in_blocks(len(missing), SIZES[kind])):
-        some = tuple(missing[part])
-        ids = frozenset(entry.image_id for entry in some)
-        blocks.append(Block(number, some, {stage: ids & known for stage, known in done.items()}, ids & checked))
 
     def told(block: Block, found: Told) -> None:
         nonlocal finished
@@ -133,8 +153,24 @@ def pass_of(
 
     shutil.rmtree(notes_of(job.request.store), ignore_errors=True)
     with cluster(job.request.address) as ray:
-        told_job = dataclasses.replace(job, kind=kind, run=journal.run, threads=share_of(ray)[1])
+        workers, cores, _ = share_of(ray)
+        told_job = dataclasses.replace(job, kind=kind, run=journal.run, threads=cores)
+        blocks = _blocks(missing, done, checked, size=min(LARGEST[kind], max(SMALLEST, len(missing) // (4 * workers))))
         return work_through(ray, told_job, blocks, journal=journal, told=told, stop=stop)
+
+
+def _blocks(
+    missing: Sequence[ImageEntry], done: Mapping[str, Set[str]], checked: Set[str], *, size: int
+) -> list[Block]:
+    """The pictures in blocks of at most `size`, of nearly equal length."""
+    parts = max(1, math.ceil(len(missing) / size))
+    ends = [len(missing) * part // parts for part in range(parts + 1)]
+    blocks = []
+    for number, (first, last) in enumerate(zip(ends, ends[1:], strict=False)):
+        some = tuple(missing[first:last])
+        ids = frozenset(entry.image_id for entry in some)
+        blocks.append(Block(number, some, {stage: ids & known for stage, known in done.items()}, ids & checked))
+    return blocks
 
 
 def work_through(
@@ -177,7 +213,7 @@ def work_through(
                 task = worker.work.remote(block, attempt)
                 workers[task], at_work[task] = worker, (block, attempt)
             ready, _ = ray.wait(list(at_work), num_returns=1, timeout=0.5)
-            if not ready and not told_any(ray, at_work) and time.monotonic() - last > PATIENCE:
+            if not ready and not _anybody(ray) and time.monotonic() - last > PATIENCE:
                 raise RequestError(f"the cluster has had no room for a worker of {cores} cores for {PATIENCE:.0f} s")
             for task in ready:
                 last = time.monotonic()
@@ -204,10 +240,9 @@ def work_through(
     return True
 
 
-def told_any(ray: Any, at_work: dict[Any, Any]) -> bool:
+def _anybody(ray: Any) -> bool:
     """Whether any core of the cluster is in use, so that somebody works."""
-    free, whole = ray.available_resources().get("CPU", 0), ray.cluster_resources().get("CPU", 0)
-    return bool(at_work) and free < whole
+    return bool(ray.available_resources().get("CPU", 0) < ray.cluster_resources().get("CPU", 0))
 
 
 def _again(
@@ -242,9 +277,3 @@ def _never_began(error: Any) -> Exception | None:
         return None
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return RequestError(f"a worker could not load its models: {lines[-1][:300] if lines else text}")
-
-
-def in_blocks(count: int, size: int) -> list[slice]:
-    """So many pictures as slices of at most `size`, of nearly equal length."""
-    parts = max(1, math.ceil(count / max(1, size)))
-    return [slice(count * part // parts, count * (part + 1) // parts) for part in range(parts)] if count else []
