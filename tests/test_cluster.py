@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,3 +141,27 @@ def test_what_is_no_fault_of_a_picture_ends_the_run_in_words(request_: RunReques
             pass
     with pytest.raises(RequestError, match="say --engine ray"):
         dataclasses.replace(request_, engine="local").check()
+
+
+def test_the_judge_works_on_the_cluster_too(tmp_path: Path, nodes: Any) -> None:
+    demo = ROOT / "data" / "demo"
+    pictures = tmp_path / "pictures"
+    for file in sorted((demo / "evaluation").glob("*/*"))[::30]:
+        (pictures / file.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, pictures / file.parent.name / file.name)
+    request = RunRequest(
+        pictures, f"{demo / 'classifier.py'}:demo_classifier", vlm=demo / "judge" / "judge.gguf",
+        mmproj=demo / "judge" / "judge-mmproj.gguf", store=tmp_path / "ray", device="cpu", card_sample=0, threads=1,
+        engine="ray", address=nodes.address,
+    )  # fmt: skip
+    outcome = go(request)
+    alone = go(dataclasses.replace(request, engine="local", address=None, store=tmp_path / "alone"))
+    assert (
+        outcome.state == "done" and outcome.run == alone.run and outcome.counts["judged"] == alone.counts["judged"] > 15
+    )
+    question = "SELECT image_id, judge_state, round(score, 3) AS score, description FROM samples ORDER BY image_id"
+    first, second = (
+        queries.fetch_rows(Store(folder).reader(), question) for folder in (tmp_path / "ray", tmp_path / "alone")
+    )
+    assert [row["description"] for row in first] == [row["description"] for row in second]
+    assert [row["score"] for row in first] == pytest.approx([row["score"] for row in second], abs=2e-3)
