@@ -27,7 +27,7 @@ from core.memory import PICTURES_LEAST, NoRoom, free_memory, size_text
 from core.pipeline.forwards import Forwards
 from core.pipeline.in_flight import MOST_DEATHS, InFlight
 from core.pipeline.journal import Clock, Journal
-from core.pipeline.lanes import Lanes, split
+from core.pipeline.lanes import Lanes
 from core.pipeline.prefetch import ahead, chunks
 from core.pipeline.reading import MODEL_ERRORS, Prepared, failure_of, prepare, weight
 from core.records import Attribution, CausalCheck, Failure, ImageEntry, Prediction, Stage
@@ -232,10 +232,11 @@ class Work:
         self.proven = self.proven or bool(results.predictions)
 
     def _side_by_side(self, group: Sequence[Prepared], batch: torch.Tensor) -> Results:
-        """One batch (B, C, H, W) of one shape, a part of it in every lane."""
+        """One batch (B, C, H, W) of one shape, in as many parts as there are lanes."""
         began, results = time.monotonic(), Results()
-        parts = [(group[part], batch[part], Clock()) for part in split(len(group), self.lanes.count)]
-        for found in self.lanes.each(self._explain_part, parts):
+        parts = [(group[part], batch[part], Clock()) for part in self.lanes.parts(batch)]
+        work = self.lanes.each if self.lanes.worth_it(batch) else self.lanes.in_turn
+        for found in work(self._explain_part, parts):
             results.add(found)
         self.journal.share(time.monotonic() - began, [clock for *_, clock in parts])
         return results

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from core.memory import give_back
 from core.pipeline.request import Progress
 from core.pipeline.stages import limiting
 from core.records import Failure
@@ -131,6 +132,7 @@ class Journal(Clock):
         if not self._dirty:
             return
         began = time.monotonic()
+        give_back()  # DuckDB has an allocator of its own, which cannot use what is kept
         with self.timed("publishing"):
             self.store.publish()
         self._dirty = False

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +27,10 @@ MOST = 8
 LEAST = 16
 """Pictures a lane gets at least: with one thread PyTorch leaves oneDNN for smaller batches, at 1.6 times the price
 (ConvParams::use_mkldnn in aten/src/ATen/native/Convolution.cpp)."""
+LIGHT = 2**23
+"""Batches up to so many bytes go side by side in any case: small pictures gain by it and take little memory."""
+OTHERS = 0.25
+"""Cores that others take from which larger ones do, too: else one batch at a time is as fast and takes less memory."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -38,6 +44,7 @@ class Lanes:
         wanted = lanes_for(classifier, method)
         copies = _copies(classifier, wanted - 1, probe) if wanted > 1 and probe is not None else []
         self._classifiers = [classifier, *copies]
+        self._others = _Others()
         self.count = len(self._classifiers)
         self._pool = ThreadPoolExecutor(
             self.count, "whylook-lane", initializer=torch.set_num_threads, initargs=(self._threads // self.count,)
@@ -56,10 +63,19 @@ class Lanes:
         self._pool.shutdown(cancel_futures=True)
         torch.set_num_threads(self._threads)
 
+    def parts(self, batch: Tensor) -> list[slice]:
+        """A batch (B, C, H, W) in parts of nearly equal length, none too short for a lane of one thread."""
+        return split(len(batch), self.count)
+
+    def worth_it(self, batch: Tensor) -> bool:
+        """Whether the parts of a batch had better be worked on at the same time."""
+        others = self._others.cores()
+        return self.count > 1 and (batch.nbytes <= LIGHT or others > OTHERS)
+
     def each(self, function: Callable[[Classifier, int, T], R], items: Sequence[T]) -> list[R]:
-        """`function(classifier, lane, item)` of at most `count` items; a single one has all cores, in this thread."""
+        """`function(classifier, lane, item)` of at most `count` items, at the same time."""
         if len(items) == 1 or self.count == 1:
-            return [function(self._classifiers[0], 0, item) for item in items]
+            return self.in_turn(function, items)
         waiting = [
             self._pool.submit(function, classifier, lane, item)
             for lane, (classifier, item) in enumerate(zip(self._classifiers, items, strict=False))
@@ -69,6 +85,39 @@ class Lanes:
         finally:
             for future in waiting:  # nobody works on while the caller handles an error
                 future.cancel() or future.exception()
+
+    def in_turn(self, function: Callable[[Classifier, int, T], R], items: Sequence[T]) -> list[R]:
+        """The same one after the other, in this thread, each with all cores."""
+        return [function(self._classifiers[0], 0, item) for item in items]
+
+
+class _Others:
+    """How many cores of those that this process may use others take."""
+
+    def __init__(self) -> None:
+        """The clocks start."""
+        self._last = self._now()
+
+    def cores(self) -> float:
+        """Since this was last asked; 0 where that is too short ago to say."""
+        now = self._now()
+        seconds, busy, own = (after - before for before, after in zip(self._last, now, strict=True))
+        if seconds < 0.05:
+            return 0.0
+        self._last = now
+        return max(0.0, busy - own) / seconds
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        """Seconds on the clock, those in which cores were busy, and those of this process."""
+        mine = set(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else None
+        spent = [
+            sum(times) - times.idle - getattr(times, "iowait", 0.0)
+            for core, times in enumerate(psutil.cpu_times(percpu=True))
+            if mine is None or core in mine
+        ]
+        own = psutil.Process().cpu_times()
+        return time.monotonic(), sum(spent), own.user + own.system
 
 
 def lanes_for(classifier: Classifier, method: str) -> int:
