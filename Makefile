@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo quick test check attack bench bench-findings bench-comparison bench-labels bench-words bench-discovery clean
+.PHONY: help demo quick test check attack bench bench-run bench-ray bench-findings bench-comparison bench-labels bench-words bench-discovery clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -46,6 +46,12 @@ bench: $(VENV)/.test  ## seconds per stage, the first picture, attribution and t
 	$(BIN)/python -m tests.bench.judge
 	$(BIN)/python -m tests.bench.pages
 	$(BIN)/python -m tests.bench.exports
+
+bench-run: $(VENV)/.test  ## what a whole run costs, beside a plain loop, pytorch-grad-cam's loop and a busy process (40 minutes)
+	$(BIN)/python -m tests.bench.price
+
+bench-ray: $(VENV)/.test  ## one process beside one and two workers of a Ray cluster
+	$(BIN)/python -m tests.bench.cluster
 
 bench-findings: $(VENV)/.test  ## how often a report is wrong, and what it finds, on runs whose truth is drawn
 	$(BIN)/python -m tests.bench.findings

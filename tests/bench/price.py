@@ -47,6 +47,17 @@ def network():
 def classifier():
     return network(), prepare(), [f"class {number}" for number in range(1000)]
 """
+REAL = """
+import sys
+sys.path.insert(0, {!r})
+from efficientnet_lite import lite0 as classifier
+
+def prepare():
+    return classifier()[1]
+
+def network():
+    return classifier()[0]
+"""
 LOOP = """
 import sys
 BATCH = 16
@@ -61,7 +72,7 @@ loader = torch.utils.data.DataLoader(pictures, batch_size=BATCH, num_workers=wor
 model = network()
 bf16 = torch.autocast("cpu", torch.bfloat16, enabled=kind == "bf16")
 if kind == "grad-cam":
-    cam = GradCAM(model, [model.layer4[-1]])
+    cam = GradCAM(model, [model.layer4[-1] if hasattr(model, "layer4") else model._blocks[-1]])
     told = [cam(input_tensor=batch, targets=None) for batch, _ in loader]
 else:
     with torch.inference_mode(), bf16:
@@ -84,6 +95,17 @@ def make_pictures(folder: Path, count: int, size: tuple[int, int]) -> None:
         place = folder / f"class {number % 10}" / f"{number:05d}.jpg"
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(place, quality=90)
+
+
+def copy_pictures(source: Path, folder: Path, count: int) -> None:
+    """So many distinct files from real pictures in class folders: each again in another quality."""
+    files = sorted(source.glob("*/*.jpg"))
+    for number in range(count):
+        file = files[number % len(files)]
+        place = folder / file.parent.name / f"{file.stem}-{number // len(files)}.jpg"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(file) as opened:
+            opened.convert("RGB").save(place, quality=95 - number // len(files))
 
 
 def timed(command: Sequence[str]) -> tuple[float, float]:
@@ -132,11 +154,14 @@ def told(ratios: Sequence[float]) -> str:
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
-def price(folder: Path, count: int, repeats: int) -> None:
-    """A whole run beside the two loops."""
+def price(folder: Path, count: int, repeats: int, data: Path | None) -> None:
+    """A whole run beside the two loops: of the drawn network, or of a real one on real pictures."""
     pictures = folder / "pictures"
-    make_pictures(pictures, count, SIZE)
-    (folder / "model.py").write_text(MODEL)
+    if data is None:
+        make_pictures(pictures, count, SIZE)
+    else:
+        copy_pictures(data / "imagenet300" / "pictures", pictures, count)
+    (folder / "model.py").write_text(MODEL if data is None else REAL.format(str(data / "imagenet300")))
     (folder / "loop.py").write_text(LOOP)
     workers = str(os.cpu_count() or 1)
     spec = f"{folder / 'model.py'}:classifier"
@@ -158,7 +183,8 @@ def price(folder: Path, count: int, repeats: int) -> None:
         },
         repeats,
     )
-    print(f"ResNet-50, {count:,} pictures of {SIZE[0]} x {SIZE[1]}, fp32, whole commands, n {repeats}")
+    network = "ResNet-50" if data is None else "EfficientNet-Lite0"
+    print(f"{network}, {count:,} pictures, fp32, whole commands, n {repeats}")
     print(f"  {'':34}{'pictures/s':>11}  {'of the plain loop':26}{'of grad-cam':26}{'memory of plain':>16}")
     base, other = found["plain loop"], found["pytorch-grad-cam's loop"]
     for name, taken in found.items():
@@ -181,7 +207,7 @@ def busy(processes: int):  # type: ignore[no-untyped-def]
             other.wait()
 
 
-def beside(folder: Path, count: int, repeats: int) -> None:
+def beside(folder: Path, count: int, repeats: int, data: Path | None) -> None:
     """What is left of the speed beside one busy process: of a run of small pictures, and of the judge."""
     small = folder / "small"
     make_pictures(small, count, (32, 32))
@@ -219,13 +245,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pictures", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--data", type=Path, help="folder with imagenet300: a real classifier on real photographs")
     parser.add_argument("--only", choices=("price", "beside"))
     asked = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     for name, section in {"price": price, "beside": beside}.items():
         if asked.only in (None, name):
             with tempfile.TemporaryDirectory() as folder:
-                section(Path(folder), asked.pictures, asked.repeats)
+                section(Path(folder), asked.pictures, asked.repeats, asked.data)
 
 
 if __name__ == "__main__":
