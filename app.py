@@ -7,6 +7,8 @@ without `pages/_gate.py`: other pages of this machine may then frame it and open
 
 import streamlit as st
 
+from pages._sign_in import needs_sign_in
+
 # An eye, drawn here: the symbols that Streamlit offers for a page icon would be fetched from the network.
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
@@ -26,6 +28,9 @@ PAGES = (
     st.Page("pages/present.py", title="Present", icon=":material/slideshow:"),
     st.Page("pages/runs.py", title="Runs", icon=":material/play_circle:"),
 )
+
+if needs_sign_in():
+    st.stop()
 
 st.session_state["registered"] = True  # pages/_frame.py asks for it
 st.navigation(list(PAGES), position="top").run()

@@ -15,7 +15,7 @@ from core.queries import literal
 from core.statistics import format_pictures
 from pages._keep import keep_or_undo, keep_words
 from pages._pictures import views
-from pages._shared import findings, report, run_file, sql, store
+from pages._shared import findings, read_only, report, run_file, sql, store
 from pages._view import draw, target
 from pages._words import plain
 
@@ -61,7 +61,7 @@ def _draw_findings(name: str, key: str, found: Sequence[Finding]) -> None:
 
 def keep(name: str, found: list[Finding]) -> None:
     """Saves the findings as rows of table `findings`, once per session; a read-only store does without."""
-    if st.session_state.get("kept_findings") == (name, store().generation()):
+    if read_only() or st.session_state.get("kept_findings") == (name, store().generation()):
         return
     try:
         store().save_findings(name, [item.row() for item in found])

@@ -18,7 +18,7 @@ from pages._history import keep_history
 from pages._keep import back_to_slide
 from pages._report_card import warn
 from pages._run_names import titles_of
-from pages._shared import read, store, store_folder
+from pages._shared import read, read_only, store, store_folder
 from pages._view import go
 from pages._words import plain, short
 
@@ -150,6 +150,8 @@ def frame() -> None:
     through_app()
     st.html(STYLE + COLOURS % ((accent(),) * 2))
     st.sidebar.markdown("### whylook")
+    if read_only():
+        st.sidebar.caption("Read-only: look, filter, search and download.")
 
 
 def current_run() -> Run | None:

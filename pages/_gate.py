@@ -6,7 +6,7 @@ name.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -29,9 +29,14 @@ POLICY = (
 """Nothing is loaded from elsewhere. Streamlit and Vega build code at run time, hence the two `unsafe` words."""
 
 
-def own_hosts(port: int) -> frozenset[str]:
-    """Every way in which a browser names the app in the header Host."""
-    return frozenset(f"{name}:{port}" for name in NAMES) | (frozenset(NAMES) if port == 80 else frozenset())
+def own_hosts(port: int, names: Sequence[str] = ()) -> frozenset[str]:
+    """Every way in which a browser names the app in the header Host; `names` are those of a shared app.
+
+    A shared app may stand behind a proxy, which answers at the usual port.
+    """
+    own = (*NAMES, *(name.lower() for name in names))
+    usual = frozenset(NAMES) if port == 80 else frozenset()
+    return frozenset(f"{name}:{port}" for name in own) | usual | frozenset(name.lower() for name in names)
 
 
 def refusal(scope: Scope, hosts: frozenset[str]) -> int | None:
@@ -47,7 +52,9 @@ def refusal(scope: Scope, hosts: frozenset[str]) -> int | None:
     if host not in hosts or others:
         return FOREIGN_HOST
     origins = given.get(b"origin", [])
-    if (origins or scope["type"] == "websocket") and origins != [f"http://{host}"]:
+    shared = host.rpartition(":")[0] not in NAMES and host not in NAMES  # then a proxy may speak https for it
+    own = [[f"http://{host}"], [f"https://{host}"]] if shared else [[f"http://{host}"]]
+    if (origins or scope["type"] == "websocket") and origins not in own:
         return FOREIGN_ORIGIN
     if set(given.get(b"sec-fetch-site", [])) & {"cross-site", "same-site"} and not _opens_a_page(scope, given):
         return FOREIGN_ORIGIN
@@ -62,11 +69,14 @@ def _opens_a_page(scope: Scope, given: dict[bytes, list[str]]) -> bool:
 class Gate:
     """ASGI middleware that refuses foreign requests and forbids other pages to frame or read the answers."""
 
-    def __init__(self, app: Asgi, *, port: int) -> None:
-        """`port` is where the app listens."""
-        self.app, self.hosts = app, own_hosts(port)
-        sockets = " ".join(sorted(f"ws://{host}" for host in self.hosts))
+    def __init__(self, app: Asgi, *, port: int, names: Sequence[str] = ()) -> None:
+        """`port` is where the app listens, `names` are what a shared app is called."""
+        self.app, self.hosts = app, own_hosts(port, names)
+        sockets = " ".join(sorted(f"{kind}://{host}" for host in self.hosts for kind in ("ws", "wss")))
         self.words = {status: words.format(port=port).encode() for status, words in WORDS.items()}
+        if names:
+            told = "This app answers under {} only; whylook app --name adds a name.\n"
+            self.words[FOREIGN_HOST] = told.format(", ".join(names)).encode()
         self.headers = [
             (b"content-security-policy", POLICY.format(sockets=sockets).encode()),
             (b"x-frame-options", b"DENY"),

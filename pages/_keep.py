@@ -11,7 +11,7 @@ import streamlit as st
 from core.deck.keep import Ask, edited
 from core.deck.slide import Slide, from_json
 from core.errors import RequestError, StoreError, WhylookError
-from pages._shared import sql, store
+from pages._shared import read_only, sql, store
 from pages._view import go
 from pages._words import plain, short
 
@@ -78,6 +78,8 @@ def kept_as(key: str) -> tuple[str, int] | None:
 
 def keep_button(key: str, make: Make, *, words: str = "Keep for the meeting") -> None:
     """A button that keeps what it stands beside as a slide; once kept, it takes that back."""
+    if read_only():
+        return
     kept = kept_as(key)
     with st.container(horizontal=True, vertical_alignment="center", width="content"):
         if kept:

@@ -22,7 +22,7 @@ import streamlit as st
 
 from core.errors import RequestError
 from core.pipeline.request import RunRequest
-from pages._shared import store, store_folder
+from pages._shared import read_only, store, store_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = "app-run.log"
@@ -44,8 +44,8 @@ def _children(folder: str, log: str) -> list[subprocess.Popen[bytes]]:
 
 
 def may_start() -> bool:
-    """Whether this app may start processes: only when it listens on this machine alone."""
-    return str(st.get_option("server.address") or "") in ("127.0.0.1", "localhost", "::1")
+    """Whether this app may start processes: only when it listens on this machine alone, and is not read-only."""
+    return not read_only() and str(st.get_option("server.address") or "") in ("127.0.0.1", "localhost", "::1")
 
 
 def start(request: RunRequest) -> None:
@@ -77,7 +77,7 @@ def ask(words: Sequence[str], *, patience: float = 300) -> None:
         RequestError: The app is open to other machines, the command failed (its last words), or it took too long.
     """
     if not may_start():
-        raise RequestError(f"this app is reachable from other machines, so it starts nothing: use whylook {words[0]}")
+        raise RequestError(f"{_why_not()}: use whylook {words[0]} in a terminal")
     try:
         done = subprocess.run(
             [sys.executable, "-m", "core", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -95,11 +95,13 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
 
 
+def _why_not() -> str:
+    return "this app is read-only" if read_only() else "this app is reachable from other machines, so it starts nothing"
+
+
 def _check_free(what: str, command: str) -> None:
     if not may_start():
-        raise RequestError(
-            f"this app is reachable from other machines, so it starts no {what}: use {command} in a terminal"
-        )
+        raise RequestError(f"{_why_not()} (no {what}): use {command} in a terminal")
     if busy():
         raise RequestError("a run is already writing to this store: wait for it, or cancel it first")
     for other, words in BUSY.items():

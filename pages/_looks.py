@@ -10,7 +10,7 @@ import streamlit as st
 
 from core import queries
 from core.errors import StoreError
-from pages._shared import members, read, store
+from pages._shared import members, read, read_only, store
 from pages._words import plain, slice_sql
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def looks(run: str, text: str, ids: tuple[str, ...]) -> None:
     """Counts the slice, once, and says quietly what its difference from the rest is worth."""
     from core.findings import looks as measure  # here: scipy need not be loaded before the first picture
 
-    if by_answer(text):
+    if by_answer(text) or read_only():
         return
     known = members(run)
     mask = measure.inside(known, ids)

@@ -1,7 +1,7 @@
 """The process that serves the app: Streamlit behind the gate, ended with the process that started it.
 
-Started by `core/commands/serve.py` as `python -m pages._server PORT` in the folder of app.py, with a pipe as standard
-input.
+Started by `core/commands/serve.py` as `python -m pages._server PORT [HOST [NAME ...]]` in the folder of app.py, with a
+pipe as standard input.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GRACE_SECONDS = 4.0
 
 def main() -> None:
     """Serves until a signal comes or the parent is gone."""
-    port = int(sys.argv[1])
+    port, host, names = int(sys.argv[1]), *(sys.argv[2:3] or ["127.0.0.1"]), sys.argv[3:]
     end_on_signals()
     end_with_parent()
     remove_left_folders()
@@ -40,10 +40,10 @@ def main() -> None:
         Route("/whylook-map/{run}/{place:int}", picture_on_map),
         Route("/summary", to_summary),
     ]
-    app = st.App(APP, routes=routes, middleware=[Middleware(Gate, port=port)])
+    app = st.App(APP, routes=routes, middleware=[Middleware(Gate, port=port, names=names)])
     app.run(
         config={
-            "server.address": "127.0.0.1",
+            "server.address": host,
             "server.port": port,
             "server.headless": True,
             "browser.gatherUsageStats": False,

@@ -40,7 +40,15 @@ def store_folder() -> Path:
 
 @st.cache_resource(show_spinner=False)
 def _store(folder: str) -> Store:
-    return Store(Path(folder))
+    found = Store(Path(folder))
+    if read_only():
+        found.freeze()
+    return found
+
+
+def read_only() -> bool:
+    """Whether this app only shows: nothing can be started or kept from it."""
+    return os.environ.get("WHYLOOK_READ_ONLY") == "1"
 
 
 def store() -> Store:

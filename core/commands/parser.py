@@ -103,6 +103,21 @@ def _port(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=_port_number, help="port of the app (default: the first free one from 8501 on)")
 
 
+def _app(parser: argparse.ArgumentParser) -> None:
+    _port(parser)
+    parser.add_argument("--read-only", action="store_true", help="only show: nothing can be started, changed or kept")
+    parser.add_argument("--share", action="store_true", help="open to other machines, with --host or --name")
+    parser.add_argument(
+        "--host", metavar="ADDRESS", help="where to listen, such as 0.0.0.0 (default: this machine only)"
+    )
+    parser.add_argument(
+        "--name",
+        action="append",
+        metavar="HOST",
+        help="a name by which browsers reach it, as of a proxy; may be repeated",
+    )
+
+
 # ---- the options of each command ----
 
 
@@ -322,7 +337,7 @@ MODELS: Mapping[str, Command] = {
 COMMANDS: Mapping[str, Command] = {
     "demo": Command("core.commands.run:demo", "run the embedded demo, then open the app", _demo, computes=True),
     "run": Command("core.commands.run:explain", "explain a classifier over a folder of images", _run, computes=True),
-    "app": Command("core.commands.serve:app", "open the app on a store", _port),
+    "app": Command("core.commands.serve:app", "open the app on a store", _app),
     "sql": Command(
         "core.commands.read:sql",
         "one SELECT over the store, e.g. \"SELECT * FROM samples WHERE cell = 'wrong_low'\"",

@@ -27,6 +27,10 @@ class Kept:
         self.folder = folder
         self._saved = folder / "saved.json"
 
+    def freeze(self) -> None:
+        """From now on this process keeps nothing in this store: what would change it raises a StoreError in words."""
+        saved.freeze(self._saved)
+
     def save_slice(self, name: str, sql: str, *, note: str = "") -> None:
         """Saves a slice under `name`, in place of an older one of that name.
 

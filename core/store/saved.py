@@ -15,7 +15,14 @@ from core.store.json_files import is_gone, read_json, twin_of, write_json
 from core.store.runs import now
 
 Entries = dict[str, dict[str, Any]]
+READ_ONLY = "this app is read-only: look, filter, search and download; nothing is kept here"
+_frozen: set[Path] = set()
 _UNDO_STEPS = 50
+
+
+def freeze(path: Path) -> None:
+    """From now on this process changes nothing in a file of saved things."""
+    _frozen.add(path.resolve())
 
 
 def read_entries(path: Path, kind: str) -> Entries:
@@ -133,6 +140,8 @@ def _read(path: Path) -> dict[str, Any]:
 @contextmanager
 def _change(path: Path) -> Iterator[dict[str, Any]]:
     """The saved state under a short lock, so that two browser tabs cannot lose each other's slice."""
+    if path.resolve() in _frozen:
+        raise StoreError(READ_ONLY)
     _read(path)  # where neither it nor its copy can be read, the person decides
     mend_saved(path)
     with _lock(path):
