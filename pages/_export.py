@@ -17,7 +17,7 @@ import streamlit as st
 
 from core.errors import WhylookError
 from core.export.export import Exported, export, rows_of
-from core.export.forms import FORMS, TABLE_FORMS
+from core.export.forms import FORMS, SLICE_FORMS, TABLE_FORMS
 from core.export.pace import Pace
 from core.export.tables import csv_bytes, parquet_bytes
 from core.statistics import format_duration, format_pictures
@@ -44,7 +44,9 @@ class Made:
 def export_menu(run: str, sql: str, pictures: int) -> None:
     """The menu; `pictures` is how many the slice has."""
     with st.popover("Export"):
-        form = st.selectbox("As", list(FORMS), format_func=lambda name: FORMS[name].words, key="export-form", width=320)
+        form = st.selectbox(
+            "As", list(SLICE_FORMS), format_func=lambda name: FORMS[name].words, key="export-form", width=320
+        )
         st.caption(plain(FORMS[form].use))
         if form in TABLE_FORMS:
             written = csv_bytes if form == "csv" else parquet_bytes

@@ -16,15 +16,18 @@ from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from core.commands.main import main
 from core.errors import QueryError, RequestError
 from core.export.export import export, rows_of
 from core.queries import run_sql
 from tests.support.command_line import refusal, whylook
 from tests.support.slice_files import CHANGED, GONE, LOST, NAMES, World, world
+from tests.support.store_factory import make_store
 
 ALL = "SELECT * FROM samples ORDER BY path"
 NOT_ORIGINAL = {CHANGED, GONE, LOST}
@@ -278,3 +281,30 @@ def test_the_command_writes_and_says_how_to_open_it(
     assert "--overlays goes with" in refusal(capsys, "export", *store, "--to", tmp_path / "z.csv", "--overlays")
     assert "is there already" in refusal(capsys, "export", *store, "--to", tmp_path / "x.zip")
     assert "cannot write" in refusal(capsys, "export", *store, "--to", tmp_path / "nowhere" / "x.zip")
+
+
+def test_the_whole_store_is_a_duckdb_file_or_a_folder_of_parquet_that_others_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, run = make_store(tmp_path / "store", rows=24)
+    con = store.reader()
+    expected = con.execute("SELECT * FROM samples ORDER BY path").to_arrow_table()
+    assert main(["export", "--store", str(store.folder), "--to", str(tmp_path / "all.duckdb"), "-q"]) == 0
+    assert "24 rows" in capsys.readouterr().out
+    with duckdb.connect(str(tmp_path / "all.duckdb"), read_only=True) as copy:
+        assert copy.execute("SELECT * FROM samples ORDER BY path").to_arrow_table().equals(expected)
+        names = {row[0] for row in copy.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        assert {"samples", "images", "predictions", "attributions", "checks", "judgements", "runs"} <= names
+        for table in ("images", "predictions", "attributions", "checks", "judgements", "embeddings"):
+            counts = [each.execute(f"SELECT count(*) FROM {table}").fetchall() for each in (copy, con)]
+            assert counts[0] == counts[1] != [(0,)], table
+    words = ["export", "--store", str(store.folder), "--as", "tables", "--to", str(tmp_path / "all")]
+    assert main([*words, "-q"]) == 0
+    found = duckdb.sql(f"SELECT * FROM read_parquet('{tmp_path}/all/samples/**/*.parquet', hive_partitioning = true)")
+    assert (tmp_path / "all" / "samples" / f"run={run}").is_dir()
+    assert found.order("path").select(*expected.column_names).to_arrow_table().to_pylist() == expected.to_pylist()
+    assert main([*words, "-q"]) == 2 and main([*words, "-q", "--overwrite"]) == 0
+    capsys.readouterr()
+    assert main([*words, "--overwrite", "--sql", "SELECT 1"]) == 2
+    assert "leave --sql out" in capsys.readouterr().err
+    assert main(["export", "--store", str(tmp_path / "none"), "--as", "tables", "--to", str(tmp_path / "x")]) == 2

@@ -10,7 +10,7 @@ from core.commands.read import existing
 from core.commands.terminal import ProgressLine
 from core.errors import RequestError
 from core.export.export import export
-from core.export.forms import FORMS, TABLE_FORMS, form_of
+from core.export.forms import FORMS, PICTURE_FORMS, STORE_FORMS, TABLE_FORMS, form_of
 from core.export.pace import Pace
 from core.pipeline.request import Progress
 from core.queries import literal
@@ -24,6 +24,8 @@ def write(arguments: argparse.Namespace) -> int:
         raise RequestError(f"--overlays goes with --as zip, not {form}")
     if arguments.safe_csv and form != "csv":
         raise RequestError(f"--safe-csv goes with --as csv, not {form}")
+    if arguments.sql and form in STORE_FORMS:
+        raise RequestError(f"--as {form} is the whole store: leave --sql out")
     store = existing(arguments.store)
     run = queries.run(store.reader(), arguments.run).name
     sql = arguments.sql or f"SELECT * FROM samples WHERE run = {literal(run)} ORDER BY path"
@@ -42,7 +44,7 @@ def write(arguments: argparse.Namespace) -> int:
         )
     finally:
         line.close()
-    what = f"{format_count(made.rows)} rows" if form in TABLE_FORMS else format_pictures(made.rows)
+    what = f"{format_count(made.rows)} rows" if form not in PICTURE_FORMS else format_pictures(made.rows)
     print(f"written: {made.path} ({what})")
     for sentence in (made.note, FORMS[form].use if form not in TABLE_FORMS else ""):
         if sentence:

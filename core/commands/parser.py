@@ -207,9 +207,12 @@ def _labels(parser: argparse.ArgumentParser) -> None:
 def _export(parser: argparse.ArgumentParser) -> None:
     _run_name(parser)
     parser.add_argument("--sql", metavar="SELECT", help="which pictures or rows (default: every picture of the run)")
-    _path(parser, "--to", "PATH", "the file to write; a folder for fiftyone and label-studio", required=True)
+    _path(parser, "--to", "PATH", "the file to write; a folder for fiftyone, label-studio and tables", required=True)
     parser.add_argument(
-        "--as", dest="form", choices=tuple(FORMS), help="the form (default: csv, parquet or zip by the end of PATH)"
+        "--as",
+        dest="form",
+        choices=tuple(FORMS),
+        help="the form (default: csv, parquet, zip or duckdb by the end of PATH)",
     )
     parser.add_argument("--overlays", action="store_true", help="with the maps laid over the pictures, for --as zip")
     parser.add_argument("--safe-csv", action="store_true", help="as for whylook sql, for --as csv")

@@ -11,12 +11,13 @@ import pyarrow as pa
 
 from core import queries
 from core.errors import RequestError, StoreError
-from core.export.forms import FORMS, TABLE_FORMS
+from core.export.forms import FORMS, STORE_FORMS, TABLE_FORMS
 from core.export.pictures import Kind, Pictures, Source, batches
 from core.export.place import MARK, mark_text, place_for
 from core.export.tables import of_run, write_csv, write_parquet
 from core.statistics import format_pictures
 from core.store import Store
+from core.store.copies import copy_to_duckdb, copy_to_parquet
 from core.version import package_version
 
 MOST_ROWS = 1_000_000
@@ -95,6 +96,9 @@ def export(
     if form not in FORMS:
         raise RequestError(f"--as is one of {', '.join(FORMS)}, got {form}")
     folder = form not in TABLE_FORMS and not FORMS[form].suffix
+    if form in STORE_FORMS:
+        with place_for(to, folder=folder, overwrite=overwrite) as place:
+            return _whole_store(store, place, to, form, tell)
     with place_for(to, folder=folder, overwrite=overwrite) as place:  # before the query: a taken place is said at once
         table = rows_of(store, run, sql)
         if form in TABLE_FORMS:
@@ -107,6 +111,16 @@ def export(
         work = _Work(store, run, sql, ids, form, tell)
         _write(work, place, to.name, overlays=overlays)
         return work.done(to)
+
+
+def _whole_store(store: Store, place: Path, to: Path, form: str, tell: Tell) -> Exported:
+    """Every table of every run."""
+    if form == "duckdb":
+        return Exported(to, copy_to_duckdb(store, place, tell=tell))
+    rows = copy_to_parquet(store, place, tell=tell)
+    made = {"made_by": f"whylook {package_version()}", "made": datetime.now(UTC).isoformat(timespec="seconds")}
+    (place / MARK).write_text(mark_text({**made, "form": form, "rows": rows}), encoding="utf-8")
+    return Exported(to, rows)
 
 
 def _ids(table: pa.Table, run: str) -> list[str]:

@@ -33,9 +33,20 @@ FORMS: Mapping[str, Form] = {
     "huggingface": Form(
         "Hugging Face", ".parquet", 'Opens with datasets.load_dataset("parquet", data_files=FILE), pictures included.'
     ),
+    "duckdb": Form(
+        "DuckDB",
+        ".duckdb",
+        "Every table of the store, of all runs, in one file: for a warehouse, a notebook or Evidence.",
+    ),
+    "tables": Form(
+        "Parquet tables", "", "Every table of the store, of all runs: a folder each, samples by run (hive-partitioned)."
+    ),
 }
 TABLE_FORMS = ("csv", "parquet")
-PICTURE_FORMS = tuple(name for name in FORMS if name not in TABLE_FORMS)
+STORE_FORMS = ("duckdb", "tables")
+PICTURE_FORMS = tuple(name for name in FORMS if name not in (*TABLE_FORMS, *STORE_FORMS))
+SLICE_FORMS = (*TABLE_FORMS, *PICTURE_FORMS)
+"""Forms of what a query gives; those of STORE_FORMS are of the whole store."""
 
 
 def form_of(place: PurePath) -> str:
@@ -44,7 +55,7 @@ def form_of(place: PurePath) -> str:
     Raises:
         RequestError: its end names none.
     """
-    named = {FORMS[name].suffix: name for name in ("csv", "parquet", "zip")}
+    named = {FORMS[name].suffix: name for name in ("csv", "parquet", "zip", "duckdb")}
     if (form := named.get(place.suffix.lower())) is None:
         raise RequestError(f"--as is needed for {place.name}: one of {', '.join(FORMS)}")
     return form

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from core.export.export import export
-from core.export.forms import FORMS
+from core.export.forms import SLICE_FORMS
 from core.queries.alike import Seen, alike
 from core.store import Store
 from tests.support.store_factory import make_store
@@ -55,7 +55,7 @@ def main() -> None:
     rows = parser.parse_args().rows
     with tempfile.TemporaryDirectory() as folder:
         store, run = make_store(Path(folder) / "store", rows=rows, pictures=False)
-        for form in FORMS:
+        for form in SLICE_FORMS:
             for overlays in (False, True) if form == "zip" else (False,):
                 with multiprocessing.get_context("spawn").Pool(1) as child:
                     seconds, held = child.apply(measured, (str(store.folder), run, form, overlays))
