@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.cells import CELLS, MISTAKES
-from core.records import ATTENDED, HIGH_SCORE
+from core.records import ATTENDED, CAUSAL_DRAWS, CAUSAL_SAMPLE, HIGH_SCORE
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,12 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
         f"of a uniform sample: p(x) - p(x blurred where v >= {ATTENDED:g})",
     ),
     Column(
-        "causal_drop_random", "FLOAT", "-1 to 1", "the same for a random region of its size",
-        "that region mirrored and moved",
+        "causal_drop_random", "FLOAT", "-1 to 1", "the same for random regions of its size",
+        "that region mirrored and moved, mean over causal_draws",
+    ),
+    Column(
+        "causal_draws", "INTEGER", "1 or more", "random regions behind causal_drop_random",
+        f"{CAUSAL_DRAWS} of the first {CAUSAL_SAMPLE} pictures checked, else 1",
     ),
     Column(
         "brightness", "FLOAT", "0 to 1", "mean brightness of the picture", "mean luma (ITU-R BT.601)",

@@ -61,7 +61,7 @@ CREATE TABLE IF NOT EXISTS features (
 );
 -- The causal check of the pictures that a run chose for it.
 CREATE TABLE IF NOT EXISTS checks (
-    fingerprint VARCHAR, image_id VARCHAR, causal_drop FLOAT, causal_drop_random FLOAT
+    fingerprint VARCHAR, image_id VARCHAR, causal_drop FLOAT, causal_drop_random FLOAT, causal_draws INTEGER
 );
 -- What `whylook discover` found, of each picture: here the fingerprint is the run's name.
 CREATE TABLE IF NOT EXISTS strategies (fingerprint VARCHAR, image_id VARCHAR, strategy VARCHAR, detail VARCHAR, cue VARCHAR);
@@ -180,6 +180,8 @@ WITH ranked AS (
                 THEN coalesce(k.causal_drop, a.causal_drop) END AS causal_drop,
            CASE WHEN r.causal_fingerprint IS NULL OR h.image_id IS NOT NULL
                 THEN coalesce(k.causal_drop_random, a.causal_drop_random) END AS causal_drop_random,
+           CASE WHEN r.causal_fingerprint IS NULL OR h.image_id IS NOT NULL
+                THEN coalesce(k.causal_draws, CASE WHEN a.causal_drop_random IS NOT NULL THEN 3 END) END AS causal_draws,
            i.brightness, i.contrast, i.saturation, i.warmth, i.sharpness, i.colour, i.width / i.height AS aspect,
            t.strategy, t.detail, t.cue, l.map_x, l.map_y, l.words_x, l.words_y, coalesce(g.tags, []) AS tags, m.* EXCLUDE (fingerprint, image_id)
     FROM runs r

@@ -13,7 +13,7 @@ from core import queries
 from core.cells import cell, said
 from core.deck.keep import of_picture
 from core.errors import QueryError, RequestError
-from core.records import ATTENDED, Fill, Run, Sample
+from core.records import ATTENDED, FEWEST_DRAWS, Fill, Run, Sample
 from core.statistics import format_number, format_percent
 from pages import _charts, _launch
 from pages import _report_card as _card
@@ -210,9 +210,10 @@ def causal(run: Run, sample: Sample) -> None:
         drop, others = float(look["causal_drop"]), np.asarray(look["random_drops"], dtype=float)
         rows = [("what it looked at", drop), ("as much elsewhere", float(others.mean()))]
         st.altair_chart(_charts.drops(rows), width="stretch", key="causal")
+        verdict = _matters(drop, float(others.mean()))
         st.caption(
-            f"Percentage points of probability lost when a region is hidden. {_matters(drop, others)} Elsewhere: "
-            f"{others.size} regions of the same shape, {percent(others.min())} to {percent(others.max())}. With all "
+            f"Percentage points of probability lost when a region is hidden. {verdict} Elsewhere: {others.size} "
+            f"regions of the same shape, {percent(others.min())} to {percent(others.max())}. With all "
             f"but what it looked at hidden, the predicted class still gets {format_percent(look['causal_keep'])}."
         )
         return
@@ -222,18 +223,20 @@ def causal(run: Run, sample: Sample) -> None:
     else:
         known = [("what it looked at", run_drop)] + ([("as much elsewhere", chance)] if chance is not None else [])
         st.altair_chart(_charts.drops(known), width="stretch", key="causal")
-        words = "Percentage points of probability lost when a region is hidden"
-        few = "; elsewhere: one region of the same shape, which says little of one picture."
-        st.caption(words + ("." if chance is None else few))
+        draws = sample.causal_draws or 1
+        few = draws < FEWEST_DRAWS
+        where = f"elsewhere: {draws} region{'s' * (draws != 1)} of the same shape"
+        verdict = ", which says little of a single picture." if few else f". {_matters(run_drop, chance)}"
+        st.caption(f"Percentage points of probability lost when a region is hidden; {where}{verdict}")
     if sample.map is not None and _launch.may_start():
         _look_closer(run.name, sample.image_id, first=run_drop is None)
 
 
-def _matters(drop: float, others: NDArray[np.float64]) -> str:
-    """Whether hiding the region costs more than hiding others: more than nearly all of them, and by a tenth."""
-    if drop > float(np.quantile(others, 0.9)) and drop > float(others.mean()) + queries.RESTS:
+def _matters(drop: float, elsewhere: float | None) -> str:
+    """Whether hiding the region costs more than hiding as much elsewhere does on average."""
+    if elsewhere is None or drop >= elsewhere + queries.RESTS:
         return "What it looked at matters."
-    if drop <= float(others.mean()):
+    if drop <= elsewhere:
         return "Hiding it matters no more than hiding as much elsewhere."
     return "Hiding it matters little more than hiding as much elsewhere."
 

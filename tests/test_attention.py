@@ -79,6 +79,9 @@ def test_removing_what_the_model_uses_costs_more_than_removing_a_random_region()
         look = closer_look(Given(TexturedCorner()), picture, corner_map(0, 0), 1, draws=16)
         assert look.causal_drop == pytest.approx(effect.causal_drop, abs=1e-5)
         assert len(look.random_drops) == 16
+        (several,) = causal_check(Given(TexturedCorner()), picture[None], corner_map(0, 0)[None], targets[:1], draws=16)
+        assert several.causal_draws == 16
+        assert several.causal_drop_random == pytest.approx(np.mean(look.random_drops), abs=1e-5)
         assert look.random_drops[0] == pytest.approx(effect.causal_drop_random, abs=1e-5)
         assert look.causal_drop > np.mean(look.random_drops) + 0.2
         assert look.causal_keep > 0.9
@@ -105,7 +108,7 @@ def test_a_blur_by_matrices_is_that_of_convolutions(shape: tuple[int, ...]) -> N
 def test_a_picture_without_a_map_has_no_effect_to_report() -> None:
     maps = torch.stack([torch.zeros(8, 8), corner_map(0, 0)])
     empty, full = causal_check(Given(TexturedCorner()), pictures(2), maps, torch.tensor([1, 1]))
-    assert (empty.causal_drop, empty.causal_drop_random) == (None, None)
+    assert (empty.causal_drop, empty.causal_drop_random, empty.causal_draws) == (None, None, None)
     assert full.causal_drop is not None
 
 
@@ -152,6 +155,8 @@ def test_pictures_of_any_size_can_be_checked(size: tuple[int, int]) -> None:
 
 
 def test_the_causal_check_refuses_what_does_not_fit() -> None:
+    with pytest.raises(RequestError, match="draws must be at least 1"):
+        causal_check(Given(TexturedCorner()), pictures(1), corner_map(0, 0)[None], torch.tensor([1]), draws=0)
     with pytest.raises(RequestError, match="do not fit"):
         causal_check(Given(TexturedCorner()), pictures(2), corner_map(0, 0)[None], torch.tensor([1, 1]))
 

@@ -66,6 +66,22 @@ def test_the_sample_is_the_first_pictures_of_the_runs_order_and_grows_without_co
     assert len(shards) == 2, "predictions and maps were computed once"
 
 
+def test_pictures_beyond_the_first_serve_the_mean_with_one_draw_and_nothing_is_said_of_them_singly(
+    request_: RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.pipeline.run.CAUSAL_SAMPLE", 5)
+    order = [entry.image_id for entry in in_random_order(scan(request_.images).entries)]
+    name = go(dataclasses.replace(request_, causal_sample=9))
+    rows = Store(request_.store).reader().execute(
+        f"SELECT image_id, causal_draws, {queries.MEASURED_SQL}, {queries.RESTS_SQL} FROM samples WHERE run = ?", [name]
+    )  # fmt: skip
+    draws = {row[0]: row[1:] for row in rows.fetchall() if row[1] is not None}
+    assert {key: value[0] for key, value in draws.items()} == {
+        **dict.fromkeys(order[:5], 6), **dict.fromkeys(order[5:9], 1)
+    }  # fmt: skip
+    assert all(not (measured or rests) for count, measured, rests in draws.values() if count == 1)
+
+
 def as_older(store: Path) -> None:
     """The store as version 0.0 left it: the check beside the maps, no stage of its own."""
     (path,) = shard_paths(store / "shards" / "attributions")

@@ -23,7 +23,7 @@ def world(folder: Path, *, rests: bool) -> tuple[queries.Connection, str]:
     """A run whose answers rest on the attended part, or on nothing there."""
 
     def redraw(tables: dict[str, list]) -> None:
-        tables["checks"] = [CausalCheck(row.image_id, 0.6 if rests else 0.2, 0.2) for row in tables["checks"]]
+        tables["checks"] = [CausalCheck(row.image_id, 0.6 if rests else 0.2, 0.2, 6) for row in tables["checks"]]
 
     store, name = make_store(folder, rows=240, change=redraw, pictures=False)
     return store.reader(), name

@@ -23,7 +23,7 @@ TABLES |= {"faithfulness", "tags", "slices", "findings", "deck", "run_names", "f
 COLUMNS = """run image_id path label prediction correct confidence margin label_probability cell score label_score
 mistake score_entropy judge_state description justification weight attention_area attention_entropy
 attention_border attention_x attention_y attention_islands attention_agreement causal_drop
-causal_drop_random brightness contrast saturation warmth sharpness colour aspect strategy detail cue map_x
+causal_drop_random causal_draws brightness contrast saturation warmth sharpness colour aspect strategy detail cue map_x
 map_y words_x words_y tags habitat night size"""
 
 

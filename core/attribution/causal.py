@@ -32,13 +32,17 @@ _LONGEST = 1024
 
 @dataclass(frozen=True)
 class CausalEffect:
-    """Probability of the target class lost without the attended region, and lost without a random one.
+    """Probability of the target class lost without the attended region, and without random ones (mean over the draws).
 
-    Both None where the picture has no map to check.
+    All None where the picture has no map to check.
     """
 
     causal_drop: float | None
     causal_drop_random: float | None
+    causal_draws: int | None
+
+
+NOTHING = CausalEffect(None, None, None)
 
 
 @dataclass(frozen=True)
@@ -61,29 +65,33 @@ def causal_check(
     maps: Tensor,
     targets: Tensor,
     *,
+    draws: int = 1,
     seed: int = 0,
     before: Tensor | None = None,
 ) -> list[CausalEffect]:
-    """Check each picture of a batch (B, C, H, W) against its map (B, h, w); costs two forward passes.
+    """Check each picture of a batch (B, C, H, W) against its map (B, h, w); costs `draws` + 1 forward passes.
 
     causal_drop = p(x) - p(x without the attended region), where the region is the cells with map >= 0.4 and "without"
-    means blurred there. causal_drop_random is the same for one random region: the attended one mirrored and moved
-    around the borders, so equal in area and shape. One draw says little of one picture and enough of their mean, whose
-    spread comes from the pictures far more than from the draws; `closer_look` makes more. The draw depends on `seed`
-    and the map alone, never on the batch a picture happens to be in.
+    means blurred there. causal_drop_random is the mean of the same over `draws` random regions: the attended one
+    mirrored and moved around the borders, so equal in area and shape. One draw is enough for the mean over a dataset,
+    whose spread comes from the pictures; what is said of single pictures needs more. The draws depend on `seed` and the
+    map alone, never on the batch a picture happens to be in.
 
     Args:
         classifier: the model.
         batch: the pictures as the model saw them.
         maps: their maps in 0..1.
         targets: (B,) class index whose probability is followed.
-        seed: of the draw.
+        draws: random regions per picture.
+        seed: of the draws.
         before: (B,) probabilities p(x) where they are known; they save one forward pass.
 
     Raises:
-        RequestError: shapes that do not fit.
+        RequestError: fewer than one draw, or shapes that do not fit.
         ModelError: the model raises.
     """
+    if draws < 1:
+        raise RequestError(f"draws must be at least 1, got {draws}")
     if maps.ndim != 3 or maps.shape[0] != batch.shape[0] or targets.shape != (batch.shape[0],):
         raise RequestError(
             f"batch {tuple(batch.shape)}, maps {tuple(maps.shape)} and targets {tuple(targets.shape)} do not fit"
@@ -96,15 +104,18 @@ def causal_check(
     if before is None:
         before = probability(classifier, pictures.clone(), wanted)  # some change their input in place
     before = before.detach().float().cpu()
-    moved = np.stack(
-        [_moved(cells, _generator(seed, map_)) for cells, map_ in zip(attended, maps.cpu().numpy(), strict=True)]
-    )
-    drops = [
-        before - probability(classifier, torch.lerp(pictures, infill, _soft_mask(cells, pictures)), wanted)
-        for cells in (attended, moved)
-    ]
+    generators = [_generator(seed, map_) for map_ in maps.cpu().numpy()]
+
+    def lost(cells: NDArray[np.bool_]) -> Tensor:
+        assert before is not None
+        return before - probability(classifier, torch.lerp(pictures, infill, _soft_mask(cells, pictures)), wanted)
+
+    drop, random = lost(attended), torch.zeros_like(before)
+    for _ in range(draws):
+        moved = np.stack([_moved(cells, generator) for cells, generator in zip(attended, generators, strict=True)])
+        random += lost(moved) / draws
     return [
-        CausalEffect(*(_number(drop[index]) if there[index] else None for drop in drops))
+        CausalEffect(_number(drop[index]), _number(random[index]), draws) if there[index] else NOTHING
         for index in range(batch.shape[0])
     ]
 

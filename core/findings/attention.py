@@ -10,16 +10,19 @@ import numpy as np
 
 from core.findings.finding import Finding
 from core.findings.frame import Frame
+from core.queries.reasons import MEASURED_SQL
 from core.statistics import format_percent, format_pictures, format_rate, format_spoken, weighted_rate
+
+IDLE = f"{MEASURED_SQL} AND causal_drop <= causal_drop_random"
 
 
 def idle_maps(frame: Frame) -> list[Finding]:
     """Pictures where removing the attended region matters no more than removing a random one."""
     drop, random = frame.numbers("causal_drop"), frame.numbers("causal_drop_random")
-    known = np.isfinite(drop) & np.isfinite(random)
+    known = np.isfinite(drop) & np.isfinite(random) & frame.masks([MEASURED_SQL])[0]
     if not known.any():
         return []
-    idle = frame.masks(["causal_drop <= causal_drop_random"])[0]
+    idle = frame.masks([IDLE])[0]
     value = weighted_rate(idle[known])
     n = int(idle.sum())
     if not n:
@@ -35,5 +38,5 @@ def idle_maps(frame: Frame) -> list[Finding]:
         f"{format_percent(float(drop[known].mean()))} of probability, a random one "
         f"{format_percent(float(random[known].mean()))}."
     )
-    sql = frame.select("causal_drop <= causal_drop_random")
+    sql = frame.select(IDLE)
     return [Finding("attention", 0, sentence, value, None, sql, n, 0.5, evidence)]

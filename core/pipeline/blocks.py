@@ -45,12 +45,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Block:
-    """Some pictures of a pass; `done` are those with rows already by stage, `checked` those that get a causal check."""
+    """Some pictures of a pass; `done` are those with rows by stage, `checked` those that get a causal check.
+
+    `close` are those of them that get all draws.
+    """
 
     number: int
     entries: tuple[ImageEntry, ...]
     done: Mapping[str, frozenset[str]]
     checked: frozenset[str] = frozenset()
+    close: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ class Worker:
             fingerprints=dict(self._job.fingerprints),
             done={stage: set(ids) for stage, ids in block.done.items()},
             checked=block.checked,
+            close=block.close,
             method=self._job.request.method,
             question=question,
             batch_size=self._ready.batch_size,

@@ -115,6 +115,7 @@ def pass_of(
     job: Job,
     done: Mapping[str, Set[str]],
     checked: Set[str] = frozenset(),
+    close: Set[str] = frozenset(),
     *,
     journal: Journal,
     stop: Callable[[], bool],
@@ -127,6 +128,7 @@ def pass_of(
         job: what the workers are told; kind, run and threads are filled in here.
         done: pictures with rows already, by stage.
         checked: those that get the causal check.
+        close: those of them that get all draws.
         journal: where progress and failures go.
         stop: asked twice a second.
     """
@@ -155,12 +157,19 @@ def pass_of(
     with cluster(job.request.address) as ray:
         workers, cores, _ = share_of(ray)
         told_job = dataclasses.replace(job, kind=kind, run=journal.run, threads=cores)
-        blocks = _blocks(missing, done, checked, size=min(LARGEST[kind], max(SMALLEST, len(missing) // (4 * workers))))
+        blocks = _blocks(
+            missing, done, checked, close, size=min(LARGEST[kind], max(SMALLEST, len(missing) // (4 * workers)))
+        )
         return work_through(ray, told_job, blocks, journal=journal, told=told, stop=stop)
 
 
 def _blocks(
-    missing: Sequence[ImageEntry], done: Mapping[str, Set[str]], checked: Set[str], *, size: int
+    missing: Sequence[ImageEntry],
+    done: Mapping[str, Set[str]],
+    checked: Set[str],
+    close: Set[str],
+    *,
+    size: int,
 ) -> list[Block]:
     """The pictures in blocks of at most `size`, of nearly equal length."""
     parts = max(1, math.ceil(len(missing) / size))
@@ -169,7 +178,9 @@ def _blocks(
     for number, (first, last) in enumerate(zip(ends, ends[1:], strict=False)):
         some = tuple(missing[first:last])
         ids = frozenset(entry.image_id for entry in some)
-        blocks.append(Block(number, some, {stage: ids & known for stage, known in done.items()}, ids & checked))
+        blocks.append(
+            Block(number, some, {stage: ids & known for stage, known in done.items()}, ids & checked, ids & close)
+        )
     return blocks
 
 

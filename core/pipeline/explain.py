@@ -30,15 +30,15 @@ from core.pipeline.journal import Clock, Journal
 from core.pipeline.lanes import Lanes
 from core.pipeline.prefetch import ahead, chunks
 from core.pipeline.reading import MODEL_ERRORS, Prepared, failure_of, prepare, weight
-from core.records import Attribution, CausalCheck, Failure, ImageEntry, Prediction, Stage
+from core.records import CAUSAL_DRAWS, Attribution, CausalCheck, Failure, ImageEntry, Prediction, Stage
 
 WAITING_BYTES = 2**29
 """Prepared pictures that wait for the classifier take about this at most, and a batch half of it ..."""
 WAITING_SHARE = 0.125
 """... and at most this share of what is free when the pass begins."""
 CAUSAL_SEED = 20
-CHECK_WORK = 1.5
-"""What a causal check costs, in pictures without one; for the time left alone."""
+CHECK_WORK, CLOSE_WORK = 1.5, 5.0
+"""What a causal check costs, in pictures without one, with one draw and with all; for the time left alone."""
 EXPLAIN_STAGES: tuple[Stage, ...] = ("images", "classifier", "attribution", "causal")
 
 
@@ -46,12 +46,13 @@ EXPLAIN_STAGES: tuple[Stage, ...] = ("images", "classifier", "attribution", "cau
 class Todo:
     """Which pictures have rows already, per stage, and the fingerprints under which new rows are written.
 
-    `checked` are the pictures that get the causal check.
+    `checked` are the pictures that get the causal check, `close` those of them of which something is said singly.
     """
 
     fingerprints: dict[str, str]
     done: dict[str, set[str]]
     checked: frozenset[str]
+    close: frozenset[str]
     method: str
     question: Question
     batch_size: int
@@ -70,6 +71,10 @@ class Todo:
     def needs_check(self, image_id: str) -> bool:
         """True when the causal check of the picture is wanted and not there."""
         return image_id in self.checked and image_id not in self.done["causal"]
+
+    def work_of_check(self, image_id: str) -> float:
+        """What the check of a picture will cost."""
+        return (CLOSE_WORK if image_id in self.close else CHECK_WORK) if self.needs_check(image_id) else 0.0
 
 
 @dataclass
@@ -145,7 +150,7 @@ def _work_through(
     suspects = [entry for entry in missing if 0 < work.notes.deaths(entry.image_id) < MOST_DEATHS]
     others = [entry for entry in missing if not work.notes.deaths(entry.image_id)]
     done += len(hopeless)
-    checks, checked = sum(todo.needs_check(entry.image_id) for entry in missing), 0
+    to_check, checked = sum(todo.work_of_check(entry.image_id) for entry in missing), 0.0
     passes = [(suspects, 1, 1), (others, todo.batch_size, todo.threads)]
     for some, batch_size, threads in [step for step in passes if step[0]]:
         with closing(work.batches(some, batch_size=batch_size, threads=threads)) as batches:
@@ -157,8 +162,8 @@ def _work_through(
                 journal.beside("decoding", sum(item.seconds for item in batch))
                 work.explain_batch(batch)
                 done += len(batch)
-                checked += sum(todo.needs_check(item.entry.image_id) for item in batch)
-                journal.report(done, total, more=(CHECK_WORK * checked, CHECK_WORK * (checks - checked)))
+                checked += sum(todo.work_of_check(item.entry.image_id) for item in batch)
+                journal.report(done, total, more=(checked, to_check - checked))
                 journal.publish_if_due()
             else:
                 return False
@@ -335,9 +340,12 @@ def classify_and_attribute(
         CausalCheck(group[i].entry.image_id, None, None) for i in wanted if answer.reasons[i] is not None
     ]
     mapped = [i for i in wanted if answer.reasons[i] is None]
-    if mapped:
-        with clock.timed("causal check"):
-            _check(mapped, group, batch, answer, classifier, results=results)
+    with clock.timed("causal check"):
+        for close in (True, False):
+            places = [i for i in mapped if (group[i].entry.image_id in todo.close) == close]
+            if places:
+                draws = CAUSAL_DRAWS if close else 1
+                _check(places, group, batch, answer, classifier, draws=draws, results=results)
     return results
 
 
@@ -348,6 +356,7 @@ def _check(
     answer: BatchAttribution,
     classifier: Classifier,
     *,
+    draws: int,
     results: Results,
 ) -> None:
     """Causal check of the pictures that have a map; one whose check fails is recorded."""
@@ -355,13 +364,19 @@ def _check(
     before = answer.logits[index].softmax(dim=1).gather(1, answer.targets[index, None])[:, 0]
     try:
         effects = causal_check(
-            classifier, batch[index], answer.maps[index], answer.targets[index], seed=CAUSAL_SEED, before=before
+            classifier,
+            batch[index],
+            answer.maps[index],
+            answer.targets[index],
+            draws=draws,
+            seed=CAUSAL_SEED,
+            before=before,
         )
     except MODEL_ERRORS as error:
         if len(mapped) > 1:
             middle = len(mapped) // 2
             for half in (mapped[:middle], mapped[middle:]):
-                _check(half, group, batch, answer, classifier, results=results)
+                _check(half, group, batch, answer, classifier, draws=draws, results=results)
             return
         results.failures.append(failure_of("causal", group[mapped[0]].entry, error))
         return

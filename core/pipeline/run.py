@@ -35,7 +35,7 @@ from core.pipeline.request import (
     prediction_fingerprint,
     request_from_settings,
 )
-from core.records import CAUSAL_SAMPLE, ImageEntry
+from core.records import CAUSAL_DRAWS, CAUSAL_SAMPLE, ImageEntry
 from core.store import Store, open_for_writing
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _explain_fingerprints(request: RunRequest, scan: images.Scan, classifier: Cl
     # what is cut or padded has its maps kept with the part of the picture that they are of
     cut = ("placed",) if seen_part(classifier.transform, (300, 200)) is not None else ()
     attributed = fingerprint("attribution", VERSIONS["attribution"], predicted, asked, *cut)
-    checked = fingerprint("causal", VERSIONS["causal"], attributed, CAUSAL_SEED)
+    checked = fingerprint("causal", VERSIONS["causal"], attributed, CAUSAL_SEED, CAUSAL_DRAWS)
     return {"images": listed, "classifier": predicted, "attribution": attributed, "causal": checked}
 
 
@@ -201,6 +201,7 @@ def _work(request: RunRequest, loaded: _Loaded, *, journal: Journal, stop: Calla
         fingerprints=loaded.fingerprints,
         done={**done, "causal": done["causal"] | _checked_before(journal, loaded.fingerprints["attribution"])},
         checked=frozenset(entry.image_id for entry in entries[:sample]),
+        close=frozenset(entry.image_id for entry in entries[: min(sample, CAUSAL_SAMPLE)]),
         method=request.method,
         question=request.question,
         batch_size=loaded.batch_size,
@@ -209,7 +210,9 @@ def _work(request: RunRequest, loaded: _Loaded, *, journal: Journal, stop: Calla
     if request.engine == "ray":
         from core.pipeline.cluster import pass_of  # here, for Ray is an extra
 
-        explained = pass_of("explain", entries, _job_parts(loaded), todo.done, todo.checked, journal=journal, stop=stop)
+        explained = pass_of(
+            "explain", entries, _job_parts(loaded), todo.done, todo.checked, todo.close, journal=journal, stop=stop
+        )
     else:
         explained = explain(entries, loaded.classifier, todo, journal=journal, stop=stop, probe=loaded.probe)
     if not explained:

@@ -50,7 +50,7 @@ from core.queries.reads import (
     slice_stats,
     table_columns,
 )
-from core.queries.reasons import RESTS, RESTS_SQL, Reasons, Share, reasons
+from core.queries.reasons import MEASURED_SQL, RESTS, RESTS_SQL, Reasons, Share, reasons
 from core.queries.report_card import CardMeasure, JudgeCard, Threshold, card_of, judge_card
 from core.queries.rows import Connection, fetch_rows
 from core.queries.runs import RunAccuracy, accuracies, run, run_title, runs, runs_on_disk
@@ -80,6 +80,7 @@ __all__ = [
     "Hit",
     "JudgeCard",
     "LabelRows",
+    "MEASURED_SQL",
     "MatrixRow",
     "Measure",
     "NO_FEATURES",

@@ -13,11 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from core.queries.report_card import JudgeCard, judge_card
 from core.queries.rows import Connection
+from core.records import FEWEST_DRAWS
 from core.statistics import Interval, weighted_rate
 
 RESTS = 0.1
 """Probability that removing the attended part must cost, beyond removing a random part of its size."""
-RESTS_SQL = f"causal_drop - causal_drop_random >= {RESTS}"
+MEASURED_SQL = f"causal_draws >= {FEWEST_DRAWS}"
+"""With fewer random regions nothing is said of a single picture: see FEWEST_DRAWS."""
+RESTS_SQL = f"{MEASURED_SQL} AND causal_drop - causal_drop_random >= {RESTS}"
 DRAWS = 4000
 
 
@@ -46,7 +49,7 @@ def reasons(con: Connection, run: str) -> Reasons | None:
     """Both claims over a run; None without judged pictures that have labels."""
     found = con.execute(
         f"""SELECT cell IN ('correct_high', 'wrong_high') AS supported, correct, weight,
-               coalesce({RESTS_SQL}, false) AS rests, causal_drop IS NOT NULL AS measured
+               coalesce({RESTS_SQL}, false) AS rests, coalesce({MEASURED_SQL}, false) AS measured
         FROM samples WHERE run = ? AND cell IS NOT NULL ORDER BY image_id""",
         [run],
     ).fetchnumpy()

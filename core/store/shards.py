@@ -52,7 +52,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         [*_KEY, *_STATE, ("map", _REALS), ("map_height", _WHOLE), ("map_width", _WHOLE)]
         + [("attention_islands", _WHOLE), *((name, _REAL) for name in (*_STATISTICS, *_CHECKS)), ("seen", _REALS)]
     ),
-    "checks": pa.schema([*_KEY, ("causal_drop", _REAL), ("causal_drop_random", _REAL)]),
+    "checks": pa.schema([*_KEY, ("causal_drop", _REAL), ("causal_drop_random", _REAL), ("causal_draws", _WHOLE)]),
     "features": pa.schema(
         [*_KEY, *((name, pa.binary()) for name in ("pooled", "places", "detail")), ("cell", pa.list_(_WHOLE))]
     ),

@@ -67,6 +67,7 @@ class MadeRun:
             "confidence": sure,
             "label_probability": own,
             **{name: rng.random(n) for name in BY_NAME if name.startswith(("attention_", "causal_"))},
+            "causal_draws": np.full(n, 6),
         }
         keep = np.repeat(np.arange(n), self.copies)
         table = pa.table({name: values[keep] for name, values in {**drawn, **self.columns}.items()})

@@ -33,6 +33,6 @@ def make_null_world(folder: Path, *, seed: int, rows: int = 600, accuracy: float
             figures = [float(value) for value in generator.random(5)]
             heat = np.ones((7, 7), dtype=np.float32)
             tables["attributions"][index] = Attribution(image_id, "ok", None, heat, *figures)
-            tables["checks"][index] = CausalCheck(image_id, 0.5, 0.2)
+            tables["checks"][index] = CausalCheck(image_id, 0.5, 0.2, 6)
 
     return make_store(folder, rows=rows, classes=CLASSES, judged=False, seed=seed, pictures=False, change=redraw)

@@ -90,7 +90,7 @@ def _attribution(
     drop = float(generator.uniform(0.3, 0.8))
     area = float((heat >= 0.4).mean())
     map_ = Attribution(image_id, "ok", None, heat, area, 0.8, 0.3, x / 6, y / 6)
-    return map_, CausalCheck(image_id, drop, drop / 4)
+    return map_, CausalCheck(image_id, drop, drop / 4, 6)
 
 
 def _judgement(
