@@ -64,7 +64,7 @@ OTHER: dict[str, Any] = {
     "metadata": Path("/m.csv"), "group": "patient", "vlm": Path("/v.gguf"), "mmproj": Path("/p.gguf"), "vlm_url": "http://127.0.0.1:9",
     "vlm_model": "-tiny", "no_vlm": True, "protocol": "paper", "prompts": Path("/p.toml"), "fill": "blur",
     "view": "side-by-side", "judge_budget": 7, "card_sample": 0, "method": "cam", "question": "label", "layer": "a.1",
-    "precision": "bf16", "causal_sample": 9,
+    "precision": "bf16", "causal_sample": 9, "engine": "ray", "address": "head:6379",
     "device": "cpu", "store": Path("/store"), "batch_size": 3, "judge_batch_size": 2, "threads": 1,
 }  # fmt: skip
 """Every option with a value that is not its default."""
