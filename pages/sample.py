@@ -213,7 +213,7 @@ def causal(run: Run, sample: Sample) -> None:
         verdict = _matters(drop, float(others.mean()))
         st.caption(
             f"Percentage points of probability lost when a region is hidden. {verdict} Elsewhere: {others.size} "
-            f"regions of the same shape, {percent(others.min())} to {percent(others.max())}. With all "
+            f"regions of the same shape, {round(100 * others.min())} to {round(100 * others.max())}. With all "
             f"but what it looked at hidden, the predicted class still gets {format_percent(look['causal_keep'])}."
         )
         return
