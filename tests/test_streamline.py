@@ -9,6 +9,7 @@ import torchvision
 from torch import Tensor, nn
 
 from core.attribution.attribute import attribute
+from core.classifier.precision import is_channels_last
 from core.classifier.streamline import streamline
 from tests.support.given import Given
 
@@ -85,6 +86,26 @@ def test_a_layer_that_is_read_keeps_its_batch_norm() -> None:
     model(batch)
     assert isinstance(model.bn1, nn.BatchNorm2d) and norms(model) == 1
     assert torch.allclose(seen[0], nn.functional.conv2d(batch, model.conv1.weight, stride=2, padding=3), atol=1e-5)
+
+
+def test_a_network_that_counts_on_the_order_in_memory_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Viewing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Sequential(*(nn.Conv2d(3 if place == 0 else 8, 8, 3, padding=1) for place in range(4)))
+            self.head = nn.Linear(8 * 64, 3)
+
+        def forward(self, batch: Tensor) -> Tensor:
+            return self.head(self.features(batch).view(len(batch), -1))
+
+    monkeypatch.setattr("core.classifier.streamline.FASTER", 0.0)  # the layout is always faster
+    model, batch = Viewing().eval(), torch.randn(2, 3, 8, 8)
+    before = model(batch)
+    streamline(model, batch)
+    assert not is_channels_last(model) and torch.allclose(model(batch), before, atol=1e-6)
+    known = drawn(torchvision.models.resnet18(num_classes=3))
+    streamline(known, torch.randn(2, 3, 64, 64))
+    assert is_channels_last(known)
 
 
 def test_a_network_that_fails_or_has_nothing_to_fold_is_left_alone() -> None:

@@ -43,11 +43,17 @@ def streamline(model: nn.Module, batch: Tensor, *, keep: frozenset[str] = frozen
     except (WhylookError, RuntimeError):
         return  # what ails it is said where its answer is needed
     fold_batch_norms(model, batch, before, keep=keep)
-    if convolutions < FEWEST:
+    if convolutions < FEWEST or batch.device.type not in ("cpu", "cuda"):
         return
     plain = _seconds(model, batch)
     undo = keep_channels_last(model)
-    if _seconds(model, batch) * FASTER > plain:
+    try:
+        with torch.inference_mode():
+            same = _same(before, _logits(model, batch))
+        better = same and _seconds(model, batch) * FASTER <= plain
+    except (WhylookError, RuntimeError):  # `view` over channels and places wants them as they were
+        better = False
+    if not better:
         undo()
 
 
