@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 from core import queries
 from core.attribution.attribute import attribute
 from core.attribution.causal import DRAWS, CloserLook, closer_look
-from core.attribution.methods import METHODS
-from core.classifier.loading import load_classifier
-from core.classifier.names import Precision
-from core.classifier.precision import set_precision
 from core.classifier.predictions import label_indices
 from core.errors import ImageError, RequestError
+from core.images.reading import first_picture
 from core.pipeline.reading import picture_and_input
-from core.pipeline.request import prediction_fingerprint, request_from_settings
+from core.pipeline.request import request_from_settings
+from core.pipeline.stored_run import classifier_of
 from core.records import ImageEntry, Sample
 from core.store import Store
 
@@ -33,19 +30,9 @@ def look_closer(store: Store, run: str, image_id: str, *, draws: int = DRAWS, de
     if sample.map is None:
         raise RequestError(f"{sample.path} has no map to check: {sample.attribution_reason or 'it was not explained'}")
     request = request_from_settings(record.settings.kept, store=store.folder)
-    classifier = load_classifier(
-        request.classifier,
-        weights=request.weights,
-        classes=request.classes,
-        labels=sorted(_labels(store, record.name)),
-        device=device,
-        layer=request.layer,
-        needs_layer=METHODS[request.method].needs != "model",
-    )
-    if prediction_fingerprint(classifier.fingerprint, request.precision) != record.fingerprints["classifier"]:
-        raise RequestError(f"the classifier {request.classifier} is not the one of run {run} any more; run it again")
-    set_precision(classifier.model, cast(Precision, request.precision), classifier.device)
     entry = _entry(sample, request.images)
+    labels_known = sorted(_labels(store, record.name))
+    classifier = classifier_of(record, request, labels_known, first_picture([entry]), device=device)
     try:
         picture = picture_and_input(entry, classifier)[1]
     except ImageError as error:

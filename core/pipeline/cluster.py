@@ -210,8 +210,7 @@ def work_through(
     count, cores, gpus = share_of(ray)
     kind = ray.remote(num_cpus=cores, num_gpus=gpus, max_restarts=0)(Worker)
     waiting = deque((block, 1) for block in blocks)
-    workers: dict[Any, Any] = {}  # the task at work -> its worker
-    at_work: dict[Any, tuple[Block, int]] = {}
+    at_work: dict[Any, tuple[Any, Block, int]] = {}  # the task -> its worker, block and attempt
     idle: list[Any] = []
     last = time.monotonic()
     try:
@@ -221,34 +220,43 @@ def work_through(
             while waiting and len(at_work) < count:
                 worker = idle.pop() if idle else kind.remote(job)
                 block, attempt = waiting.popleft()
-                task = worker.work.remote(block, attempt)
-                workers[task], at_work[task] = worker, (block, attempt)
+                at_work[worker.work.remote(block, attempt)] = worker, block, attempt
             ready, _ = ray.wait(list(at_work), num_returns=1, timeout=0.5)
             if not ready and not _anybody(ray) and time.monotonic() - last > PATIENCE:
                 raise RequestError(f"the cluster has had no room for a worker of {cores} cores for {PATIENCE:.0f} s")
             for task in ready:
                 last = time.monotonic()
-                worker, (block, attempt) = workers.pop(task), at_work.pop(task)
-                try:
-                    found = ray.get(task)
-                except ray.exceptions.RayTaskError as error:
-                    raise _cause(error) from error
-                except (ray.exceptions.RayActorError, ray.exceptions.NodeDiedError, ray.exceptions.OwnerDiedError) as e:
-                    with suppress(Exception):
-                        ray.kill(worker)
-                    if (reason := _never_began(e)) is not None:
-                        raise reason from e
+                worker, block, attempt = at_work.pop(task)
+                found = _answer(ray, task)
+                if found is None:
                     _again(block, attempt, waiting, journal, told)
                     continue
                 idle.append(worker)
                 journal.fail(found.failures)
                 told(block, found)
     finally:
-        for worker in (*idle, *workers.values()):
-            with suppress(Exception):
+        for worker in (*idle, *(worker for worker, *_ in at_work.values())):
+            with suppress(Exception):  # whatever became of it: the run is over for it
                 ray.kill(worker)
         shutil.rmtree(notes_of(job.request.store), ignore_errors=True)
     return True
+
+
+def _answer(ray: Any, task: Any) -> Told | None:
+    """What a worker said of its block; None where it died.
+
+    Raises:
+        WhylookError: what it raised, or why it could not load its models.
+    """
+    try:
+        found: Told = ray.get(task)
+    except ray.exceptions.RayTaskError as error:
+        raise _cause(error) from error
+    except (ray.exceptions.RayActorError, ray.exceptions.NodeDiedError, ray.exceptions.OwnerDiedError) as error:
+        if (reason := _never_began(error)) is not None:
+            raise reason from error
+        return None
+    return found
 
 
 def _anybody(ray: Any) -> bool:

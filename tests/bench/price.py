@@ -70,12 +70,11 @@ if kind == "grad-cam":
 pictures = torchvision.datasets.ImageFolder(folder, prepare())
 loader = torch.utils.data.DataLoader(pictures, batch_size=BATCH, num_workers=workers)
 model = network()
-bf16 = torch.autocast("cpu", torch.bfloat16, enabled=kind == "bf16")
 if kind == "grad-cam":
     cam = GradCAM(model, [model.layer4[-1] if hasattr(model, "layer4") else model._blocks[-1]])
     told = [cam(input_tensor=batch, targets=None) for batch, _ in loader]
 else:
-    with torch.inference_mode(), bf16:
+    with torch.inference_mode():
         told = [model(batch).softmax(1) for batch, _ in loader]
 print(sum(len(part) for part in told))
 """
