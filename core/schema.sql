@@ -1,11 +1,17 @@
 -- What is in a published generation: every table, and the wide view `samples` that people write SQL against.
+-- Schema `loaded` holds the rows of small shards, each with its shard's number; a view of each table's name in `main` has
+-- those of large ones, too.
 -- Knows: names, types, keys, how a run picks its rows. Does not know: how rows get here (core/store), who reads them (core/queries).
 -- Rows of a stage are keyed by (fingerprint, image_id); a run names one fingerprint per stage. `metadata` is the one table
--- whose columns follow the user's data: core/store/publish.py makes it again with real types before section `samples` runs.
+-- whose columns follow the user's data: core/store/metadata.py gives them real types.
 
 -- section: tables
-CREATE TABLE store_info (version INTEGER, generation INTEGER);
-CREATE TABLE loaded_shards (table_name VARCHAR, name VARCHAR);
+CREATE SCHEMA loaded;
+CREATE TABLE store_info (version INTEGER, generation INTEGER, shape VARCHAR);
+-- size in bytes and time of change in nanoseconds, by which a shard is known to be as it was; large: not loaded, read.
+CREATE TABLE loaded_shards (table_name VARCHAR, name VARCHAR, size BIGINT, changed BIGINT, large BOOLEAN);
+-- Rows of large shards in whose place a newer shard has another.
+CREATE TABLE superseded (table_name VARCHAR, name VARCHAR, fingerprint VARCHAR, image_id VARCHAR);
 
 CREATE TABLE runs (
     run VARCHAR PRIMARY KEY, started TIMESTAMP, finished TIMESTAMP, state VARCHAR, settings JSON,
@@ -14,62 +20,71 @@ CREATE TABLE runs (
     class_names VARCHAR[], counts JSON, seconds JSON, judge_note VARCHAR, judge_limits VARCHAR, high_score DOUBLE, version VARCHAR,
     attempt INTEGER, listing_attempt INTEGER  -- which attempt's failures without an image_id stand
 );
-CREATE TABLE images (
+CREATE TABLE loaded.images (
     fingerprint VARCHAR, image_id VARCHAR, path VARCHAR, paths VARCHAR[], label VARCHAR,
     width INTEGER, height INTEGER, thumbnail BLOB, near_hash BLOB, metadata VARCHAR,
-    brightness FLOAT, contrast FLOAT, saturation FLOAT, warmth FLOAT, sharpness FLOAT, colour VARCHAR
+    brightness FLOAT, contrast FLOAT, saturation FLOAT, warmth FLOAT, sharpness FLOAT, colour VARCHAR,
+    shard INTEGER
 );
 CREATE TABLE metadata (fingerprint VARCHAR, image_id VARCHAR);
-CREATE TABLE predictions (
+CREATE TABLE metadata_names (name VARCHAR, column_name VARCHAR, kinds VARCHAR[]);
+CREATE TABLE loaded.predictions (
     fingerprint VARCHAR, image_id VARCHAR, prediction VARCHAR, confidence FLOAT, margin FLOAT,
-    label_probability FLOAT, probabilities FLOAT[]
+    label_probability FLOAT, probabilities FLOAT[],
+    shard INTEGER
 );
-CREATE TABLE attributions (
+CREATE TABLE loaded.attributions (
     fingerprint VARCHAR, image_id VARCHAR, state VARCHAR, reason VARCHAR,
     map FLOAT[], map_height INTEGER, map_width INTEGER,
     attention_area FLOAT, attention_entropy FLOAT, attention_border FLOAT, attention_x FLOAT, attention_y FLOAT,
     attention_islands INTEGER, attention_agreement FLOAT,
     causal_drop FLOAT, causal_drop_random FLOAT, causal_keep FLOAT,  -- until 0.1, of three random regions; now in checks
-    seen FLOAT[]  -- the part of the picture that the map is of, where it is not the whole: top, left, bottom, right
+    seen FLOAT[],  -- the part of the picture that the map is of, where it is not the whole: top, left, bottom, right
+    shard INTEGER
 );
-CREATE TABLE judgements (
+CREATE TABLE loaded.judgements (
     fingerprint VARCHAR, image_id VARCHAR, state VARCHAR, reason VARCHAR, description VARCHAR, justification VARCHAR,
     score FLOAT, score_entropy FLOAT, distribution FLOAT[6], seconds FLOAT, rubric_shift FLOAT,
-    label_asked VARCHAR, label_score FLOAT  -- the label that was scored where it is not the prediction
+    label_asked VARCHAR, label_score FLOAT,  -- the label that was scored where it is not the prediction
+    shard INTEGER
 );
-CREATE TABLE judge_card (
+CREATE TABLE loaded.judge_card (
     fingerprint VARCHAR, image_id VARCHAR, control VARCHAR, told VARCHAR, state VARCHAR, reason VARCHAR,
-    score FLOAT, rubric_shift FLOAT, seconds FLOAT
+    score FLOAT, rubric_shift FLOAT, seconds FLOAT,
+    shard INTEGER
 );
-CREATE TABLE embeddings (fingerprint VARCHAR, image_id VARCHAR, vector FLOAT[384]);
-CREATE TABLE faithfulness (
+CREATE TABLE loaded.embeddings (fingerprint VARCHAR, image_id VARCHAR, vector FLOAT[384], shard INTEGER);
+CREATE TABLE loaded.faithfulness (
     fingerprint VARCHAR, image_id VARCHAR, morf FLOAT, lerf FLOAT, insertion FLOAT, road FLOAT,
     morf_random FLOAT, insertion_random FLOAT, randomised FLOAT,
-    energy_inside FLOAT, energy_inside_flat FLOAT, energy_inside_edges FLOAT, pointing FLOAT
+    energy_inside FLOAT, energy_inside_flat FLOAT, energy_inside_edges FLOAT, pointing FLOAT,
+    shard INTEGER
 );
-CREATE TABLE failures (run VARCHAR, attempt INTEGER, stage VARCHAR, image_id VARCHAR, path VARCHAR, reason VARCHAR);
+CREATE TABLE loaded.failures (run VARCHAR, attempt INTEGER, stage VARCHAR, image_id VARCHAR, path VARCHAR, reason VARCHAR, shard INTEGER);
 CREATE TABLE slices (name VARCHAR, sql VARCHAR, note VARCHAR, saved TIMESTAMP);
 CREATE TABLE findings (
     run VARCHAR, rank INTEGER, kind VARCHAR, sentence VARCHAR, sql VARCHAR, value DOUBLE, low DOUBLE, high DOUBLE, n BIGINT,
     rest_value DOUBLE, rest_low DOUBLE, rest_high DOUBLE, rest_n BIGINT, evidence VARCHAR
 );
 
--- section: discovery
 -- What the model saw: float16 sketches of core/attribution/features.py; keyed as the attributions are.
-CREATE TABLE IF NOT EXISTS features (
-    fingerprint VARCHAR, image_id VARCHAR, pooled BLOB, places BLOB, detail BLOB, cell INTEGER[]
+CREATE TABLE loaded.features (
+    fingerprint VARCHAR, image_id VARCHAR, pooled BLOB, places BLOB, detail BLOB, cell INTEGER[],
+    shard INTEGER
 );
 -- The causal check of the pictures that a run chose for it.
-CREATE TABLE IF NOT EXISTS checks (
-    fingerprint VARCHAR, image_id VARCHAR, causal_drop FLOAT, causal_drop_random FLOAT, causal_draws INTEGER
+CREATE TABLE loaded.checks (
+    fingerprint VARCHAR, image_id VARCHAR, causal_drop FLOAT, causal_drop_random FLOAT, causal_draws INTEGER,
+    shard INTEGER
 );
 -- What `whylook discover` found, of each picture: here the fingerprint is the run's name.
-CREATE TABLE IF NOT EXISTS strategies (fingerprint VARCHAR, image_id VARCHAR, strategy VARCHAR, detail VARCHAR, cue VARCHAR);
+CREATE TABLE loaded.strategies (fingerprint VARCHAR, image_id VARCHAR, strategy VARCHAR, detail VARCHAR, cue VARCHAR, shard INTEGER);
 -- What `whylook map` laid out: where each picture lies by what the model saw, and by what was said. The same key.
-CREATE TABLE IF NOT EXISTS map (
-    fingerprint VARCHAR, image_id VARCHAR, map_x FLOAT, map_y FLOAT, words_x FLOAT, words_y FLOAT
+CREATE TABLE loaded.map (
+    fingerprint VARCHAR, image_id VARCHAR, map_x FLOAT, map_y FLOAT, words_x FLOAT, words_y FLOAT,
+    shard INTEGER
 );
-CREATE TABLE IF NOT EXISTS cues (
+CREATE TABLE cues (
     run VARCHAR, cue VARCHAR, kind VARCHAR, class VARCHAR, words VARCHAR, verdict VARCHAR, reason VARCHAR,
     sql VARCHAR, n BIGINT, wrong DOUBLE, wrong_rest DOUBLE,
     effect DOUBLE, low DOUBLE, high DOUBLE, placebo DOUBLE, p DOUBLE, tested INTEGER,
@@ -77,26 +92,24 @@ CREATE TABLE IF NOT EXISTS cues (
 );
 
 -- What people called pictures, and said of their labels.
-CREATE TABLE IF NOT EXISTS tags (image_id VARCHAR, tag VARCHAR, saved TIMESTAMP);
+CREATE TABLE tags (image_id VARCHAR, tag VARCHAR, saved TIMESTAMP);
 
--- Slides kept for a meeting; written anew by each publish, so that an older generation's shape does not matter.
-DROP TABLE IF EXISTS deck;
+-- Slides kept for a meeting.
 CREATE TABLE deck (
     position INTEGER, key VARCHAR, kind VARCHAR, run VARCHAR, title VARCHAR, body VARCHAR[], notes VARCHAR,
     figures JSON, sources JSON, page VARCHAR, saved TIMESTAMP
 );
 
 -- What people call the runs.
-DROP TABLE IF EXISTS run_names;
 CREATE TABLE run_names (run VARCHAR, name VARCHAR, note VARCHAR, saved TIMESTAMP);
 
 -- section: settled failures
 -- An earlier attempt's failure goes once its picture was tried again: there is a later one, or the row that was wanting.
 -- A path without an image_id is looked at by every attempt,
 -- and written again only where that attempt found others: listing_attempt is the one under which they are kept.
-DELETE FROM failures WHERE rowid IN (
+DELETE FROM loaded.failures WHERE rowid IN (
     SELECT f.rowid
-    FROM failures f
+    FROM loaded.failures f
     JOIN runs r ON r.run = f.run AND r.attempt > f.attempt
     LEFT JOIN (SELECT run, stage, image_id, max(attempt) AS last FROM failures GROUP BY ALL) again
         ON again.run = f.run AND again.stage = f.stage AND again.image_id = f.image_id
@@ -115,13 +128,59 @@ DELETE FROM failures WHERE rowid IN (
        OR coalesce(i.image_id, p.image_id, a.image_id, k.image_id, j.image_id, e.image_id) IS NOT NULL
 );
 
--- section: documents
--- The text that BM25 looks through; made again, with its index, whenever judgements arrive.
-CREATE OR REPLACE TABLE documents AS
-SELECT row_number() OVER (ORDER BY fingerprint, image_id) AS document, fingerprint, image_id,
-       concat_ws(' ', description, justification) AS text
-FROM judgements
+-- section: words
+-- The text index: of each explanation the stems of its words, their number in it, and how many words it has.
+-- The empty table `texts` is there for what the index of DuckDB's extension brings: its stopwords and its tokenizer.
+CREATE TABLE texts (document BIGINT, text VARCHAR);
+CREATE TABLE documents (document BIGINT, fingerprint VARCHAR, image_id VARCHAR, length USMALLINT);
+CREATE TABLE postings (word VARCHAR, document BIGINT, n USMALLINT, length USMALLINT);
+
+-- section: new words
+-- {said} has the judgements that are new.
+DELETE FROM postings WHERE document IN (SELECT document FROM documents JOIN {said} USING (fingerprint, image_id));
+DELETE FROM documents WHERE document IN (SELECT document FROM documents JOIN {said} USING (fingerprint, image_id));
+CREATE OR REPLACE TEMP TABLE texts_said AS
+SELECT (SELECT coalesce(max(document), 0) FROM documents) + row_number() OVER (ORDER BY fingerprint, image_id) AS document,
+       fingerprint, image_id, concat_ws(' ', description, justification) AS text
+FROM {said}
 WHERE length(trim(concat_ws(' ', description, justification))) > 0;
+CREATE OR REPLACE TEMP TABLE words_said AS
+WITH every AS (SELECT document, unnest(fts_main_texts.tokenize(text)) AS said FROM texts_said)
+SELECT document, stem(said, 'porter') AS word, least(count(*), 65535)::USMALLINT AS n FROM every
+WHERE said <> '' AND said NOT IN (SELECT sw FROM fts_main_texts.stopwords) GROUP BY ALL;
+INSERT INTO documents
+SELECT document, fingerprint, image_id, coalesce(length, 0)
+FROM texts_said LEFT JOIN (SELECT document, least(sum(n), 65535) AS length FROM words_said GROUP BY ALL) USING (document);
+INSERT INTO postings SELECT word, document, n, length FROM words_said JOIN documents USING (document) ORDER BY ALL;
+DROP TABLE words_said;
+DROP TABLE texts_said;
+
+-- section: chosen
+-- The pictures that each run with a judge's budget chose; a run shows those judgements only.
+CREATE OR REPLACE TABLE chosen AS
+WITH ranked AS (
+    SELECT r.run, i.image_id, (r.settings ->> 'judge_budget')::BIGINT AS budget,
+           p.prediction <> i.label IS TRUE AS wrong,
+           row_number() OVER (PARTITION BY r.run, wrong ORDER BY sha256('0 ' || i.image_id)) AS place,
+           count(*) FILTER (wrong) OVER (PARTITION BY r.run) AS all_wrong,
+           count(*) FILTER (NOT wrong) OVER (PARTITION BY r.run) AS all_others,
+           least(all_wrong, greatest(ceil(budget * (2::DOUBLE / 3)), budget - all_others)) AS most_wrong
+    FROM runs r
+    JOIN images i ON i.fingerprint = r.images_fingerprint
+    JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = i.image_id
+    WHERE r.judge_fingerprint IS NOT NULL AND (r.settings ->> 'judge_budget') IS NOT NULL
+)
+SELECT run, image_id FROM ranked WHERE place <= CASE WHEN wrong THEN most_wrong ELSE budget - most_wrong END;
+
+-- section: checked
+-- The pictures that each run chose for the causal check: of those it had and those that `arriving_images` adds.
+CREATE OR REPLACE TABLE checked AS
+WITH known AS (
+    {known}
+)
+SELECT run, image_id FROM known JOIN runs USING (run) WHERE causal_fingerprint IS NOT NULL
+QUALIFY row_number() OVER (PARTITION BY run ORDER BY sha256('[0, "' || image_id || '"]'))
+    <= coalesce((settings ->> 'causal_sample')::BIGINT, {causal_sample});
 
 -- section: samples
 -- core/columns.py lists its columns and puts them into the last SELECT; the user's metadata follow.
@@ -137,40 +196,18 @@ WHERE length(trim(concat_ws(' ', description, justification))) > 0;
 -- causal_drop: of a uniform sample, the first of the run's pictures in the order of core/pipeline/run.in_random_order,
 -- whatever else was checked under the same fingerprint (a test compares the two). What an older version checked, which
 -- was every picture, stands beside the maps.
-DROP VIEW IF EXISTS samples;
-CREATE OR REPLACE TABLE sample_rows AS
-WITH ranked AS (
-    SELECT r.run, i.image_id, (r.settings ->> 'judge_budget')::BIGINT AS budget,
-           p.prediction <> i.label IS TRUE AS wrong,
-           row_number() OVER (PARTITION BY r.run, wrong ORDER BY sha256('0 ' || i.image_id)) AS place,
-           count(*) FILTER (wrong) OVER (PARTITION BY r.run) AS all_wrong,
-           count(*) FILTER (NOT wrong) OVER (PARTITION BY r.run) AS all_others,
-           least(all_wrong, greatest(ceil(budget * (2::DOUBLE / 3)), budget - all_others)) AS most_wrong
-    FROM runs r
-    JOIN images i ON i.fingerprint = r.images_fingerprint
-    JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = i.image_id
-    WHERE r.judge_fingerprint IS NOT NULL AND (r.settings ->> 'judge_budget') IS NOT NULL
-), chosen AS (
-    FROM ranked SELECT run, image_id WHERE place <= CASE WHEN wrong THEN most_wrong ELSE budget - most_wrong END
-), checked AS (
-    SELECT r.run, i.image_id FROM runs r JOIN images i ON i.fingerprint = r.images_fingerprint
-    WHERE r.causal_fingerprint IS NOT NULL
-    QUALIFY row_number() OVER (PARTITION BY r.run ORDER BY sha256('[0, "' || i.image_id || '"]'))
-        <= coalesce((r.settings ->> 'causal_sample')::BIGINT, {causal_sample})
-), own AS (
-    SELECT r.run, j.* FROM runs r JOIN judgements j ON j.fingerprint = r.judge_fingerprint
+WITH own AS (
+    SELECT r.run, j.* FROM {runs} r JOIN {judgements} j ON j.fingerprint = r.judge_fingerprint
     WHERE (r.settings ->> 'judge_budget') IS NULL
     UNION ALL
-    SELECT r.run, j.* FROM chosen c JOIN runs r ON r.run = c.run
-    JOIN judgements j ON j.fingerprint = r.judge_fingerprint AND j.image_id = c.image_id
+    SELECT r.run, j.* FROM chosen c JOIN {runs} r ON r.run = c.run
+    JOIN {judgements} j ON j.fingerprint = r.judge_fingerprint AND j.image_id = c.image_id
 ), joined AS (
     SELECT r.run, i.image_id, i.path, i.label, p.prediction, p.prediction = i.label AS correct, p.confidence, p.margin,
            coalesce(p.probabilities[list_position(r.class_names, i.label)], p.label_probability) AS label_probability,
            j.score, j.score_entropy, j.state AS judge_state, j.description, j.justification,
            CASE WHEN p.prediction = i.label THEN j.score WHEN j.label_asked = i.label THEN j.label_score END AS label_score,
-           CASE WHEN j.state IS NOT NULL
-                THEN count(p.prediction) OVER (PARTITION BY r.run, p.prediction <> i.label IS TRUE)
-                     / count(j.state) OVER (PARTITION BY r.run, p.prediction <> i.label IS TRUE) END AS weight,
+           NULL::DOUBLE AS weight,
            coalesce(r.high_score, 2.5) AS high_score,
            CASE WHEN contains(lower(j.description), lower(i.label)) <> contains(lower(j.description), lower(p.prediction))
                 THEN if(contains(lower(j.description), lower(i.label)), 'label', 'answer') END AS described,
@@ -184,17 +221,18 @@ WITH ranked AS (
                 THEN coalesce(k.causal_draws, CASE WHEN a.causal_drop_random IS NOT NULL THEN 3 END) END AS causal_draws,
            i.brightness, i.contrast, i.saturation, i.warmth, i.sharpness, i.colour, i.width / i.height AS aspect,
            t.strategy, t.detail, t.cue, l.map_x, l.map_y, l.words_x, l.words_y, coalesce(g.tags, []) AS tags, m.* EXCLUDE (fingerprint, image_id)
-    FROM runs r
-    JOIN images i ON i.fingerprint = r.images_fingerprint
-    LEFT JOIN metadata m ON m.fingerprint = i.fingerprint AND m.image_id = i.image_id
-    LEFT JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = i.image_id
-    LEFT JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = i.image_id
-    LEFT JOIN checks k ON k.fingerprint = r.causal_fingerprint AND k.image_id = i.image_id
+    FROM {runs} r
+    JOIN {images} i ON i.fingerprint = r.images_fingerprint
+    LEFT JOIN {metadata} m ON m.fingerprint = i.fingerprint AND m.image_id = i.image_id
+    LEFT JOIN {predictions} p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = i.image_id
+    LEFT JOIN {attributions} a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = i.image_id
+    LEFT JOIN {checks} k ON k.fingerprint = r.causal_fingerprint AND k.image_id = i.image_id
     LEFT JOIN checked h ON h.run = r.run AND h.image_id = i.image_id
-    LEFT JOIN map l ON l.fingerprint = r.run AND l.image_id = i.image_id
-    LEFT JOIN strategies t ON t.fingerprint = r.run AND t.image_id = i.image_id
+    LEFT JOIN {map} l ON l.fingerprint = r.run AND l.image_id = i.image_id
+    LEFT JOIN {strategies} t ON t.fingerprint = r.run AND t.image_id = i.image_id
     LEFT JOIN (SELECT image_id, list(tag ORDER BY tag) AS tags FROM tags GROUP BY image_id) g ON g.image_id = i.image_id
     LEFT JOIN own j ON j.run = r.run AND j.image_id = i.image_id
+    WHERE {which}
 ), sorted AS (
     SELECT *,
            CASE WHEN judge_state = 'ok' AND score IS NOT NULL AND correct IS NOT NULL THEN
@@ -210,5 +248,12 @@ WITH ranked AS (
 )
 SELECT {columns}, sorted.* EXCLUDE ({columns}, high_score, described)
 FROM sorted
-ORDER BY run, path;
-CREATE VIEW samples AS SELECT * FROM sample_rows;
+ORDER BY run, path
+
+-- section: weights
+UPDATE sample_rows s SET weight = w.weight FROM (
+    SELECT run, prediction <> label IS TRUE AS wrong, count(prediction) / nullif(count(judge_state), 0) AS weight
+    FROM sample_rows GROUP BY ALL
+) w
+WHERE w.run = s.run AND w.wrong = (s.prediction <> s.label IS TRUE) AND s.judge_state IS NOT NULL
+    AND s.weight IS DISTINCT FROM w.weight;

@@ -27,6 +27,7 @@ from core.records import JudgeRequest
 from core.store import Store, open_for_writing
 from data.demo import judge_pictures as pictures
 from data.demo.world import ANIMALS
+from tests.support.older import as_older_generation
 from tests.support.store_factory import make_store
 from tests.support.tiny_world import make_folder, make_model
 
@@ -170,26 +171,13 @@ def test_a_judge_that_describes_the_other_of_the_two_names_no_mistake(tmp_path: 
     assert [row[0] for row in rows] == [None, None, "label supported", None, "little support"]
 
 
-def test_a_users_column_called_as_a_new_one_of_samples_is_renamed_when_an_older_store_is_published(
-    tmp_path: Path,
-) -> None:
+def test_a_users_column_called_as_one_of_samples_is_renamed(tmp_path: Path) -> None:
     def change(tables: dict[str, list[Any]]) -> None:
         for row in tables["images"]:
-            row["metadata"] |= {"note": "mine", "scene": "dark"}
+            row["metadata"] |= {"mistake": "mine", "described": "dark"}
 
-    store, name = make_store(tmp_path / "store", rows=8, change=change)
-    with duckdb.connect(str(store.current_path())) as con:  # as a whylook without these columns published it
-        con.execute("UPDATE images SET metadata = replace(replace(metadata, 'note', 'mistake'), 'scene', 'described')")
-        con.execute("ALTER TABLE metadata RENAME note TO mistake")
-        con.execute("ALTER TABLE metadata RENAME scene TO described")
-        con.execute("CHECKPOINT")
-    current = store.current_path()
-    digest = hashlib.sha256(current.read_bytes()).hexdigest()
-    check = hashlib.sha256(f"{current.name} {digest}".encode()).hexdigest()[:16]
-    (store.folder / "CURRENT").write_text(f"{current.name}\n{digest}\n{check}")
-    with open_for_writing(store.folder) as writer:
-        writer.publish()
-    row = Store(store.folder).reader().execute("SELECT DISTINCT meta_mistake, meta_described FROM samples").fetchall()
+    store, _ = make_store(tmp_path / "store", rows=8, change=change)
+    row = store.reader().execute("SELECT DISTINCT meta_mistake, meta_described FROM samples").fetchall()
     assert row == [("mine", "dark")]
 
 
@@ -205,13 +193,9 @@ def test_a_label_score_of_another_label_is_not_shown(tmp_path: Path) -> None:
 
 def test_a_generation_of_before_the_label_was_scored_can_be_read(tmp_path: Path) -> None:
     store, name = make_store(tmp_path / "store", rows=8)
-    with duckdb.connect(str(store.current_path())) as con:
-        for column in ("label_score", "mistake"):
-            con.execute(f"ALTER TABLE sample_rows DROP {column}")
-        for column in ("label_score", "label_asked"):
-            con.execute(f"ALTER TABLE judgements DROP {column}")
-        con.execute("CREATE OR REPLACE VIEW samples AS SELECT * FROM sample_rows")
-        con.execute("CHECKPOINT")
+    drops = [f"ALTER TABLE sample_rows DROP {column}" for column in ("label_score", "mistake")]
+    drops += [f"ALTER TABLE judgements DROP {column}" for column in ("label_score", "label_asked")]
+    as_older_generation(store, *drops, "CREATE OR REPLACE VIEW samples AS SELECT * FROM sample_rows")
     con = Store(tmp_path / "store").reader()
     sample = queries.sample(con, name, queries.pictures(con, name, limit=1)[0]["image_id"])
     assert (sample.label_score, sample.mistake) == (None, None) and sample.score is not None

@@ -171,7 +171,8 @@ def test_search_by_meaning_adds_what_the_words_do_not_hold(con: queries.Connecti
 
 def test_search_within_a_slice_looks_after_narrowing(con: queries.Connection, run: str) -> None:
     vectors = dict(con.execute("SELECT image_id, vector FROM embeddings").fetchall())
-    ids = list(vectors)[-3:]
+    words = "SELECT image_id FROM samples WHERE contains(description, 'ground') ORDER BY image_id DESC LIMIT 3"
+    ids = [row[0] for row in con.execute(words).fetchall()]
     found = queries.search(
         con, run, "ground", np.asarray(vectors[next(iter(vectors))], dtype=np.float32), where_ids=ids
     )

@@ -152,10 +152,10 @@ def test_when_no_more_can_be_written_it_is_a_store_error_and_the_old_generation_
 
 @pytest.fixture
 def small_disk(tmp_path: Path):
-    """A file system of 3 MB."""
+    """A file system of 8 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True)
     if mounted.returncode:
         pytest.skip("mounting a small file system is not allowed here")
     yield folder

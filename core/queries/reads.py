@@ -106,7 +106,7 @@ def table_columns(con: Connection) -> dict[str, list[str]]:
     """The tables that SQL may read, each with its columns in order."""
     rows = con.execute(
         """SELECT table_name, list(column_name ORDER BY ordinal_position) FROM information_schema.columns
-        WHERE list_contains(?, table_name) GROUP BY table_name ORDER BY table_name <> 'samples', table_name""",
+        WHERE table_schema = 'main' AND list_contains(?, table_name) GROUP BY table_name ORDER BY table_name <> 'samples', table_name""",
         [sorted(TABLES)],
     ).fetchall()
     return {str(name): list(names) for name, names in rows}

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import QueryError
-from core.queries.rows import Connection, fetch_rows, narrowed
+from core.queries.rows import Connection, fetch_rows, has_table, narrowed
 from core.queries.search_terms import Asked, asked
 from core.records import Row
 
 _RANK_CONSTANT = 60
 """Of reciprocal rank fusion: a hit's relevance is the sum over both lists of 1 / (60 + rank) (Cormack et al. 2009)."""
 _DEPTH = 2_000
+_CANDIDATES = 4
+"""So many times the depth are looked at before it is asked whose they are."""
 FLOOR = 0.25
 """Cosine below which a text does not mean what is looked for. Of 221 searches that fit nothing (made-up words, other
 subjects) the best of 600 explanations reached 0.23 at most; of 24 that fit something, 0.25 at least (all-MiniLM-L6-v2).
@@ -161,7 +163,40 @@ def _allowed(con: Connection, run: str, wanted: Asked, ids: Sequence[str] | None
 
 
 def _by_words(con: Connection, run: str, text: str, ids: Sequence[str] | None, depth: int) -> dict[str, float]:
-    """BM25 by image_id, best first. No index means that there is no text at all."""
+    """BM25 (Robertson et al. 1994; k = 1.2, b = 0.75) by image_id, best first.
+
+    The best of all texts are looked at first, and all of them only where too few of those are the run's.
+    """
+    if not has_table(con, "postings"):
+        return _by_older_index(con, run, text, ids, depth)
+    where, parameters = narrowed(ids)
+    for most in (_CANDIDATES * depth, None) if ids is None else (None,):
+        rows = con.execute(
+            f"""WITH asked AS (SELECT DISTINCT stem(unnest(fts_main_texts.tokenize(?)), 'porter') AS word),
+            found AS MATERIALIZED (FROM postings WHERE word IN (SELECT word FROM asked)),
+            texts AS (SELECT count(*) AS n, avg(length) AS length FROM documents),
+            weights AS (
+                SELECT word, log10((any_value(texts.n) - count(*) + 0.5) / (count(*) + 0.5) + 1) AS weight
+                FROM found, texts GROUP BY word
+            ), best AS (
+                SELECT document, sum(weight * f.n * 2.2 / (f.n + 1.2 * (0.25 + 0.75 * f.length / texts.length))) AS bm25
+                FROM found f JOIN weights USING (word), texts GROUP BY document
+                {"ORDER BY bm25 DESC, document LIMIT ?" if most else ""}
+            )
+            SELECT d.image_id, bm25, (SELECT count(*) FROM best) FROM best JOIN documents d USING (document)
+            JOIN runs r ON r.judge_fingerprint = d.fingerprint
+            WHERE r.run = ?
+            AND image_id IN (SELECT image_id FROM samples WHERE run = ? AND judge_state IS NOT NULL){where}
+            ORDER BY bm25 DESC, image_id LIMIT ?""",
+            [text, *([most] if most else []), run, run, *parameters, depth],
+        ).fetchall()
+        if most is None or len(rows) >= depth or not rows or rows[0][2] < most:
+            return {str(row[0]): float(row[1]) for row in rows}
+    raise AssertionError("the second look is the last")
+
+
+def _by_older_index(con: Connection, run: str, text: str, ids: Sequence[str] | None, depth: int) -> dict[str, float]:
+    """The same from a generation of before the words were kept so that new ones can be added."""
     where, parameters = narrowed(ids)
     if not con.execute("SELECT 1 FROM documents LIMIT 1").fetchall():
         return {}
@@ -209,11 +244,12 @@ def _rows(con: Connection, run: str, ids: Sequence[str]) -> list[Row]:
 def _roots(con: Connection, text: str, hits: Sequence[Hit]) -> tuple[int, dict[str, str]]:
     """How many stems are asked for, and the hits' words of those stems, so that `camels` marks `camel`."""
     found = {word for hit in hits for word in _words(hit)}
+    index = "fts_main_texts" if has_table(con, "postings") else "fts_main_documents"
     rows = (
         con.execute(
-            """WITH asked AS (
+            f"""WITH asked AS (
             SELECT DISTINCT stem(word, 'porter') AS root FROM (SELECT unnest(?::VARCHAR[]) AS word)
-            WHERE word NOT IN (SELECT sw FROM fts_main_documents.stopwords)
+            WHERE word NOT IN (SELECT sw FROM {index}.stopwords)
         )
         SELECT root, word FROM asked LEFT JOIN (
             SELECT word, stem(word, 'porter') AS root FROM (SELECT unnest(?::VARCHAR[]) AS word)

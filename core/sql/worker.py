@@ -26,7 +26,9 @@ import pyarrow as pa
 from core.sql.functions import MACROS
 from core.sql.gate import SqlError, check, translate
 from core.store.publish import load_fts
+from core.store.generations import Hold
 from core.store.quoting import identifier, literal
+from core.store.reading import look_for_shards
 
 MAX_RESULT_BYTES = 64 << 20
 ORPHAN_SECONDS = 2.0
@@ -106,6 +108,8 @@ def open_locked(path: Path, *, memory: int, temporary: Path) -> duckdb.DuckDBPyC
     con.execute(f"SET temp_directory = {literal(temporary)}")
     con.execute("SET max_temp_directory_size = '256MB'")
     load_fts(con)
+    shards = look_for_shards(con, path.parent) / "shards"
+    con.execute(f"SET allowed_directories = ['shards/', {literal(shards)}]")  # and the gate names no file
     for name, meaning in MACROS.items():
         con.execute(f"CREATE TEMP MACRO {name} {meaning}")
     con.execute("SET enable_external_access = false")
@@ -292,13 +296,16 @@ def _warm_up() -> None:
     con.close()
 
 
-def _moved(con: duckdb.DuckDBPyConnection | None, path: Path, memory: int) -> duckdb.DuckDBPyConnection:
+def _moved(
+    con: duckdb.DuckDBPyConnection | None, path: Path, memory: int
+) -> tuple[duckdb.DuckDBPyConnection, Hold]:
     """Another generation in place of the one that was open."""
+    hold = Hold(path)
     new = open_locked(path, memory=memory, temporary=Path.cwd())
     new.execute("SELECT count(*) FROM samples").fetchall()
     if con is not None:
         con.close()
-    return new
+    return new, hold
 
 
 def main() -> None:
@@ -321,11 +328,11 @@ def main() -> None:
                 write_message(sink, *answer(con, request))
                 continue
             first = con is None
-            con = _moved(con, Path(request["path"]), memory)
+            con, hold = _moved(con, Path(request["path"]), memory)
             if first:
                 limit_memory(total)
             write_message(sink, {"ready": True})
-        except duckdb.Error as error:  # the parent names another generation, or ends this process
+        except (duckdb.Error, FileNotFoundError, BlockingIOError) as error:  # the parent names another generation, or ends this process
             write_message(sink, {"error": str(error).partition("\n")[0]})
         except (EOFError, BrokenPipeError):
             leave()

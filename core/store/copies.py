@@ -11,7 +11,9 @@ from pathlib import Path
 import duckdb
 
 from core.errors import StoreError
+from core.store.generations import Hold
 from core.store.quoting import literal
+from core.store.reading import look_for_shards
 from core.store.store import Store
 
 TABLES = (
@@ -49,13 +51,15 @@ def copy_to_parquet(store: Store, to: Path, *, tell: Tell) -> int:
 
 def _copy(store: Store, to: Path, tell: Tell, words: Callable[[str], str], *, attach: bool) -> int:
     source = store.current_path()
+    hold = Hold(source)
     con = duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
     try:
+        look_for_shards(con, store.folder)
         con.execute(f"ATTACH {literal(source.absolute())} AS store (READ_ONLY)")
         if attach:
             con.execute(f"ATTACH {literal(to.absolute())} AS copy")
-        rows = con.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'store'").fetchall()
-        known = {str(row[0]) for row in rows} | {"samples"}
+        asked = "SELECT table_name FROM information_schema.tables WHERE table_catalog = 'store' AND table_schema = 'main'"
+        known = {str(row[0]) for row in con.execute(asked).fetchall()}
         tables = [table for table in TABLES if table in known]
         for number, table in enumerate(tables):
             tell(number, len(tables))
@@ -66,3 +70,4 @@ def _copy(store: Store, to: Path, tell: Tell, words: Callable[[str], str], *, at
         raise StoreError(f"cannot copy {source} to {to}: {str(error).splitlines()[0]}") from error
     finally:
         con.close()
+        del hold

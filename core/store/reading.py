@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from core.errors import StoreError
+from core.store.quoting import literal
 
 
 def means_damaged(words: str) -> bool:
@@ -23,13 +28,34 @@ def damaged_words(path: Path) -> str:
     )
 
 
+def look_for_shards(con: duckdb.DuckDBPyConnection, folder: Path) -> Path:
+    """Lets a connection find the large shards that a generation in `folder` reads where they lie; the path it looks in."""
+    place = _without_comma(folder.absolute())
+    con.execute(f"SET GLOBAL file_search_path = {literal(place)}")
+    con.execute("SET GLOBAL parquet_metadata_cache = true")
+    return place
+
+
+@cache
+def _without_comma(folder: Path) -> Path:
+    """The folder, or a link to it: DuckDB takes a comma for the end of a path."""
+    if "," not in str(folder):
+        return folder
+    place = tempfile.mkdtemp(prefix="whylook-link-")
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    link = Path(place) / "store"
+    link.symlink_to(folder)
+    return link
+
+
 class Reader:
     """A DuckDB cursor, method for method; a damaged block is a StoreError."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, path: Path) -> None:
-        """Stands before `cursor` on the generation at `path`."""
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, path: Path, hold: object) -> None:
+        """Stands before `cursor` on the generation at `path`, which stays as it is while `hold` is alive."""
         self._cursor = cursor
         self._path = path
+        self._hold = hold
 
     def __getattr__(self, name: str) -> Any:
         """The cursor's attribute; what a method raises for a damaged file is said clearly."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -10,9 +12,19 @@ import pyarrow as pa
 
 from core.errors import StoreError
 from core.store.damage import FOLDER, Damage, note, notes, set_aside
-from core.store.done import DoneIndex
+from core.store.done import DoneIndex, Published
+from core.store.merging import MERGED_TABLES, due, finish, merge
 from core.store.runs import now
-from core.store.shards import SCHEMAS, DamagedShardError, read_shard, shard_number, shard_paths, write_shard
+from core.store.shards import (
+    SCHEMAS,
+    DamagedShardError,
+    is_merged,
+    read_shard,
+    shard_number,
+    shard_paths,
+    sources_of,
+    write_shard,
+)
 
 KEYS = {"failures": "run, attempt, stage, image_id, path, reason", "judge_card": "fingerprint, image_id, control"}
 """What makes a row of a table the same row again; of the other tables it is (fingerprint, image_id)."""
@@ -32,6 +44,8 @@ class ShardSet:
 
     def __init__(self, folder: Path) -> None:
         """Reads no shard yet; `folder` is the store's. What an earlier writer found and did not live to say is told."""
+        self.guard = threading.RLock()
+        """Held by whoever reads the folder and must not see shards merged meanwhile."""
         self.damaged: list[Damage] = [damage for damage in notes(folder) if not damage.said]
         self._folder = folder
         self._indexes = {table: DoneIndex(folder / "shards" / table) for table in SCHEMAS if table != "failures"}
@@ -58,21 +72,68 @@ class ShardSet:
         self._numbers[table] += 1
         return path
 
-    def done(self, table: str, fingerprint: str, *, include_failed: bool) -> set[str]:
-        """Pictures with a row of that fingerprint; damaged shards are set aside as they are met."""
-        index = self._indexes[table]
-        if found := index.refresh():
-            self.lose(table, found)
-        return index.ids(fingerprint, include_failed=include_failed)
+    def done(self, table: str, fingerprint: str, published: Published, *, include_failed: bool) -> set[str]:
+        """Pictures with a row of that fingerprint; damaged shards are set aside as they are met.
 
-    def check(self, published: Callable[[], duckdb.DuckDBPyConnection | None]) -> None:
+        Args:
+            table: a shard table with a fingerprint.
+            fingerprint: of the stage.
+            published: gives the newest generation, None where there is none.
+            include_failed: whether a row in state failed counts.
+        """
+        index = self._indexes[table]
+        with self.guard:
+            if found := index.refresh(published):
+                self.lose(table, found)
+            return index.ids(fingerprint, published, include_failed=include_failed)
+
+    def merge(self, *, stop: Callable[[], bool]) -> int:
+        """Merges small shards where there are many, table by table, until `stop()`; how many were made.
+
+        A full disk ends it: what is there stays as it is. A damaged shard is set aside.
+        """
+        made = 0
+        for table in MERGED_TABLES:
+            folder = self._folder / "shards" / table
+            with self.guard:
+                finish(folder)
+            while not stop() and (paths := due(folder)):
+                try:
+                    merge(folder, paths, swap=lambda: self.guard)
+                except DamagedShardError:
+                    if not self._lose_damaged(table, paths):
+                        break
+                except (OSError, StoreError):
+                    return made
+                made += 1
+        return made
+
+    def _lose_damaged(self, table: str, paths: Sequence[Path]) -> int:
+        """Sets aside those of some shards that are damaged; how many."""
+        found = []
+        with self.guard:
+            for path in paths:
+                try:
+                    read_shard(path)
+                except DamagedShardError as error:
+                    found.append((path, error))
+            self.lose(table, found)
+        return len(found)
+
+    def check(self, published: Published) -> None:
         """Verifies every shard; damaged ones are set aside, and what of them is published becomes shards again.
 
         So is what was published of shards that are gone.
         """
         con = published()
+        with self.guard:
+            self._check(con)
+
+    def _check(self, con: duckdb.DuckDBPyConnection | None) -> None:
         for table in SCHEMAS:
-            found = self._indexes[table].refresh() if table in self._indexes else self._damaged(table)
+            if table in MERGED_TABLES:
+                finish(self._folder / "shards" / table)
+            found = self._indexes[table].refresh(lambda: con) if table in self._indexes else self._damaged(table)
             if gone := self._gone(table, con):
                 place = self._folder / "shards" / table
                 self.damaged += [
@@ -102,8 +163,14 @@ class ShardSet:
         except (duckdb.Error, StoreError):
             return []
         aside = self._folder / FOLDER / "shards" / table
-        here = {path.name for path in self.paths(table)} | {path.name for path in aside.glob("part-*")}
-        return [str(row[0]) for row in rows if row[0] not in here]
+        here = {path.name for path in (*self.paths(table), *shard_paths(aside))}
+        known = {str(row[0]) for row in rows}
+        if not known <= here:
+            for path in self.paths(table):
+                if is_merged(path) and path.name not in known:
+                    with suppress(DamagedShardError):
+                        here |= sources_of(path)
+        return sorted(known - here)
 
     def lose(self, table: str, found: Found, *, restored: int = 0) -> None:
         """Sets damaged shards aside and notes what was found."""
@@ -127,7 +194,7 @@ class ShardSet:
             self.write(table, rows.slice(start, _ROWS_PER_SHARD))
         self.lose(table, found, restored=len(rows))
         if table in self._indexes:
-            self._indexes[table].refresh()
+            self._indexes[table].refresh(lambda: published)
 
 
 def _missing(con: duckdb.DuckDBPyConnection, table: str, paths: Sequence[Path]) -> pa.Table:
@@ -149,13 +216,19 @@ def _missing(con: duckdb.DuckDBPyConnection, table: str, paths: Sequence[Path]) 
         con.register("none", schema.empty_table())  # has the columns that an older generation lacks
         con.register("intact", _contents(con, keys, content, paths, schema=schema, loaded=loaded))
         found = con.execute(
-            f"""WITH rows AS (SELECT {columns} FROM (FROM none UNION ALL BY NAME FROM {table})), newest AS (
+            f"""WITH rows AS (SELECT {columns} FROM (FROM none UNION ALL BY NAME FROM {loaded_table(con, table)})), newest AS (
                 FROM intact QUALIFY row_number() OVER (PARTITION BY {", ".join(keys)} ORDER BY place DESC) = 1)
             FROM rows t WHERE NOT EXISTS (FROM newest k WHERE {same} AND (NOT k.loaded OR k.content = {content}))"""
         )
         return found.to_arrow_table().cast(schema)
     except (duckdb.Error, StoreError):
         return schema.empty_table()
+
+
+def loaded_table(con: duckdb.DuckDBPyConnection, table: str) -> str:
+    """Where a generation holds rows of a table itself; older ones have no other rows."""
+    schemas = con.execute("SELECT 1 FROM duckdb_schemas() WHERE schema_name = 'loaded'").fetchall()
+    return f"loaded.{table}" if schemas else table
 
 
 def _contents(

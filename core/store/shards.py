@@ -81,8 +81,10 @@ STAGE_TABLES = {
     "judge": "judgements",
     "embedding": "embeddings",
 }
-_NAME = re.compile(r"part-(\d+)(?:-(\d+)-([0-9a-f]{16}))?\.parquet")
+_NAME = re.compile(r"(?:part|merged|large)-(\d+)(?:-(\d+)-([0-9a-f]{16}))?\.parquet")
 """Number, and since there are checksums: rows, checksum."""
+SOURCES = b"whylook.sources"
+"""Under this key a merged shard names those that were merged."""
 _LENGTHS = {"distribution": 6, "vector": 384}
 
 
@@ -135,9 +137,69 @@ def write_shard(folder: Path, table: pa.Table, *, number: int) -> Path:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     data = sink.getvalue().to_pybytes()
-    path = folder / f"part-{number:06d}-{len(table)}-{_checksum(data)}.parquet"
+    path = folder / name_of("part", number, len(table), _checksum(data))
     write_atomically(path, data)
     return path
+
+
+def name_of(kind: str, number: int, rows: int, digest: str) -> str:
+    """A shard's file name: of what kind (part, merged, large) it is, its number, rows, and the checksum of its bytes."""
+    return f"{kind}-{number:06d}-{rows}-{digest[:16]}.parquet"
+
+
+def verify(path: Path) -> None:
+    """Reads a shard's bytes and compares them with the checksum in its name.
+
+    Raises:
+        DamagedShardError: they are not those that were written.
+        StoreError: it cannot be read at all.
+    """
+    named = _NAME.fullmatch(path.name)
+    if not named or not named[3]:
+        read_shard(path)
+        return
+    try:
+        with path.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise _unreadable(path, error, int(named[2])) from error
+    if digest != named[3]:
+        raise DamagedShardError("its bytes are not those that were written", rows=int(named[2]))
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """A shard's size in bytes and its time of change in nanoseconds."""
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns
+
+
+def rows_of(path: Path) -> int:
+    """How many rows a shard's name says it holds; 0 where it says nothing."""
+    named = _NAME.fullmatch(path.name)
+    return int(named[2]) if named and named[2] else 0
+
+
+def is_merged(path: Path) -> bool:
+    """Whether a shard was made of others; each of its rows names in column `shard` the number of the one it was in."""
+    return path.name.startswith(("merged-", "large-"))
+
+
+def is_large(path: Path) -> bool:
+    """Whether a merged shard is so large that it is read where it lies."""
+    return path.name.startswith("large-")
+
+
+def sources_of(path: Path) -> frozenset[str]:
+    """The names of the shards that a merged one was made of, and of those that they were made of.
+
+    Raises:
+        DamagedShardError: it cannot be read.
+    """
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedShardError(str(error).splitlines()[0][:200]) from error
+    return frozenset(json.loads(metadata.get(SOURCES, b"[]")))
 
 
 def read_shard(path: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
@@ -154,9 +216,7 @@ def read_shard(path: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         data = path.read_bytes()
     except OSError as error:
-        if error.errno == errno.EIO:
-            raise DamagedShardError("the disk cannot read it", rows=rows) from error
-        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+        raise _unreadable(path, error, rows) from error
     if checksum and checksum != _checksum(data):
         raise DamagedShardError("its bytes are not those that were written", rows=rows)
     try:
@@ -167,6 +227,12 @@ def read_shard(path: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
         return _in_types(found, SCHEMAS[path.parent.name], columns)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DamagedShardError(str(error).splitlines()[0][:200], rows=rows) from error
+
+
+def _unreadable(path: Path, error: OSError, rows: int | None) -> StoreError:
+    if error.errno == errno.EIO:
+        return DamagedShardError("the disk cannot read it", rows=rows)
+    return StoreError(f"cannot read {path}: {error.strerror or error}")
 
 
 def _in_types(found: pa.Table, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
@@ -187,7 +253,8 @@ def _checksum(data: bytes) -> str:
 
 def shard_paths(folder: Path) -> list[Path]:
     """The shards in `folder`, oldest first."""
-    return sorted(folder.glob("part-*.parquet"), key=lambda path: (shard_number(path.name), path.name))
+    paths = (path for path in folder.glob("*-*.parquet") if path.name.startswith(("part-", "merged-", "large-")))
+    return sorted(paths, key=lambda path: (shard_number(path.name), path.name))
 
 
 def shard_number(name: str) -> int:

@@ -18,7 +18,7 @@ from core.store.json_files import DamagedFileError, read_json
 from core.store.kept import Kept
 from core.store.locks import is_locked
 from core.store.publish import STORE_VERSION, load_fts
-from core.store.reading import Reader, damaged_words, means_damaged
+from core.store.reading import Reader, damaged_words, look_for_shards, means_damaged
 
 _READER_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
@@ -38,7 +38,7 @@ class Store(Kept):
         """
         super().__init__(folder)
         self._guard = threading.Lock()
-        self._opened: tuple[str, duckdb.DuckDBPyConnection] | None = None
+        self._opened: tuple[str, duckdb.DuckDBPyConnection, generations.Hold] | None = None
         if folder.exists() and not folder.is_dir():
             raise StoreError(f"{folder} is a file; --store needs a folder")
         self._check_version()
@@ -62,10 +62,11 @@ class Store(Kept):
             with self._guard:
                 try:
                     if self._opened is None or self._opened[0] != name:
-                        self._opened = (name, self._open(self.folder / name))
-                    cursor = self._opened[1].cursor()
-                    return cast(duckdb.DuckDBPyConnection, Reader(cursor, self.folder / name))
-                except duckdb.Error as error:  # the publisher may have removed it since CURRENT was read
+                        hold = generations.Hold(self.folder / name)
+                        self._opened = (name, self._open(self.folder / name), hold)
+                    cursor = Reader(self._opened[1].cursor(), self.folder / name, self._opened[2])
+                    return cast(duckdb.DuckDBPyConnection, cursor)
+                except (duckdb.Error, OSError) as error:  # the publisher may have taken it since CURRENT was read
                     if last_try or self._current() == name:
                         raise StoreError(_cannot_open(self.folder / name, error)) from error
         raise AssertionError("the last try returns or raises")
@@ -109,6 +110,7 @@ class Store(Kept):
 
     def _open(self, path: Path) -> duckdb.DuckDBPyConnection:
         con = duckdb.connect(str(path.absolute()), read_only=True, config=_READER_CONFIG)
+        look_for_shards(con, path.parent)
         load_fts(con)
         found = con.execute("SELECT version FROM store_info").fetchone()
         if found is not None and found[0] > STORE_VERSION:
@@ -139,7 +141,7 @@ class Store(Kept):
             raise StoreError(_too_new(self.folder, version))
 
 
-def _cannot_open(path: Path, error: duckdb.Error) -> str:
+def _cannot_open(path: Path, error: Exception) -> str:
     reason = str(error).splitlines()[0]
     return (
         damaged_words(path) if means_damaged(reason) else f"cannot open {path}: {reason}; the next run makes it again"

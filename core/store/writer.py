@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,10 @@ def open_for_writing(folder: Path) -> Iterator[StoreWriter]:
         writer = StoreWriter(folder)
         write_json(folder / "store.json", {"version": STORE_VERSION})
         generations.sweep(folder)
-        yield writer
+        try:
+            yield writer
+        finally:
+            writer.stop_merging()
 
 
 class StoreWriter(Store):
@@ -49,6 +53,8 @@ class StoreWriter(Store):
         """Looks at the folder; writes nothing yet."""
         super().__init__(folder)
         self._shards = ShardSet(folder)
+        self._merging: threading.Thread | None = None
+        self._ends = threading.Event()
         self._failures: dict[tuple[str, int], AttemptFailures] = {}
 
     def begin_run(
@@ -85,7 +91,7 @@ class StoreWriter(Store):
         if stage not in STAGE_TABLES:
             raise StoreError(f"unknown stage {stage}; expected {', '.join(STAGE_TABLES)}")
         table = STAGE_TABLES[stage]
-        return self._shards.done(table, fingerprint, include_failed=include_failed)
+        return self._shards.done(table, fingerprint, self._reader_or_none, include_failed=include_failed)
 
     def check(self) -> None:
         """Verifies every shard, run record and saved file; what is damaged is set aside and counts as not done.
@@ -176,7 +182,26 @@ class StoreWriter(Store):
         )
         for known in self._failures.values():
             known.forget_files()
-        return generations.publish(self.folder, contents, shards=self._shards)
+        with self._shards.guard:
+            publication = generations.publish(self.folder, contents, shards=self._shards)
+        self._merge_beside()
+        return publication
+
+    def stop_merging(self) -> None:
+        """Waits for the merging of small shards beside this run to end, at the next shard."""
+        self._ends.set()
+        self.wait_for_merging()
+
+    def wait_for_merging(self) -> None:
+        """Returns when nothing is merged any more."""
+        if self._merging is not None:
+            self._merging.join()
+
+    def _merge_beside(self) -> None:
+        """Merges small shards in a thread, if none does already."""
+        if self._merging is None or not self._merging.is_alive():
+            self._merging = threading.Thread(target=self._shards.merge, kwargs={"stop": self._ends.is_set}, daemon=True)
+            self._merging.start()
 
     # ------------------------------------------------------------------ inside
 
