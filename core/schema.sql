@@ -182,6 +182,21 @@ SELECT run, image_id FROM known JOIN runs USING (run) WHERE causal_fingerprint I
 QUALIFY row_number() OVER (PARTITION BY run ORDER BY sha256('[0, "' || image_id || '"]'))
     <= coalesce((settings ->> 'causal_sample')::BIGINT, {causal_sample});
 
+-- section: told
+-- What the distribution says of each picture's label, apart from the other joins: it is the widest column there is.
+CREATE OR REPLACE TEMP TABLE told AS
+WITH classes AS (
+    SELECT run, label, min(place) AS place FROM (
+        SELECT run, unnest(class_names) AS label, generate_subscripts(class_names, 1) AS place FROM runs
+    ) GROUP BY ALL
+)
+SELECT r.run, r.image_id, p.probabilities[r.place] AS probability
+FROM {predictions} p JOIN (
+    SELECT r.run, r.classifier_fingerprint, i.image_id, c.place
+    FROM {runs} r JOIN {images} i ON i.fingerprint = r.images_fingerprint
+    JOIN classes c ON c.run = r.run AND c.label = i.label WHERE {which}
+) r ON p.fingerprint = r.classifier_fingerprint AND p.image_id = r.image_id;
+
 -- section: samples
 -- core/columns.py lists its columns and puts them into the last SELECT; the user's metadata follow.
 -- Kept as rows, not joined at each read: pages and user SQL scan one table. label_probability is taken from the
@@ -204,7 +219,7 @@ WITH own AS (
     JOIN {judgements} j ON j.fingerprint = r.judge_fingerprint AND j.image_id = c.image_id
 ), joined AS (
     SELECT r.run, i.image_id, i.path, i.label, p.prediction, p.prediction = i.label AS correct, p.confidence, p.margin,
-           coalesce(p.probabilities[list_position(r.class_names, i.label)], p.label_probability) AS label_probability,
+           coalesce(q.probability, p.label_probability) AS label_probability,
            j.score, j.score_entropy, j.state AS judge_state, j.description, j.justification,
            CASE WHEN p.prediction = i.label THEN j.score WHEN j.label_asked = i.label THEN j.label_score END AS label_score,
            NULL::DOUBLE AS weight,
@@ -225,6 +240,7 @@ WITH own AS (
     JOIN {images} i ON i.fingerprint = r.images_fingerprint
     LEFT JOIN {metadata} m ON m.fingerprint = i.fingerprint AND m.image_id = i.image_id
     LEFT JOIN {predictions} p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = i.image_id
+    LEFT JOIN told q ON q.run = r.run AND q.image_id = i.image_id
     LEFT JOIN {attributions} a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = i.image_id
     LEFT JOIN {checks} k ON k.fingerprint = r.causal_fingerprint AND k.image_id = i.image_id
     LEFT JOIN checked h ON h.run = r.run AND h.image_id = i.image_id

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.errors import ImageError, RequestError
 from core.images.files import open_regular, why
+from core.images.known_files import KnownFiles
 from core.images.lists import Table, Value, clean, normal_path, read_table
 from core.records import Failure, ImageEntry
 
@@ -25,6 +28,8 @@ _OTHER_SUFFIXES = frozenset(_OTHERS.split())
 _PLAIN_NAMES = frozenset({"license", "licence", "readme", "makefile", "notice", "copying"})
 _ID_LENGTH = 32
 _CHUNK = 1 << 20
+_READERS = 8
+_AT_ONCE, _TOGETHER = 4_096, 64
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,12 @@ class _Candidate:
     metadata: dict[str, Value]
 
 
-def scan(source: Path, *, metadata: Path | None = None) -> Scan:
+def scan(source: Path, *, metadata: Path | None = None, known: KnownFiles | None = None) -> Scan:
     """List the distinct pictures of a folder of class folders, or of a CSV or Parquet list.
 
     A label is the list's or the metadata's column `label`, else the first folder below `source`. Metadata are read from
     `metadata`, or from `source/metadata.csv` where it exists. The same bytes twice are one entry with several paths.
+    Files that `known` knows are not read again; it is told of the others.
 
     Raises:
         RequestError: no such source, no pictures in it, or nothing that labels any of them.
@@ -59,9 +65,9 @@ def scan(source: Path, *, metadata: Path | None = None) -> Scan:
     if source.is_dir():
         found = source / "metadata.csv"
         table = read_table(metadata) if metadata else read_table(found) if found.is_file() else None
-        result = _scan_folder(source, table)
+        result = _scan_folder(source, table, known)
     elif source.is_file() and source.suffix.lower() in LIST_SUFFIXES:
-        result = _scan_list(read_table(source), read_table(metadata) if metadata else None)
+        result = _scan_list(read_table(source), read_table(metadata) if metadata else None, known)
     elif source.exists():
         raise RequestError(f"{source} is neither a folder of class folders nor a .csv or .parquet list")
     else:
@@ -76,7 +82,7 @@ def scan(source: Path, *, metadata: Path | None = None) -> Scan:
     return result
 
 
-def _scan_folder(source: Path, table: Table | None) -> Scan:
+def _scan_folder(source: Path, table: Table | None, known: KnownFiles | None) -> Scan:
     """Walk a folder."""
     failures: list[Failure] = []
     warnings: list[str] = []
@@ -99,10 +105,10 @@ def _scan_folder(source: Path, table: Table | None) -> Scan:
         warnings.append(f"rows of {table.file.name} that match no picture: {len(told):,} (first: {next(iter(told))})")
     if table and overruled:
         warnings.append(f"labels taken from {table.file.name} and not from the folder names: {overruled:,}")
-    return _distinct(candidates, failures, warnings)
+    return _distinct(candidates, failures, warnings, known)
 
 
-def _scan_list(listed: Table, table: Table | None) -> Scan:
+def _scan_list(listed: Table, table: Table | None, known: KnownFiles | None) -> Scan:
     """Follow a list; its paths are relative to the folder it lies in."""
     failures: list[Failure] = []
     warnings: list[str] = []
@@ -115,7 +121,7 @@ def _scan_list(listed: Table, table: Table | None) -> Scan:
         candidates.append(_Candidate(listed.file.parent / relative, relative, label or other_label, {**other, **row}))
     if table and told:
         warnings.append(f"rows of {table.file.name} that match no picture: {len(told):,} (first: {next(iter(told))})")
-    return _distinct(candidates, failures, warnings)
+    return _distinct(candidates, failures, warnings, known)
 
 
 def _by_path(table: Table | None) -> dict[str, tuple[str | None, dict[str, Value]]]:
@@ -162,14 +168,16 @@ def _is_other(path: Path) -> bool:
     return path.suffix.lower() in _OTHER_SUFFIXES or path.name.lower() in _PLAIN_NAMES
 
 
-def _distinct(candidates: list[_Candidate], failures: list[Failure], warnings: list[str]) -> Scan:
+def _distinct(
+    candidates: list[_Candidate], failures: list[Failure], warnings: list[str], known: KnownFiles | None
+) -> Scan:
     """Hash every candidate and merge equal bytes into one entry."""
     groups: dict[str, list[_Candidate]] = {}
     labels: set[str] = set()
-    for candidate in sorted(candidates, key=lambda found: found.relative):
+    ordered = sorted(candidates, key=lambda found: found.relative)
+    for candidate, (image_id, reason) in zip(ordered, _hashes(ordered, known), strict=True):
         if candidate.label is not None:
             labels.add(candidate.label)
-        image_id, reason = _hash(candidate.path)
         if reason is not None:
             failures.append(Failure("images", None, candidate.relative, reason))
         else:
@@ -193,8 +201,21 @@ def _merge(image_id: str, group: list[_Candidate], warnings: list[str]) -> Image
     return ImageEntry(image_id, group[0].path, paths, labels[0] if labels else None, merged)
 
 
-def _hash(path: Path) -> tuple[str, str | None]:
+def _hashes(candidates: Sequence[_Candidate], known: KnownFiles | None) -> Iterator[tuple[str, str | None]]:
+    """The hash of each file, or why there is none; several are read at once, because a disk takes its time for each."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(candidates), _AT_ONCE):
+            paths = [candidate.path for candidate in candidates[start : start + _AT_ONCE]]
+            yield from pool.map(lambda path: _hash(path, known), paths, chunksize=_TOGETHER)
+
+
+def _hash(path: Path, known: KnownFiles | None) -> tuple[str, str | None]:
     """The content hash of a file (sha256, first 32 hex digits), or the reason why there is none."""
+    place = str(path)
+    if known is not None:
+        with suppress(OSError, ValueError):
+            if found := known.find(place, path.stat()):
+                return found, None
     digest = hashlib.sha256()
     try:
         with open_regular(path) as (file, size):
@@ -202,10 +223,14 @@ def _hash(path: Path) -> tuple[str, str | None]:
             while read <= size and (chunk := file.read(_CHUNK)):
                 read += len(chunk)
                 digest.update(chunk)
+            about = os.fstat(file.fileno())
     except ImageError as error:
         return "", str(error)
     except OSError as error:
         return "", why(error)
     if read != size:
         return "", "the file changed while it was read: start the run again"
-    return digest.hexdigest()[:_ID_LENGTH], None
+    image_id = digest.hexdigest()[:_ID_LENGTH]
+    if known is not None:
+        known.note(place, about, image_id)
+    return image_id, None

@@ -17,6 +17,8 @@ from core import images, queries
 from core.classifier.loading import Classifier
 from core.classifier.preprocess import seen_part
 from core.errors import RequestError, StoreError, WhylookError
+from core.images.known_files import NAME as KNOWN_FILES
+from core.images.known_files import KnownFiles
 from core.images.reading import PROBES
 from core.memory import give_back
 from core.pipeline.blocks import Job
@@ -62,6 +64,7 @@ class _Loaded:
     batch_size: int
     fingerprints: dict[str, str]
     judging: JudgeTodo | None
+    known_files: KnownFiles
 
 
 def run(request: RunRequest, *, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> RunOutcome:
@@ -87,6 +90,7 @@ def run(request: RunRequest, *, progress: Callable[[Progress], None], stop: Call
         loaded = _load(request, seconds=seconds, stack=stack, progress=progress)
         request = loaded.request
         writer = stack.enter_context(open_for_writing(request.store))
+        loaded.known_files.save(request.store / KNOWN_FILES)
         progress(Progress("checking the store", 0, 0))
         began = time.monotonic()
         writer.check()
@@ -134,7 +138,8 @@ def _load(
     """Scan the folder, load the models, and say what each stage's results depend on."""
     began = time.monotonic()
     progress(Progress("reading the folder", 0, 0))
-    scan = images.scan(request.images, metadata=request.metadata)
+    known = KnownFiles(request.store / KNOWN_FILES)
+    scan = images.scan(request.images, metadata=request.metadata, known=known)
     _check_group(request.group, scan.entries)
     seconds["reading the folder"] = time.monotonic() - began
     began = time.monotonic()
@@ -152,6 +157,7 @@ def _load(
         loaded.batch_size,
         {**marks, **(judging.fingerprints if judging else {})},
         judging,
+        known,
     )
 
 

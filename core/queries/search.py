@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 from core.errors import QueryError
 from core.queries.rows import Connection, fetch_rows, has_table, narrowed
 from core.queries.search_terms import Asked, asked
+from core.queries.vectors import VectorTable, vector_table
 from core.records import Row
 
 _RANK_CONSTANT = 60
 """Of reciprocal rank fusion: a hit's relevance is the sum over both lists of 1 / (60 + rank) (Cormack et al. 2009)."""
 _DEPTH = 2_000
+_COMMON, _MANY_TEXTS = 0.2, 50_000
 _CANDIDATES = 4
 """So many times the depth are looked at before it is asked whose they are."""
 FLOOR = 0.25
@@ -165,34 +168,47 @@ def _allowed(con: Connection, run: str, wanted: Asked, ids: Sequence[str] | None
 def _by_words(con: Connection, run: str, text: str, ids: Sequence[str] | None, depth: int) -> dict[str, float]:
     """BM25 (Robertson et al. 1994; k = 1.2, b = 0.75) by image_id, best first.
 
-    The best of all texts are looked at first, and all of them only where too few of those are the run's.
+    The best of all texts are looked at first, and all of them only where too few of those are the run's. Of many texts,
+    words that a fifth of them have only order what rarer words find.
     """
     if not has_table(con, "postings"):
         return _by_older_index(con, run, text, ids, depth)
+    counts = con.execute(
+        """SELECT word, count(*) AS texts, (SELECT count(*) FROM documents) AS all_texts FROM postings
+        WHERE word IN (SELECT DISTINCT stem(unnest(fts_main_texts.tokenize(?)), 'porter')) GROUP BY word ORDER BY word""",
+        [text],
+    ).fetchall()
+    many = bool(counts) and counts[0][2] > _MANY_TEXTS
+    rare = [word for word, texts, all_texts in counts if not (many and texts > _COMMON * all_texts)]
+    found = [word for word, _, _ in counts]
+    weights = [math.log10((all_texts - texts + 0.5) / (texts + 0.5) + 1) for _, texts, all_texts in counts]
+    among = "AND document IN (SELECT document FROM postings WHERE list_contains(?, word))" if 0 < len(rare) < len(found) else ""
     where, parameters = narrowed(ids)
     for most in (_CANDIDATES * depth, None) if ids is None else (None,):
         rows = con.execute(
-            f"""WITH asked AS (SELECT DISTINCT stem(unnest(fts_main_texts.tokenize(?)), 'porter') AS word),
-            found AS MATERIALIZED (FROM postings WHERE word IN (SELECT word FROM asked)),
-            texts AS (SELECT count(*) AS n, avg(length) AS length FROM documents),
-            weights AS (
-                SELECT word, log10((any_value(texts.n) - count(*) + 0.5) / (count(*) + 0.5) + 1) AS weight
-                FROM found, texts GROUP BY word
-            ), best AS (
-                SELECT document, sum(weight * f.n * 2.2 / (f.n + 1.2 * (0.25 + 0.75 * f.length / texts.length))) AS bm25
-                FROM found f JOIN weights USING (word), texts GROUP BY document
-                {"ORDER BY bm25 DESC, document LIMIT ?" if most else ""}
+            f"""WITH weights AS (SELECT unnest(?::VARCHAR[]) AS word, unnest(?::DOUBLE[]) AS weight),
+            best AS MATERIALIZED (
+                SELECT document, sum(weight * n * 2.2 / (n + 1.2 * (0.25 + 0.75 * length / ?))) AS bm25
+                FROM postings JOIN weights USING (word) WHERE word IN (SELECT word FROM weights) {among}
+                GROUP BY document {"ORDER BY bm25 DESC, document LIMIT ?" if most else ""}
+            ), named AS (
+                SELECT d.image_id, bm25 FROM documents d JOIN best USING (document)
+                WHERE d.fingerprint = (SELECT judge_fingerprint FROM runs WHERE run = ?)
             )
-            SELECT d.image_id, bm25, (SELECT count(*) FROM best) FROM best JOIN documents d USING (document)
-            JOIN runs r ON r.judge_fingerprint = d.fingerprint
-            WHERE r.run = ?
-            AND image_id IN (SELECT image_id FROM samples WHERE run = ? AND judge_state IS NOT NULL){where}
+            SELECT image_id, bm25, (SELECT count(*) FROM best) FROM samples s JOIN named USING (image_id)
+            WHERE s.run = ? AND s.judge_state IS NOT NULL{where}
             ORDER BY bm25 DESC, image_id LIMIT ?""",
-            [text, *([most] if most else []), run, run, *parameters, depth],
-        ).fetchall()
+            [found, weights, _mean_length(con), *([rare] if among else []), *([most] if most else []), run, run,
+             *parameters, depth],
+        ).fetchall()  # fmt: skip
         if most is None or len(rows) >= depth or not rows or rows[0][2] < most:
             return {str(row[0]): float(row[1]) for row in rows}
     raise AssertionError("the second look is the last")
+
+
+def _mean_length(con: Connection) -> float:
+    """Words of a text that count, on average."""
+    return float(con.execute("SELECT coalesce(nullif(avg(length), 0), 1) FROM documents").fetchall()[0][0])
 
 
 def _by_older_index(con: Connection, run: str, text: str, ids: Sequence[str] | None, depth: int) -> dict[str, float]:
@@ -215,9 +231,12 @@ def _by_older_index(con: Connection, run: str, text: str, ids: Sequence[str] | N
 def _by_meaning(
     con: Connection, run: str, vector: NDArray[np.float32], ids: Sequence[str] | None, depth: int
 ) -> dict[str, float]:
-    """Cosine by image_id, best first; exact, after the conditions."""
+    """Cosine by image_id, best first, after the conditions; exact, or of vectors of eight bits where there are many."""
     if vector.shape != (384,):
         raise QueryError(f"the search vector has shape {vector.shape}; expected (384,)")
+    fingerprint = con.execute("SELECT embedding_fingerprint FROM runs WHERE run = ?", [run]).fetchall()
+    if fingerprint and fingerprint[0][0] and (table := vector_table(con, fingerprint[0][0])):
+        return _nearest(con, run, table, vector, ids, depth)
     where, parameters = narrowed(ids)
     rows = con.execute(
         f"""SELECT image_id, similarity FROM (
@@ -230,6 +249,22 @@ def _by_meaning(
         [vector.tolist(), run, run, *parameters, depth],
     ).fetchall()
     return {str(row[0]): float(row[1]) for row in rows}
+
+
+def _nearest(
+    con: Connection, run: str, table: VectorTable, vector: NDArray[np.float32], ids: Sequence[str] | None, depth: int
+) -> dict[str, float]:
+    for most in (_CANDIDATES * depth, len(table.ids)):
+        found = [(name, value) for name, value in table.nearest(vector, most, ids=ids) if value >= FLOOR]
+        shown = "SELECT image_id FROM samples WHERE run = ? AND judge_state IS NOT NULL"
+        there = con.execute(
+            f"SELECT unnest(?::VARCHAR[]) AS image_id INTERSECT {shown}", [[name for name, _ in found], run]
+        ).fetchall()
+        known = {row[0] for row in there}
+        fits = [(name, value) for name, value in found if name in known]
+        if len(fits) >= depth or len(found) < most:
+            break
+    return dict(sorted(fits, key=lambda item: (-item[1], item[0]))[:depth])
 
 
 def _rows(con: Connection, run: str, ids: Sequence[str]) -> list[Row]:

@@ -34,7 +34,7 @@ MEMORY = "1GB"
 """What the process of a query may hold altogether: Python, DuckDB and the result."""
 _KILL_SECONDS = 0.5
 _LOOK_SECONDS = 0.02
-_GROWN = 128 << 20  # an idle worker that holds this much more than at its start is ended
+_GROWN = 384 << 20  # an idle worker that holds this much more than at its start is ended
 _IDLE_KEPT = 2
 _AT_ONCE = 4
 _PREFIX = "whylook-sql-"

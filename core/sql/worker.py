@@ -118,12 +118,18 @@ def open_locked(path: Path, *, memory: int, temporary: Path) -> duckdb.DuckDBPyC
 
 
 def put_tags(con: duckdb.DuckDBPyConnection, rows: Sequence[tuple[str, str, str]]) -> None:
-    """Puts the tags of now in place of those of the generation: table `tags`, and column `tags` of `samples`."""
+    """Puts the tags of now in place of those of the generation: table `tags`, and column `tags` of `samples`.
+
+    Where they are the same nothing is put in place: DuckDB reads a table faster than a join with one.
+    """
     database = literal_name(con)
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
     con.execute("DROP VIEW IF EXISTS temp.samples")
+    con.execute("DROP TABLE IF EXISTS temp.tags")
+    if _are_published(con, database, rows):
+        return
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
     con.execute(
-        """CREATE OR REPLACE TEMP TABLE tags AS SELECT unnest(?::VARCHAR[]) AS image_id, unnest(?::VARCHAR[]) AS tag,
+        """CREATE TEMP TABLE tags AS SELECT unnest(?::VARCHAR[]) AS image_id, unnest(?::VARCHAR[]) AS tag,
         unnest(?::TIMESTAMP[]) AS saved""",
         columns,
     )
@@ -134,6 +140,14 @@ def put_tags(con: duckdb.DuckDBPyConnection, rows: Sequence[tuple[str, str, str]
         f"""CREATE TEMP VIEW samples AS SELECT {shown} FROM {database}.main.samples s LEFT JOIN
         (SELECT image_id, list(tag ORDER BY tag) AS tags FROM temp.tags GROUP BY image_id) t USING (image_id)"""
     )
+
+
+def _are_published(con: duckdb.DuckDBPyConnection, database: str, rows: Sequence[tuple[str, str, str]]) -> bool:
+    try:
+        known = con.execute(f"SELECT image_id, tag, saved FROM {database}.main.tags").fetchall()
+    except duckdb.CatalogException:  # an older generation
+        return False
+    return {(row[0], row[1], row[2].isoformat()) for row in known} == {tuple(row) for row in rows}
 
 
 def literal_name(con: duckdb.DuckDBPyConnection) -> str:

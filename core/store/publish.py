@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import psutil
 
 from core.columns import BY_NAME
 from core.errors import StoreError
@@ -28,12 +29,8 @@ from core.store.shard_tables import Arrivals, make_view
 from core.store.shards import SCHEMAS
 
 STORE_VERSION = 3
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "memory_limit": "2GB",
-    "preserve_insertion_order": False,
-}
+_LEAST_BYTES, _MOST_BYTES = 2_000_000_000, 6_000_000_000
+"""Of memory that DuckDB may take to publish: a quarter of the machine's between these; beyond, it works on disk."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ def build(
         AnotherShapeError: the earlier generation was made by another whylook.
         duckdb.Error, OSError: the file could not be made (full disk, damaged earlier generation).
     """
-    con = duckdb.connect(str(target.absolute()), config=_CONFIG)  # "md:" and the like would be taken for a scheme
+    con = duckdb.connect(str(target.absolute()), config=_config())  # "md:" and the like would be taken for a scheme
     try:
         look_for_shards(con, folder)
         load_fts(con)
@@ -130,6 +127,16 @@ def build(
         return {table: int(con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]) for table in SCHEMAS}
     finally:
         con.close()
+
+
+def _config() -> dict[str, str | bool | int | float | list[str]]:
+    most = min(_MOST_BYTES, max(_LEAST_BYTES, psutil.virtual_memory().total // 4))
+    return {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "memory_limit": f"{most}B",
+        "preserve_insertion_order": False,
+    }
 
 
 def _has_shape(con: duckdb.DuckDBPyConnection, shape: str) -> bool:

@@ -63,7 +63,7 @@ def make_samples(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(schema_section("chosen"))
     _make_checked(con, "SELECT r.run, i.image_id FROM runs r JOIN images i ON i.fingerprint = r.images_fingerprint")
     con.execute("DROP VIEW IF EXISTS samples")
-    con.execute(f"CREATE OR REPLACE TABLE sample_rows AS {_select({name: name for name in _TABLES}, 'true')}")
+    con.execute(f"CREATE OR REPLACE TABLE sample_rows AS {_select(con, {name: name for name in _TABLES}, 'true')}")
     con.execute(schema_section("weights"))
     con.execute("CREATE VIEW samples AS SELECT * FROM sample_rows")
 
@@ -98,10 +98,10 @@ def add_samples(con: duckdb.DuckDBPyConnection) -> None:
         OR image_id IN (FROM touched)"""
     )
     if con.execute("SELECT 1 FROM changed_runs LIMIT 1").fetchall():
-        whole = _select({name: name for name in _TABLES}, "r.run IN (FROM changed_runs)")
+        whole = _select(con, {name: name for name in _TABLES}, "r.run IN (FROM changed_runs)")
         con.execute(f"INSERT INTO sample_rows BY NAME {whole}")
     if touched:
-        con.execute(f"INSERT INTO sample_rows BY NAME {_select(_overlays(con), 'true')}")
+        con.execute(f"INSERT INTO sample_rows BY NAME {_select(con, _overlays(con), 'true')}")
     con.execute(schema_section("weights"))
 
 
@@ -133,11 +133,17 @@ def _make_checked(con: duckdb.DuckDBPyConnection, known: str) -> None:
     con.execute(words)
 
 
-def _select(sources: dict[str, str], which: str) -> str:
-    words = schema_section("samples").replace("{columns}", ", ".join(BY_NAME)).replace("{which}", which)
-    for name, source in sources.items():
-        words = words.replace(f"{{{name}}}", source)
-    return words
+def _select(con: duckdb.DuckDBPyConnection, sources: dict[str, str], which: str) -> str:
+    """SQL for rows of samples from some sources; what it needs of the distributions is made at once."""
+
+    def filled(section: str) -> str:
+        words = schema_section(section).replace("{columns}", ", ".join(BY_NAME)).replace("{which}", which)
+        for name, source in sources.items():
+            words = words.replace(f"{{{name}}}", source)
+        return words
+
+    con.execute(filled("told"))
+    return filled("samples")
 
 
 def _overlays(con: duckdb.DuckDBPyConnection) -> dict[str, str]:

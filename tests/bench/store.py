@@ -121,7 +121,7 @@ def rows(count: int, start: int, seed: int) -> dict[str, pa.Table]:
         "predictions": table("predictions", "classifier", {"prediction": names[answer], "confidence": confidence, "margin": confidence / 2, "label_probability": rest[np.arange(count), label], "probabilities": lists(rest)}),
         "attributions": table("attributions", "attribution", {"state": ["ok"] * count, "map": lists(maps), "map_height": np.full(count, 7), "map_width": np.full(count, 7), "attention_islands": chance.integers(1, 4, count), "attention_agreement": maps[:, 0], **attention}),
         "checks": table("checks", "causal", {"causal_drop": maps[:, 1], "causal_drop_random": maps[:, 2] / 2, "causal_draws": np.full(count, 6)}, checked),
-        "features": table("features", "attribution", {name: pa.array([noise[a : a + 192] for a in places[:-1]], pa.binary()) for name in ("pooled", "places", "detail")} | {"cell": lists(np.full((count, 2), 3, np.int32))}),
+        "features": table("features", "attribution", {name: pa.array([row.tobytes() for row in chance.standard_normal((count, size), dtype=np.float32).astype(np.float16)], pa.binary()) for name, size in (("pooled", 60), ("places", 96), ("detail", 96))} | {"cell": lists(np.full((count, 2), 3, np.int32))}),
         "judgements": table("judgements", "judge", {"state": ["ok"] * count, "description": described, "justification": why, "score": score, "score_entropy": maps[:, 3], "distribution": lists(maps[:, :6]), "seconds": maps[:, 4], "label_asked": names[label], "label_score": np.clip(5 - score, 0, 5)}),
         "embeddings": table("embeddings", "embedding", {"vector": lists(vectors)}),
     }  # fmt: skip

@@ -1,0 +1,112 @@
+"""Vectors of explanations held in memory where there are many: eight bits a number, every one looked at.
+
+Only for tables with large shards; a smaller one is searched in SQL. Each vector is scaled so that its greatest number is
+127 and rounded, by which a cosine changes by some thousandths (`make bench-store` measures recall).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from core.queries.rows import Connection, has_table
+from core.store.quoting import literal
+
+DIMENSIONS = 384
+_THREADS = 2
+_LOADED = "loaded"
+_KEPT = 2
+"""Searched stores of which the vectors are kept."""
+
+
+@dataclass(frozen=True)
+class VectorTable:
+    """The explanations of one fingerprint: ids (N,) and vectors (N, 384) int8, each scaled by itself."""
+
+    ids: pa.StringArray
+    vectors: NDArray[np.int8]
+
+    def nearest(
+        self, vector: NDArray[np.float32], most: int, *, ids: Sequence[str] | None = None
+    ) -> list[tuple[str, float]]:
+        """The `most` ids with the highest cosine to `vector` (384,), of `ids` where they are given; best first."""
+        from usearch.index import MetricKind, search  # half a second, and small stores need it never
+
+        rows = None
+        found = self.vectors
+        if ids is not None:
+            rows = np.flatnonzero(np.asarray(pc.is_in(self.ids, value_set=pa.array(ids, pa.string()))))
+            found = found[rows]
+        if not len(found):
+            return []
+        matches = search(found, rounded(vector[None])[0], min(most, len(found)), MetricKind.Cos, exact=True, threads=_THREADS)
+        places = np.asarray(matches.keys, dtype=np.int64)
+        names = self.ids.take(pa.array(places if rows is None else rows[places])).to_pylist()
+        return list(zip(names, (1 - np.asarray(matches.distances, dtype=np.float64)).tolist(), strict=True))
+
+
+def rounded(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Vectors (N, D) with the greatest number of each at 127, as whole numbers."""
+    greatest = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-12)
+    return np.rint(vectors * (127 / greatest)).astype(np.int8)
+
+
+_tables: dict[tuple[Path, str], tuple[tuple[str, ...], dict[str, VectorTable], VectorTable]] = {}
+_guard = threading.Lock()
+
+
+def vector_table(con: Connection, fingerprint: str) -> VectorTable | None:
+    """The vectors of a fingerprint, of which only those are read that are new; None where there are no large shards."""
+    if not has_table(con, "superseded"):
+        return None
+    large = con.execute("SELECT name FROM loaded_shards WHERE table_name = 'embeddings' AND large ORDER BY name").fetchall()
+    if not large:
+        return None
+    generation = Path(con.execute("SELECT path FROM duckdb_databases() WHERE database_name = current_database()").fetchall()[0][0])
+    names = (*(str(row[0]) for row in large), f"{_LOADED} {generation.name}")
+    key = (generation.parent, fingerprint)
+    with _guard:
+        known, parts, whole = _tables.pop(key, ((), {}, _empty()))
+        if known != names:
+            gone = con.execute("SELECT name, image_id FROM superseded WHERE table_name = 'embeddings'").fetchall()
+            stale = {str(name) for name, _ in gone}
+            parts = {name: parts[name] for name in names if name in parts and name not in stale}
+            for name in names:
+                if name not in parts:
+                    parts[name] = _read(con, name, fingerprint, [image_id for other, image_id in gone if other == name])
+            whole = VectorTable(
+                pa.concat_arrays([part.ids for part in parts.values()]),
+                np.concatenate([part.vectors for part in parts.values()]),
+            )
+            at = 0
+            for name, part in parts.items():  # one copy of each number in memory
+                parts[name] = VectorTable(part.ids, whole.vectors[at : at + len(part.ids)])
+                at += len(part.ids)
+        _tables[key] = (names, parts, whole)
+        while len(_tables) > _KEPT:
+            del _tables[next(iter(_tables))]
+    return whole
+
+
+def _empty() -> VectorTable:
+    return VectorTable(pa.array([], pa.string()), np.zeros((0, DIMENSIONS), np.int8))
+
+
+def _read(con: Connection, name: str, fingerprint: str, superseded: Sequence[str]) -> VectorTable:
+    source = "loaded.embeddings" if name.startswith(_LOADED) else f"read_parquet({literal(f'shards/embeddings/{name}')})"
+    rows = con.execute(
+        f"""SELECT image_id, vector::FLOAT[{DIMENSIONS}] AS vector FROM {source}
+        WHERE fingerprint = ? AND NOT list_contains(?::VARCHAR[], image_id)""",
+        [fingerprint, list(superseded)],
+    ).to_arrow_table().combine_chunks()
+    if not len(rows):
+        return _empty()
+    numbers = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return VectorTable(rows["image_id"].combine_chunks(), rounded(numbers.reshape(-1, DIMENSIONS)))
