@@ -25,6 +25,8 @@ from core.commands.main import main
 from core.errors import QueryError, RequestError
 from core.export.export import export, rows_of
 from core.queries import run_sql
+from core.store.extensions import extension_file
+from core.store.quoting import literal
 from tests.support.command_line import refusal, whylook
 from tests.support.slice_files import CHANGED, GONE, LOST, NAMES, World, world
 from tests.support.store_factory import make_store
@@ -308,3 +310,21 @@ def test_the_whole_store_is_a_duckdb_file_or_a_folder_of_parquet_that_others_ope
     assert main([*words, "--overwrite", "--sql", "SELECT 1"]) == 2
     assert "leave --sql out" in capsys.readouterr().err
     assert main(["export", "--store", str(tmp_path / "none"), "--as", "tables", "--to", str(tmp_path / "x")]) == 2
+
+
+def test_the_whole_store_is_a_ducklake_that_duckdb_attaches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, _ = make_store(tmp_path / "store", rows=24)
+    place = tmp_path / "lake, 'mine'"
+    assert main(["export", "--store", str(store.folder), "--as", "ducklake", "--to", str(place), "-q"]) == 0
+    assert "24 rows" in capsys.readouterr().out
+    with duckdb.connect() as con:
+        con.execute(f"LOAD {literal(extension_file('ducklake'))}")
+        con.execute(f"ATTACH {literal(f'ducklake:{place}/catalog.ducklake')} AS lake (READ_ONLY)")
+        found = con.execute("SELECT * FROM lake.samples ORDER BY path").fetchall()
+        assert found == store.reader().execute("SELECT * FROM samples ORDER BY path").fetchall()
+        for table, kept in (("embeddings", "vector"), ("predictions", "probabilities"), ("images", "thumbnail")):
+            words = f"SELECT {kept} FROM {{}}{table} ORDER BY image_id"
+            assert con.execute(words.format("lake.")).fetchall() == [
+                (list(row[0]) if isinstance(row[0], tuple) else row[0],)
+                for row in store.reader().execute(words.format("")).fetchall()
+            ]

@@ -17,7 +17,7 @@ from core.export.place import MARK, mark_text, place_for
 from core.export.tables import of_run, write_csv, write_parquet
 from core.statistics import format_pictures
 from core.store import Store
-from core.store.copies import copy_to_duckdb, copy_to_parquet
+from core.store.copies import copy_to_duckdb, copy_to_ducklake, copy_to_parquet
 from core.version import package_version
 
 MOST_ROWS = 1_000_000
@@ -117,7 +117,10 @@ def _whole_store(store: Store, place: Path, to: Path, form: str, tell: Tell) -> 
     """Every table of every run."""
     if form == "duckdb":
         return Exported(to, copy_to_duckdb(store, place, tell=tell))
-    rows = copy_to_parquet(store, place, tell=tell)
+    if form == "ducklake":
+        rows = copy_to_ducklake(store, place, stands=to, tell=tell)
+    else:
+        rows = copy_to_parquet(store, place, tell=tell)
     made = {"made_by": f"whylook {package_version()}", "made": datetime.now(UTC).isoformat(timespec="seconds")}
     (place / MARK).write_text(mark_text({**made, "form": form, "rows": rows}), encoding="utf-8")
     return Exported(to, rows)

@@ -41,9 +41,12 @@ FORMS: Mapping[str, Form] = {
     "tables": Form(
         "Parquet tables", "", "Every table of the store, of all runs: a folder each, samples by run (hive-partitioned)."
     ),
+    "ducklake": Form(
+        "DuckLake", "", "The same tables as a lake with a catalogue: ATTACH 'ducklake:FOLDER/catalog.ducklake'."
+    ),
 }
 TABLE_FORMS = ("csv", "parquet")
-STORE_FORMS = ("duckdb", "tables")
+STORE_FORMS = ("duckdb", "tables", "ducklake")
 PICTURE_FORMS = tuple(name for name in FORMS if name not in (*TABLE_FORMS, *STORE_FORMS))
 SLICE_FORMS = (*TABLE_FORMS, *PICTURE_FORMS)
 """Forms of what a query gives; those of STORE_FORMS are of the whole store."""

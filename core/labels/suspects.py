@@ -59,11 +59,14 @@ class Suspects:
     with_features: bool
     note: str
     """A sentence where nothing could be said, or less than usual; empty where there is none."""
+    left_out: int = 0
+    """Pictures that were not looked at, where those that were are a uniform sample."""
 
     @property
     def headline(self) -> str:
         """What is claimed of the flagged ones, and no more."""
-        return f"{format_pictures(self.flagged)} may have a wrong label"
+        of = f" of a sample of {self.looked_at:,}" if self.left_out else ""
+        return f"{format_pictures(self.flagged)}{of} may have a wrong label"
 
     @property
     def speaks(self) -> str:
@@ -133,7 +136,10 @@ def suspects(rows: LabelRows, *, most: int = MOST) -> Suspects:
     note = "" if flagged.size else "No label stands out as wrong."
     if places.size < 50:
         note = f"{note} With {places.size} labelled pictures little can be said.".strip()
-    return Suspects(listed, int(flagged.size), int(places.size), mistakes, with_features, note)
+    if rows.left_out:
+        words = f"The probabilities of all {rows.n + rows.left_out:,} pictures do not fit into memory at once: "
+        note = f"{note} {words}a uniform sample of {rows.n:,} was looked at.".strip()
+    return Suspects(listed, int(flagged.size), int(places.size), mistakes, with_features, note, rows.left_out)
 
 
 def _nothing(rows: LabelRows, labels: Codes, mistakes: int) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from core.addresses import address_of
 from core.attribution.names import METHODS, Question
 from core.classifier.names import PRECISIONS, SPECS
 from core.errors import RequestError
@@ -42,7 +43,7 @@ class RunRequest:
 
     # fmt: off
     images: Path = option(
-        group="images and classifier", help="folder of class folders, or a CSV/Parquet list with a column path",
+        group="images and classifier", help="folder of class folders, or a CSV/Parquet list with a column path, here or at an https:// or s3:// address",
         widget=Widget("Pictures", help="A folder of class folders, or a CSV or Parquet list."),
     )
     classifier: str = option(
@@ -177,7 +178,7 @@ class RunRequest:
         self._check_judge()
         if self.address and self.engine != "ray":
             raise RequestError("--address names a Ray cluster: say --engine ray, too")
-        if not self.images.exists():
+        if not self.images.exists() and address_of(self.images) is None:
             raise RequestError(f"no such folder or list of pictures: {self.images}")
         for item in options_of(type(self)):
             value = getattr(self, item.name)

@@ -5,6 +5,7 @@ Knows: the order of the stages, their fingerprints, when a run is done. Does not
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from core import images, queries
+from core.addresses import address_of
 from core.classifier.loading import Classifier
 from core.classifier.preprocess import seen_part
 from core.errors import RequestError, StoreError, WhylookError
 from core.images.known_files import NAME as KNOWN_FILES
 from core.images.known_files import KnownFiles
 from core.images.reading import PROBES
+from core.images.remote import fetch
 from core.memory import give_back
 from core.pipeline.blocks import Job
 from core.pipeline.explain import CAUSAL_SEED, EXPLAIN_STAGES, Todo, explain
@@ -138,8 +141,15 @@ def _load(
     """Scan the folder, load the models, and say what each stage's results depend on."""
     began = time.monotonic()
     progress(Progress("reading the folder", 0, 0))
+    fetched = None
+    if address := address_of(request.images):
+        fetched = fetch(
+            address, request.store / "remote", progress=lambda n, of: progress(Progress("fetching pictures", n, of))
+        )
+        request = dataclasses.replace(request, images=fetched.file)
     known = KnownFiles(request.store / KNOWN_FILES)
     scan = images.scan(request.images, metadata=request.metadata, known=known)
+    scan.warnings.extend(fetched.warnings if fetched else ())
     _check_group(request.group, scan.entries)
     seconds["reading the folder"] = time.monotonic() - began
     began = time.monotonic()

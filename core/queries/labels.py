@@ -41,6 +41,8 @@ class LabelRows:
     high_score: float
     images: str
     """The folder or list of pictures, as the run names it."""
+    left_out: int = 0
+    """Pictures of the run that are not here, because the probabilities of all would not fit; these are a uniform sample."""
 
     @property
     def n(self) -> int:
@@ -53,8 +55,14 @@ class LabelRows:
         return int(self.probabilities.shape[1])
 
 
+MOST_PROBABILITIES = 100_000_000
+"""Probabilities (pictures times classes) that are held at once: 0.4 GB, several times in what is made of them."""
+
+
 def label_rows(con: Connection, run: str) -> LabelRows:
-    """All that is known of a run's labels.
+    """All that is known of a run's labels, or of those of a uniform sample where there are too many probabilities.
+
+    The sample are the first pictures by image_id, which is a hash of their bytes.
 
     Raises:
         QueryError: there is no such run.
@@ -62,15 +70,18 @@ def label_rows(con: Connection, run: str) -> LabelRows:
     record = run_record(con, run)
     split = next((name for name, _ in metadata_columns(con) if name.casefold() == "split"), None)
     hashed = "near_hash" in {str(column[0]) for column in con.execute("SELECT * FROM images LIMIT 0").description or []}
+    pictures = int(con.execute("SELECT count(*) FROM samples WHERE run = ?", [run]).fetchall()[0][0])
+    most = min(pictures, MOST_PROBABILITIES // max(1, len(record.class_names)))
     table = con.execute(
-        f"""SELECT s.image_id, i.paths, s.path, s.label, s.score, p.probabilities,
+        f"""WITH s AS (FROM samples WHERE run = $run ORDER BY image_id LIMIT {most})
+        SELECT s.image_id, i.paths, s.path, s.label, s.score, p.probabilities,
             {"i.near_hash" if hashed else "NULL::BLOB"} AS near_hash,
             {f"s.{identifier(split)}::VARCHAR" if split else "NULL::VARCHAR"} AS split
-        FROM samples s JOIN runs r USING (run)
+        FROM s JOIN runs r USING (run)
         JOIN images i ON i.fingerprint = r.images_fingerprint AND i.image_id = s.image_id
         LEFT JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = s.image_id
-        WHERE s.run = ? ORDER BY s.image_id""",
-        [run],
+        ORDER BY s.image_id""",
+        {"run": run},
     ).to_arrow_table()
     labels = table["label"].combine_chunks().dictionary_encode()
     known = list(record.class_names)
@@ -84,12 +95,13 @@ def label_rows(con: Connection, run: str) -> LabelRows:
         names=tuple(names),
         labels=coded[np.asarray(labels.indices.fill_null(-1))],
         probabilities=_matrix(table["probabilities"].combine_chunks(), len(known)),
-        features=_features(con, run),
+        features=_features(con, run, most),
         scores=np.asarray(table["score"].to_numpy(), dtype=np.float32),
         hashes=tuple(table["near_hash"].to_pylist()),
         splits=tuple(table["split"].to_pylist()) if split else None,
         high_score=record.high_score,
         images=record.settings.images,
+        left_out=pictures - most,
     )
 
 
@@ -112,14 +124,14 @@ def _matrix(lists: pa.Array, width: int) -> Floats:
     return rows
 
 
-def _features(con: Connection, run: str) -> Floats | None:
+def _features(con: Connection, run: str, most: int) -> Floats | None:
     """The pooled sketches of core.queries.features alone, (n, d), by image id; None where there are none."""
     if not con.execute("SELECT 1 FROM information_schema.tables WHERE table_name = 'features'").fetchall():
         return None
     table = con.execute(
-        """SELECT f.pooled FROM samples s JOIN runs r USING (run)
+        f"""SELECT f.pooled FROM (FROM samples WHERE run = ? ORDER BY image_id LIMIT {most}) s JOIN runs r USING (run)
         LEFT JOIN features f ON f.fingerprint = r.attribution_fingerprint AND f.image_id = s.image_id
-        WHERE s.run = ? ORDER BY s.image_id""",
+        ORDER BY s.image_id""",
         [run],
     ).to_arrow_table()
     sketches = table["pooled"].to_pylist()

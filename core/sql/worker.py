@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from core.sql.functions import MACROS
 from core.sql.gate import SqlError, check, translate
-from core.store.publish import load_fts
+from core.store.extensions import load_fts
 from core.store.generations import Hold
 from core.store.quoting import identifier, literal
 from core.store.reading import look_for_shards

@@ -7,7 +7,6 @@ Knows: the schema. Does not know: locks, file names, models.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,9 @@ import duckdb
 import psutil
 
 from core.columns import BY_NAME
-from core.errors import StoreError
 from core.records import CAUSAL_SAMPLE
+from core.store.extensions import load_fts
 from core.store.metadata import INNER, add_metadata, make_metadata
-from core.store.quoting import literal
 from core.store.reading import look_for_shards
 from core.store.sample_rows import add_samples, make_samples
 from core.store.schema import schema_section, schema_text
@@ -48,29 +46,6 @@ class Contents:
 
 class AnotherShapeError(Exception):
     """An earlier generation was made by a whylook whose rows follow from the shards in another way."""
-
-
-def fts_extension() -> Path:
-    """The text index extension inside the installed wheel (works offline).
-
-    Raises:
-        StoreError: the wheel is missing or made for another DuckDB.
-    """
-    spec = importlib.util.find_spec("duckdb_extension_fts")
-    folders = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
-    for folder in folders:
-        path = folder / "extensions" / f"v{duckdb.__version__}" / "fts.duckdb_extension"
-        if path.is_file():
-            return path
-    version = duckdb.__version__
-    raise StoreError(
-        f"text search needs the package duckdb-extension-fts=={version}; pip install it beside duckdb {version}"
-    )
-
-
-def load_fts(con: duckdb.DuckDBPyConnection) -> None:
-    """Loads the text index extension into a connection."""
-    con.execute(f"LOAD {literal(fts_extension())}")
 
 
 def build(

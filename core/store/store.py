@@ -17,7 +17,8 @@ from core.store.damage import Damage, notes
 from core.store.json_files import DamagedFileError, read_json
 from core.store.kept import Kept
 from core.store.locks import is_locked
-from core.store.publish import STORE_VERSION, load_fts
+from core.store.extensions import load_fts
+from core.store.publish import STORE_VERSION
 from core.store.reading import Reader, damaged_words, look_for_shards, means_damaged
 
 _READER_CONFIG: dict[str, str | bool | int | float | list[str]] = {

@@ -7,7 +7,7 @@ import hashlib
 import duckdb
 
 from core.store import Store
-from core.store.publish import load_fts
+from core.store.extensions import load_fts
 from core.store.shards import SCHEMAS
 
 
