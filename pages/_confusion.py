@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from core.queries import ConfusionRow, literal, most_confused
+from core.queries import ConfusionRow, Connection, confusion, literal, most_confused
 from core.statistics import format_pictures
 from pages._view import target
 from pages._words import slice_sql
@@ -64,6 +65,24 @@ def confusion_rows(run: str, counts: Counts, names: Sequence[str]) -> list[dict[
             cells.append(_cell(run, label, prediction, n, n / totals[label], peak) if n else None)
         rows.append({"name": label, "cells": cells})
     return rows
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """The matrix as it is drawn: its classes, how many are left out, and its rows."""
+
+    names: list[str]
+    left_out: int
+    rows: list[dict[str, object]]
+
+
+def confusion_of(con: Connection, run: str) -> Confusion | None:
+    """The matrix of a run; None where no picture has both label and prediction."""
+    counts = known_counts(confusion(con, run))
+    if not counts:
+        return None
+    names, left_out = shown_classes(counts)
+    return Confusion(names, left_out, confusion_rows(run, counts, names))
 
 
 def _cell(run: str, label: str, prediction: str, n: int, share: float, peak: float) -> dict[str, object]:

@@ -51,9 +51,12 @@ def facet_panel(run: str, text: str, ids: tuple[str, ...], use: Use) -> None:
 
 def _tags(run: str, ids: tuple[str, ...]) -> list[queries.Facet]:
     """The tags of now, which the published columns do not know yet."""
+    tagged = tags_by_picture()
+    if not tagged:
+        return []
     inside, everywhere = set(ids), set(coded_run(run).image_ids.to_pylist())
     counts: dict[str, list[int]] = {}
-    for image_id, tags in tags_by_picture().items():
+    for image_id, tags in tagged.items():
         for tag in tags if image_id in everywhere else ():
             counts.setdefault(tag, [0, 0])[image_id not in inside] += 1
     bars = tuple(queries.Bar(tag, *n) for tag, n in sorted(counts.items(), key=lambda item: -sum(item[1])))

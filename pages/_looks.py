@@ -10,10 +10,11 @@ import streamlit as st
 
 from core import queries
 from core.errors import StoreError
-from pages._shared import members, read, read_only, store
+from pages._shared import members, read, read_only, store, store_folder
 from pages._words import plain, slice_sql
 
 if TYPE_CHECKING:
+    from core.findings.frame import Mask
     from core.findings.looks import Look
 
 ANSWERS = re.compile(r"\b(cell|correct|prediction|label_probability)\b(?!\s+is\s+not\s+null)", re.IGNORECASE)
@@ -32,23 +33,36 @@ def by_answer(text: str) -> bool:
 
 def looks(run: str, text: str, ids: tuple[str, ...]) -> None:
     """Counts the slice, once, and says quietly what its difference from the rest is worth."""
-    from core.findings import looks as measure  # here: scipy need not be loaded before the first picture
-
     if by_answer(text) or read_only():
         return
-    known = members(run)
-    mask = measure.inside(known, ids)
-    if not mask.any() or mask.all():
+    held = _held(str(store_folder()), store().generation(), run, hash(ids), ids)
+    if held is None:
         return
     try:
         if _plain(text) in _written(run):
             return
-        number = store().keep_look(run, measure.slice_key(mask))
+        number = store().keep_look(run, held[1])
     except StoreError as problem:
         st.caption(f"Not counted as a look: {plain(problem)}")
         return
-    found = measure.look(known, mask, number=number)
+    found = _look(str(store_folder()), store().generation(), run, held[1], number, held[0])
     st.caption(f"{ordinal(number)} slice tried on this run. {_verdict(found)}", help=HELP)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _held(folder: str, generation: int, run: str, mark: int, _ids: tuple[str, ...]) -> tuple[Mask, str] | None:
+    """Which pictures a slice holds, and its key; None where it has no rest, or is one."""
+    from core.findings import looks as measure  # here: scipy need not be loaded before the first picture
+
+    mask = measure.inside(members(run), _ids)
+    return (mask, measure.slice_key(mask)) if mask.any() and not mask.all() else None
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _look(folder: str, generation: int, run: str, key: str, number: int, _mask: Mask) -> Look:
+    from core.findings import looks as measure
+
+    return measure.look(members(run), _mask, number=number)
 
 
 def _written(run: str) -> set[str]:

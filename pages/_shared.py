@@ -18,7 +18,7 @@ import numpy as np
 import streamlit as st
 
 from core import queries
-from core.errors import WhylookError
+from core.errors import QueryError, WhylookError
 from core.store import Store
 from pages._words import file_name
 
@@ -102,8 +102,12 @@ def _sql(folder: str, generation: int, tags: int, text: str, max_rows: int) -> q
 
 def sql(text: str, *, max_rows: int = 5000) -> queries.SqlResult:
     """A user's SQL behind the gate, cached. Raises QueryError in words."""
-    kept = hash(tuple((row["image_id"], row["tag"]) for row in store().tag_rows()))
-    return _sql(str(store_folder()), store().generation(), kept, text, max_rows)
+    return _sql(str(store_folder()), store().generation(), _tags_mark(), text, max_rows)
+
+
+def _tags_mark() -> int:
+    """Another number whenever people's tags are others."""
+    return hash(tuple((row["image_id"], row["tag"]) for row in store().tag_rows()))
 
 
 def run_file(run: str, *parts: str, suffix: str) -> str:
@@ -120,13 +124,25 @@ def tags_by_picture() -> dict[str, list[str]]:
     return found
 
 
+MOST_PICTURES = 5_000_000
+"""Of a slice; what a query may give back allows for two million."""
+
+
 def slice_ids(text: str, run: str) -> tuple[str, ...]:
     """Image ids a user's SELECT gives for one run, in its order, once each, however many rows the table view shows."""
+    return _slice_ids(str(store_folder()), store().generation(), _tags_mark(), text, run)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)  # a tuple needs no copy, and a large one is slow to copy
+def _slice_ids(folder: str, generation: int, tags: int, text: str, run: str) -> tuple[str, ...]:
     result = sql(text)
     if result.truncated and "image_id" in result.columns:
-        columns = "image_id, run" if "run" in result.columns else "image_id"
+        of_run = f" WHERE run = {queries.literal(run)}" if "run" in result.columns else ""
         # The line break ends a trailing comment.
-        result = sql(f"SELECT {columns} FROM (\n{text.rstrip().rstrip(';')}\n)", max_rows=1_000_000)
+        whole = f"SELECT image_id FROM (\n{text.rstrip().rstrip(';')}\n){of_run}"
+        result = queries.run_sql(store(), whole, max_rows=MOST_PICTURES)  # not cached: its ids are
+        if result.truncated:
+            raise QueryError("These are more pictures than can be shown at once; narrow the query with WHERE or LIMIT")
     return ids_of(result, run)
 
 

@@ -9,11 +9,11 @@ from core.cells import CELLS, NOT_JUDGED
 from core.deck.tables import of_confusion, of_matrix
 from core.queries import MatrixRow, RunCounts
 from core.records import Run
-from core.statistics import Interval, format_rate, format_spoken, weighted_rate, wilson
+from core.statistics import format_rate, format_spoken, wilson
 from pages import _charts
 from pages._causes import causes
 from pages._classes import classes
-from pages._confusion import confusion_rows, known_counts, shown_classes
+from pages._confusion import Confusion, confusion_of
 from pages._faithfulness import faithfulness_section
 from pages._findings import summarise
 from pages._frame import empty, guarded, open_page
@@ -43,7 +43,6 @@ def main() -> None:
         empty("This run has no pictures yet.", action="Watch it on Runs", page="runs", run=name)
         return
     matrix = read(queries.matrix, name)
-    cells = read(queries.cells, name)
     asked = st.query_params.get("findings") == "1"
     headline(name, counts, asked=asked)
     if asked:
@@ -51,11 +50,11 @@ def main() -> None:
         st.divider()
     causes(name)
     st.divider()
-    confused = known_counts(read(queries.confusion, name))
-    wide = len(shown_classes(confused)[0]) > SIDE_BY_SIDE
+    confused = read(confusion_of, name)
+    wide = confused is not None and len(confused.names) > SIDE_BY_SIDE
     left, right = (st.container(), st.container()) if wide else st.columns(2, gap="large")
     with left:
-        attention_matrix(run, matrix, cells)
+        attention_matrix(run, matrix)
     with right:
         confusion(name, confused)
     classes(name)
@@ -99,13 +98,7 @@ def _two_claims(share: queries.Share) -> str:
     )
 
 
-def share_of(cells: tuple[list[str], list[float]], kind: str, *, among: tuple[str, ...] | None = None) -> Interval:
-    """How many pictures are of a cell, among those of some cells: each judged one counts for what it stands for."""
-    kept = [(name == kind, weight) for name, weight in zip(*cells, strict=True) if among is None or name in among]
-    return weighted_rate([hit for hit, _ in kept], [weight for _, weight in kept])
-
-
-def attention_matrix(run: Run, matrix: list[MatrixRow], cells: tuple[list[str], list[float]]) -> None:
+def attention_matrix(run: Run, matrix: list[MatrixRow]) -> None:
     """Correct x attention, every cell with its pictures; a click opens them in Slices."""
     st.header("Does the attended part support the answer?")
     name = run.name
@@ -124,6 +117,7 @@ def attention_matrix(run: Run, matrix: list[MatrixRow], cells: tuple[list[str], 
             go("runs", run=name, new="1")
         return
     drawn = []
+    shares, sampled = read(queries.cell_shares, name)
     for kind in CELLS:
         n = counted.get(kind.name, 0)
         rows = read(queries.pictures, name, cell=kind.name, order="confidence", descending=True, limit=6) if n else []
@@ -135,7 +129,7 @@ def attention_matrix(run: Run, matrix: list[MatrixRow], cells: tuple[list[str], 
                 "words": kind.words,
                 "colour": kind.colour,
                 "n": f"{n:,}",
-                "share": format_rate(share_of(cells, kind.name), n=False),
+                "share": format_rate(shares[kind.name], n=False),
                 "pictures": strip,
                 "target": target("slices", run=name, sql=query) if n else None,
                 "hint": f"{kind.words}: {n:,} of {judged:,} judged pictures",
@@ -143,7 +137,6 @@ def attention_matrix(run: Run, matrix: list[MatrixRow], cells: tuple[list[str], 
         )
     draw("matrix", key="matrix", cells=drawn)
     with st.container(horizontal=True, vertical_alignment="center"):
-        sampled = any(weight != 1 for weight in cells[1])
         words = f"n {judged:,} judged · support: a score of {run.high_score:g} or more out of 5"
         if sampled:
             words += " · a sample was judged: shares are of all pictures, re-weighted"
@@ -153,14 +146,14 @@ def attention_matrix(run: Run, matrix: list[MatrixRow], cells: tuple[list[str], 
         keep_button(f"{name}-matrix", lambda ask: of_matrix(ask, name))
 
 
-def confusion(name: str, counts: dict[tuple[str, str], int]) -> None:
+def confusion(name: str, drawn: Confusion | None) -> None:
     """Labels x predictions; a click opens the pictures of that cell in Slices."""
     st.header("Which classes are mixed up?")
-    if not counts:
+    if drawn is None:
         st.info("These pictures have no labels, so nothing can be confused.", icon=":material/label_off:")
         return
-    names, left_out = shown_classes(counts)
-    draw("confusion", key="confusion", names=names, rows=confusion_rows(name, counts, names))
+    names, left_out = drawn.names, drawn.left_out
+    draw("confusion", key="confusion", names=names, rows=drawn.rows)
     st.caption(
         "Rows are labels, columns predictions. Errors in colour, by their share of the label; right answers in grey."
         + (f" Shown are the classes confused most; {left_out:,} are left out." if left_out else "")

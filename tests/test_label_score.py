@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -24,7 +22,7 @@ from core.judge.url_questions import questions
 from core.pipeline.request import RunRequest
 from core.pipeline.run import run
 from core.records import JudgeRequest
-from core.store import Store, open_for_writing
+from core.store import Store
 from data.demo import judge_pictures as pictures
 from data.demo.world import ANIMALS
 from tests.support.older import as_older_generation

@@ -73,9 +73,15 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=["http", "s3"])
-def served(request: pytest.FixtureRequest, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[str]]]:
+def served(
+    request: pytest.FixtureRequest, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[str, list[str]]]:
     """The list's address, and the addresses that were asked for."""
-    handler = type("Here", (Objects,), {"folder": pictures}) if request.param == "s3" else partial(Files, directory=str(pictures))
+    handler = (
+        type("Here", (Objects,), {"folder": pictures})
+        if request.param == "s3"
+        else partial(Files, directory=str(pictures))
+    )
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.asked = []  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever)
@@ -98,20 +104,28 @@ def test_a_list_at_an_address_is_fetched_once_and_what_fails_is_said(
     told: list[tuple[int, int]] = []
     found = fetch(address, tmp_path / "remote", progress=lambda done, of: told.append((done, of)))
     scanned = scan(found.file)
-    assert {entry.image_id for entry in scanned.entries} == {entry.image_id for entry in scan(pictures / "list.csv").entries}
+    assert {entry.image_id for entry in scanned.entries} == {
+        entry.image_id for entry in scan(pictures / "list.csv").entries
+    }
     assert {entry.metadata["night"] for entry in scanned.entries} == {True, False}
     assert len(scanned.failures) == 1 and told == [(13, 13)]
     assert len(found.warnings) == 1 and "1 (first: " in found.warnings[0] and "none.png" in found.warnings[0]
     assert sum(path.endswith(".png") for path in asked) >= 12
     asked.clear()
     fetch(address, tmp_path / "remote", progress=lambda done, of: None)
-    assert not [path for path in asked if path.endswith(".png") and "none" not in path], "what is here is not fetched again"
+    assert not [path for path in asked if path.endswith(".png") and "none" not in path], (
+        "what is here is not fetched again"
+    )
     assert not list((tmp_path / "remote").rglob("*.tmp"))
 
 
 @pytest.mark.slow
-def test_a_run_over_an_address_is_one_run_and_its_pictures_are_here(served: tuple[str, list[str]], tmp_path: Path) -> None:
-    request = RunRequest(Path(served[0]), f"{make_model(tmp_path)}:tiny", no_vlm=True, store=tmp_path / "store", device="cpu")
+def test_a_run_over_an_address_is_one_run_and_its_pictures_are_here(
+    served: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    request = RunRequest(
+        Path(served[0]), f"{make_model(tmp_path)}:tiny", no_vlm=True, store=tmp_path / "store", device="cpu"
+    )
     outcomes = [run(request, progress=lambda news: None, stop=lambda: False) for _ in range(2)]
     assert outcomes[0].run == outcomes[1].run and outcomes[1].counts["pictures"] == 12
     assert any("could not be fetched" in warning for warning in outcomes[0].warnings)

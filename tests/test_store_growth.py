@@ -1,4 +1,4 @@
-"""A generation that grew is the one that would have been made of nothing; small shards are merged and nothing is lost."""
+"""A generation that grew is the one that is made of nothing; small shards are merged and nothing is lost."""
 
 from __future__ import annotations
 

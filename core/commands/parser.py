@@ -207,7 +207,13 @@ def _labels(parser: argparse.ArgumentParser) -> None:
 def _export(parser: argparse.ArgumentParser) -> None:
     _run_name(parser)
     parser.add_argument("--sql", metavar="SELECT", help="which pictures or rows (default: every picture of the run)")
-    _path(parser, "--to", "PATH", "the file to write; a folder for fiftyone, label-studio, tables and ducklake", required=True)
+    _path(
+        parser,
+        "--to",
+        "PATH",
+        "the file to write, or the folder for the forms that are one",
+        required=True,
+    )
     parser.add_argument(
         "--as",
         dest="form",

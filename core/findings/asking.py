@@ -21,6 +21,8 @@ MOST_PROPOSALS = 100
 """Of one kind: the more questions, the less each can say."""
 MOST_FIXED = 150
 """Comparisons of one kind that may all be asked; of more, one half proposes and the other confirms."""
+_LOOKED_AT = 10 * MOST_FIXED
+"""Comparisons of one kind that are each looked at whether they can say something; of more, the proposing half tells."""
 LEAST_HITS = 5
 LEAST_INSIDE = 8
 """Pictures that a group needs among those of which it is asked."""
@@ -42,18 +44,31 @@ class Comparison:
         inside = self.inside[part]
         return cross(inside, self.hits[part], inside | self.outside[part], self.strata[part])
 
+    def among(self, part: Places) -> Comparison:
+        """The same among the pictures of `part`, of shape (len(part),)."""
+        return Comparison(self.inside[part], self.outside[part], self.hits[part], self.strata[part])
+
     def p(self, frame: Frame, part: Places) -> float:
         """Chance of as many hits inside, in a world where only the strata matter; groups count once."""
-        if not frame.grouped:
-            return excess_p(self.table(part))
-        inside = self.inside[part]
-        known = inside | self.outside[part]
-        return clustered_p(inside, self.hits[part], known, self.strata[part], frame.groups[part])
+        return self.among(part).p_of_all(frame.groups[part] if frame.grouped else None)
+
+    def p_of_all(self, groups: Codes | None) -> float:
+        """The same of all pictures that it has, whose groups are given where some have more than one."""
+        known = self.inside | self.outside
+        if groups is None:
+            return excess_p(cross(self.inside, self.hits, known, self.strata))
+        return clustered_p(self.inside, self.hits, known, self.strata, groups)
 
     def design_effect(self, frame: Frame, part: Places) -> float:
         """How many times larger the variance of the rates is because pictures come in groups: the larger of the two."""
         sides = (part[self.inside[part]], part[self.outside[part]])
         return max(design_effect(self.hits[side], frame.groups[side]) for side in sides) if frame.grouped else 1.0
+
+
+Recipe = Callable[[Places | slice], Comparison]
+"""A comparison that is made when it is looked at, of some pictures or (EVERY) of all: a thousand classes times ten
+conditions over a million pictures are more arrays than fit into memory."""
+EVERY = slice(None)
 
 
 @dataclass(frozen=True)
@@ -85,16 +100,18 @@ class Question:
         return p if all(item.p(frame, self.part) < PROPOSE_P for item in self.demands) else 1.0
 
 
-def worth_asking(frame: Frame, comparisons: Sequence[Comparison]) -> tuple[list[int], Places]:
+def worth_asking(frame: Frame, recipes: Sequence[Recipe]) -> tuple[list[int], Places]:
     """Places of the comparisons to ask about, and of the pictures to ask.
 
     Few enough are all asked, of all pictures; what leaves some out are margins only, on which the test is conditional.
     Of many, the proposing half names the best and the confirming half is asked.
     """
-    able = [place for place, item in enumerate(comparisons) if _says_something(item)]
-    if len(able) <= MOST_FIXED:
-        return able, frame.everything
-    chosen = promising(frame, [comparisons[place] for place in able])
+    able: Sequence[int] = range(len(recipes))
+    if len(recipes) <= _LOOKED_AT:
+        able = [place for place, recipe in enumerate(recipes) if _says_something(recipe(EVERY))]
+        if len(able) <= MOST_FIXED:
+            return list(able), frame.everything
+    chosen = promising(frame, [recipes[place] for place in able])
     return [able[place] for place in chosen], frame.confirming
 
 
@@ -103,13 +120,15 @@ def _says_something(item: Comparison) -> bool:
     return bool(np.count_nonzero(item.inside) >= LEAST_INSIDE and hits >= LEAST_HITS)
 
 
-def promising(frame: Frame, comparisons: Sequence[Comparison]) -> list[int]:
+def promising(frame: Frame, recipes: Sequence[Recipe]) -> list[int]:
     """Places of the best of many comparisons in the proposing half, best first."""
     found: list[tuple[float, int]] = []
-    for place, item in enumerate(comparisons):
-        if np.count_nonzero(item.inside[frame.proposing]) < LEAST_INSIDE:
+    groups = frame.groups[frame.proposing] if frame.grouped else None
+    for place, recipe in enumerate(recipes):
+        item = recipe(frame.proposing)
+        if np.count_nonzero(item.inside) < LEAST_INSIDE:
             continue
-        p = item.p(frame, frame.proposing)
+        p = item.p_of_all(groups)
         if p < PROPOSE_P:
             found.append((p, place))
     return [place for _, place in sorted(found)[:MOST_PROPOSALS]]

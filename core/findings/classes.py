@@ -10,9 +10,9 @@ from functools import partial
 
 import numpy as np
 
-from core.findings.asking import MOST_FIXED, Comparison, Question, worth_asking
+from core.findings.asking import EVERY, MOST_FIXED, Comparison, Question, worth_asking
 from core.findings.finding import Finding
-from core.findings.frame import Frame, quoted
+from core.findings.frame import Frame, Places, quoted
 from core.findings.significance import Table
 from core.labels import Suspects
 from core.queries import literal
@@ -69,15 +69,18 @@ def confusions(frame: Frame) -> list[Question]:
     if len(asked) > MOST_FIXED:
         asked = _striking(frame)
     flat = np.zeros_like(labels)
-    comparisons = [
-        Comparison(known & (labels == label), known & (labels != label) & (labels != answer), answers == answer, flat)
-        for label, answer in asked
-    ]
+
+    def called(label: int, answer: int, part: Places | slice) -> Comparison:
+        there, given = known[part], labels[part]
+        others = there & (given != label) & (given != answer)
+        return Comparison(there & (given == label), others, answers[part] == answer, flat[part])
+
+    recipes = [partial(called, label, answer) for label, answer in asked]
     questions: list[Question] = []
-    chosen, part = worth_asking(frame, comparisons)
+    chosen, part = worth_asking(frame, recipes)
     for place in chosen:
         label, answer = (names[index] for index in asked[place])
-        item = comparisons[place]
+        item = recipes[place](EVERY)
         write = partial(_confusion, frame, label, answer, int(pairs[asked[place]]))
         mistaken = replace(item, inside=item.inside & frame.wrong, outside=item.outside & frame.wrong)
         questions.append(Question("confusion", (item, mistaken), item, part, write))
@@ -118,7 +121,7 @@ def weak_classes(frame: Frame) -> list[Question]:
     questions: list[Question] = []
     for place in np.unique(labels[known]):
         own = known & (labels == place)
-        item = Comparison(own, known & ~own, frame.wrong, flat)
+        item = Comparison(own, known, frame.wrong, flat)  # what is inside does not count outside
         write = partial(_weak_class, frame, names[int(place)], int(own.sum()))
         questions.append(Question("weak_class", (item,), item, frame.everything, write))
     return questions

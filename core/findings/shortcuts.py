@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from core.findings.asking import PROPOSE_P, Comparison, Question, worth_asking
+from core.findings.asking import EVERY, PROPOSE_P, Comparison, Question, Recipe, worth_asking
 from core.findings.finding import Finding
 from core.findings.frame import Condition, Frame, Places, metadata_conditions, quoted
 from core.findings.significance import Table
@@ -27,20 +27,18 @@ def context_shortcuts(frame: Frame) -> list[Question]:
     """
     names, labels, answers = frame.classes
     candidates: list[tuple[int, Condition]] = []
-    comparisons: list[Comparison] = []
+    recipes: list[Recipe] = []
     for item in metadata_conditions(frame):
         if item.ordered:
             continue
         for place in np.unique(answers[frame.judgeable]):
-            others = frame.judgeable & (labels != place)
-            hits = answers == place
             candidates.append((int(place), item))
-            comparisons.append(Comparison(others & item.mask, others & ~item.mask, hits, labels))
+            recipes.append(partial(_called, frame, int(place), item))
     questions: list[Question] = []
-    chosen, part = worth_asking(frame, comparisons)
+    chosen, part = worth_asking(frame, recipes)
     for index in chosen:
         place, item = candidates[index]
-        every = comparisons[index]
+        every = recipes[index](EVERY)
         if not _recognised_there(frame, place, item):
             continue
         questions.append(
@@ -56,6 +54,14 @@ def context_shortcuts(frame: Frame) -> list[Question]:
             )  # fmt: skip
         )
     return questions
+
+
+def _called(frame: Frame, place: int, item: Condition, part: Places | slice) -> Comparison:
+    """Other classes' pictures that are given the answer `place`, in the context against elsewhere."""
+    _, labels, answers = frame.classes
+    others = frame.judgeable[part] & (labels[part] != place)
+    mask = item.mask[part]
+    return Comparison(others & mask, others & ~mask, answers[part] == place, labels[part])
 
 
 def _demands(frame: Frame, every: Comparison, part: Places) -> tuple[Comparison, ...]:

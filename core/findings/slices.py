@@ -14,7 +14,7 @@ from operator import and_
 import numpy as np
 
 from core.columns import BY_NAME
-from core.findings.asking import LEAST_INSIDE, PROPOSE_P, Comparison, Question, promising
+from core.findings.asking import EVERY, LEAST_INSIDE, PROPOSE_P, Comparison, Question, promising
 from core.findings.finding import Finding
 from core.findings.frame import (
     ATTENTION,
@@ -41,22 +41,24 @@ class Slice:
     conditions: tuple[Condition, ...]
     label: str | None = None
 
-    def mask(self, frame: Frame) -> Mask:
-        """Where it holds among pictures with a label and a prediction. Shape (n,)."""
-        own = frame.judgeable if self.label is None else frame.judgeable & frame.is_value("label", self.label)
-        return reduce(and_, [own, *(item.mask for item in self.conditions)])
+    def mask(self, frame: Frame, part: Places | slice = EVERY) -> Mask:
+        """Where it holds among pictures with a label and a prediction, of `part`. Shape (n,)."""
+        own = frame.judgeable[part]
+        if self.label is not None:
+            own = own & (frame.codes("label")[part] == _place(frame, self.label))
+        return reduce(and_, [own, *(item.mask[part] for item in self.conditions)])
 
-    def comparisons(self, frame: Frame) -> tuple[Comparison, ...]:
+    def comparisons(self, frame: Frame, part: Places | slice = EVERY) -> tuple[Comparison, ...]:
         """Against the same classes elsewhere; a conjunction against what each of its conditions leaves out."""
-        inside = self.mask(frame)
-        labels = frame.classes[1]
-        if len(self.conditions) == 1:
-            around = [frame.judgeable if self.label is None else frame.is_value("label", self.label) & frame.judgeable]
-        else:
-            around = [
-                Slice(rest, self.label).mask(frame) for rest in combinations(self.conditions, len(self.conditions) - 1)
-            ]
-        return tuple(Comparison(inside, wide & ~inside, frame.wrong, labels) for wide in around)
+        inside = self.mask(frame, part)
+        rests = combinations(self.conditions, len(self.conditions) - 1)
+        around = [Slice(rest, self.label).mask(frame, part) for rest in rests]
+        wrong, labels = frame.wrong[part], frame.classes[1][part]
+        return tuple(Comparison(inside, wide & ~inside, wrong, labels) for wide in around)
+
+    def first(self, frame: Frame, part: Places | slice) -> Comparison:
+        """The first of its comparisons."""
+        return self.comparisons(frame, part)[0]
 
 
 def weak_slices(frame: Frame) -> list[Question]:
@@ -93,6 +95,11 @@ def _within_classes(frame: Frame, conditions: Sequence[Condition]) -> Iterator[S
             yield Slice((item,), names[int(place)])
 
 
+def _place(frame: Frame, label: str) -> int:
+    """The code of a label."""
+    return frame.values("label").index(label)
+
+
 def _tail(item: Condition) -> bool:
     return item.sql.count(" AND ") == 0
 
@@ -116,9 +123,10 @@ def _extended(pairs: Sequence[Slice], conditions: Sequence[Condition]) -> Iterat
 def _proposed(frame: Frame, slices: Sequence[Slice]) -> list[Slice]:
     """Those whose every comparison looks worse in the proposing half, best first."""
     kept: list[Slice] = []
-    for place in promising(frame, [item.comparisons(frame)[0] for item in slices]):
-        rest = slices[place].comparisons(frame)[1:]
-        if all(item.p(frame, frame.proposing) < PROPOSE_P for item in rest):
+    groups = frame.groups[frame.proposing] if frame.grouped else None
+    for place in promising(frame, [partial(item.first, frame) for item in slices]):
+        rest = slices[place].comparisons(frame, frame.proposing)[1:]
+        if all(item.p_of_all(groups) < PROPOSE_P for item in rest):
             kept.append(slices[place])
     return kept
 

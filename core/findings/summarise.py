@@ -82,9 +82,19 @@ def stories(frame: Frame, stands: Sequence[tuple[Question, Finding]]) -> list[Fi
     """
     ordered = sorted(stands, key=lambda pair: -pair[1].impact)
     causes: dict[int, int] = {}
+    judged = max(1, int(frame.judgeable.sum()))
+    wide = [int((question.shown.inside & frame.judgeable).sum()) > MOST_OF * judged for question, _ in ordered]
+    costs = [np.flatnonzero(question.shown.inside & question.shown.hits) for question, _ in ordered]
+    mark = np.zeros(frame.n, dtype=bool)
     for place, (question, _) in enumerate(ordered):
+        mark[:] = False
+        mark[costs[place]] = True
+        meets = [bool(mark[cost].any()) for cost in costs]
         for other, (cause, _) in enumerate(ordered):
-            if other != place and _root(causes, other) != place and _follows(frame, question, cause, other < place):
+            apart = not meets[other] and not question.kind == "cue" != cause.kind
+            if other == place or wide[other] or apart or _root(causes, other) == place:
+                continue
+            if _follows(frame, question, cause, other < place):
                 causes[place] = other
                 break
     told: dict[int, list[str]] = defaultdict(list)
@@ -110,8 +120,6 @@ def _same_story(sentences: Sequence[str]) -> list[str]:
 def _follows(frame: Frame, question: Question, cause: Question, costlier: bool) -> bool:
     """Whether `question` follows from `cause`; `costlier`: whether the cause costs more pictures."""
     if question.kind == "shortcut" != cause.kind:  # a suspected cause follows from no count of mistakes
-        return False
-    if cause.shown.inside[frame.judgeable].mean() > MOST_OF:
         return False
     if question.kind == "cue" != cause.kind:  # what interventions showed follows only from what pulls to the same class
         return _pulled_alike(question, cause)

@@ -56,7 +56,10 @@ class KnownFiles:
         kept = [(path, row) for path, row in self._rows.items() if row in self._found and path not in self._new]
         rows = [row for _, row in kept]
         numbers = np.concatenate(
-            [self._numbers[rows], np.array([told for told, _ in self._new.values()], np.int64).reshape(-1, len(_NUMBERS))]
+            [
+                self._numbers[rows],
+                np.array([told for told, _ in self._new.values()], np.int64).reshape(-1, len(_NUMBERS)),
+            ]
         )
         columns = {
             "path": [*(path for path, _ in kept), *self._new],

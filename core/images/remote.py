@@ -1,7 +1,7 @@
 """Lists behind an address (https://, s3:// and what else fsspec reads): fetched once into the store, then local.
 
-Every picture is read for its hash anyway, so it is kept while it is there: later runs, the judge and the app's pages find
-it on this machine. A picture that was fetched is not fetched again; remove the folder to do so.
+Every picture is read for its hash anyway, so it is kept while it is there: later runs, the judge and the app's pages
+find it on this machine. A picture that was fetched is not fetched again; remove the folder to do so.
 """
 
 from __future__ import annotations

@@ -43,7 +43,8 @@ class RunRequest:
 
     # fmt: off
     images: Path = option(
-        group="images and classifier", help="folder of class folders, or a CSV/Parquet list with a column path, here or at an https:// or s3:// address",
+        group="images and classifier",
+        help="folder of class folders, or a CSV/Parquet list with a column path, or the address of one",
         widget=Widget("Pictures", help="A folder of class folders, or a CSV or Parquet list."),
     )
     classifier: str = option(

@@ -42,7 +42,7 @@ class LabelRows:
     images: str
     """The folder or list of pictures, as the run names it."""
     left_out: int = 0
-    """Pictures of the run that are not here, because the probabilities of all would not fit; these are a uniform sample."""
+    """Pictures of the run that are not here: the probabilities of all would not fit, so these are a uniform sample."""
 
     @property
     def n(self) -> int:

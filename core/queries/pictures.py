@@ -14,11 +14,13 @@ from core.errors import QueryError
 from core.placing import Part, placed
 from core.queries.reads import columns
 from core.queries.rows import Connection, fetch_rows, has_column, narrowed
+from core.queries.vectors import VectorTable, vector_table
 from core.records import Row, Sample
 from core.store.quoting import identifier
 
 _TOP = 5
 _AT_ONCE = 200
+_NEAREST = 256
 
 
 def pictures(
@@ -205,11 +207,20 @@ def maps(con: Connection, run: str, ids: Sequence[str], *, of_input: bool = Fals
     rows = con.execute(
         f"""SELECT a.image_id, a.map, a.map_height, a.map_width, {_seen(con)} FROM attributions a
         JOIN runs r ON r.attribution_fingerprint = a.fingerprint
-        WHERE r.run = ? AND a.map IS NOT NULL AND a.image_id IN (SELECT unnest(?::VARCHAR[]))""",
+        WHERE r.run = ? AND a.map IS NOT NULL AND {_among(ids)}""",
         [run, list(ids)],
     ).fetchall()
     found = {str(row[0]): _placed(row[1], row[2], row[3], None if of_input else row[4]) for row in rows}
     return {image_id: heat for image_id, heat in found.items() if heat is not None}
+
+
+def _among(ids: Sequence[str]) -> str:
+    """SQL for being one of a parameter's ids: of a few, nothing else is read; a join would read every map first."""
+    return (
+        "list_contains(?::VARCHAR[], a.image_id)"
+        if len(ids) <= _AT_ONCE
+        else "a.image_id IN (SELECT unnest(?::VARCHAR[]))"
+    )
 
 
 def mean_map(con: Connection, run: str, label: str | None = None) -> NDArray[np.float32] | None:
@@ -230,7 +241,10 @@ def mean_map(con: Connection, run: str, label: str | None = None) -> NDArray[np.
 
 
 def neighbours(con: Connection, run: str, image_id: str, k: int = 4, *, correct: bool | None = None) -> list[Row]:
-    """The k pictures whose explanations mean most nearly the same (exact cosine): rows of samples and `similarity`."""
+    """The k pictures whose explanations mean most nearly the same (cosine): rows of samples and `similarity`."""
+    prints = con.execute("SELECT embedding_fingerprint FROM runs WHERE run = ?", [run]).fetchall()
+    if prints and prints[0][0] and (table := vector_table(con, prints[0][0])):
+        return _neighbours_of(con, run, table, image_id, k, correct)
     return fetch_rows(
         con,
         """WITH r AS (SELECT run, embedding_fingerprint AS fingerprint FROM runs WHERE run = $run),
@@ -244,3 +258,26 @@ def neighbours(con: Connection, run: str, image_id: str, k: int = 4, *, correct:
         ORDER BY close.similarity DESC, s.path LIMIT $k""",
         {"run": run, "image_id": image_id, "correct": correct, "k": k},
     )
+
+
+def _neighbours_of(
+    con: Connection, run: str, table: VectorTable, image_id: str, k: int, correct: bool | None
+) -> list[Row]:
+    """The same among vectors in memory."""
+    vector = table.vector(image_id)
+    rows: list[Row] = []
+    for most in (_NEAREST, 16 * _NEAREST):
+        if vector is None:
+            break
+        close = {name: value for name, value in table.nearest(vector, most) if name != image_id}
+        rows = fetch_rows(
+            con,
+            """SELECT * FROM samples WHERE run = $run AND judge_state IS NOT NULL
+            AND ($correct IS NULL OR correct = $correct) AND image_id IN (SELECT unnest($ids::VARCHAR[]))""",
+            {"run": run, "correct": correct, "ids": list(close)},
+        )
+        rows = sorted(({**row, "similarity": close[row["image_id"]]} for row in rows),
+                      key=lambda row: (-row["similarity"], row["path"]))[:k]  # fmt: skip
+        if len(rows) == k:
+            break
+    return rows

@@ -19,6 +19,7 @@ from core.columns import BY_NAME
 from core.queries.rows import Connection, fetch_as, narrowed
 from core.queries.runs import run as run_record
 from core.sql.functions import TABLES
+from core.statistics import Interval, weighted_rate
 from core.store.quoting import identifier
 
 
@@ -106,7 +107,8 @@ def table_columns(con: Connection) -> dict[str, list[str]]:
     """The tables that SQL may read, each with its columns in order."""
     rows = con.execute(
         """SELECT table_name, list(column_name ORDER BY ordinal_position) FROM information_schema.columns
-        WHERE table_schema = 'main' AND list_contains(?, table_name) GROUP BY table_name ORDER BY table_name <> 'samples', table_name""",
+        WHERE table_schema = 'main' AND list_contains(?, table_name)
+        GROUP BY table_name ORDER BY table_name <> 'samples', table_name""",
         [sorted(TABLES)],
     ).fetchall()
     return {str(name): list(names) for name, names in rows}
@@ -232,12 +234,14 @@ def labels_not_asked(con: Connection, run: str) -> set[str]:
     return {str(row[0]) for row in rows}
 
 
-def cells(con: Connection, run: str) -> tuple[list[str], list[float]]:
-    """Cell and weight of every picture with a score, in one order: what rates over the whole run are made of."""
+def cell_shares(con: Connection, run: str) -> tuple[dict[str, Interval], bool]:
+    """How many pictures are of each cell, each judged one counting for what it stands for; and whether that differs."""
     rows = con.execute(
         "SELECT cell, weight FROM samples WHERE run = ? AND cell IS NOT NULL ORDER BY image_id", [run]
-    ).fetchall()
-    return [str(row[0]) for row in rows], [float(row[1]) for row in rows]
+    ).to_arrow_table()
+    weights = rows["weight"].to_numpy()
+    shares = {kind.name: weighted_rate(pc.equal(rows["cell"], kind.name).to_numpy(), weights) for kind in CELLS}
+    return shares, bool((weights != 1).any())
 
 
 def confusion(con: Connection, run: str, *, ids: Sequence[str] | None = None) -> list[ConfusionRow]:

@@ -175,14 +175,19 @@ def _by_words(con: Connection, run: str, text: str, ids: Sequence[str] | None, d
         return _by_older_index(con, run, text, ids, depth)
     counts = con.execute(
         """SELECT word, count(*) AS texts, (SELECT count(*) FROM documents) AS all_texts FROM postings
-        WHERE word IN (SELECT DISTINCT stem(unnest(fts_main_texts.tokenize(?)), 'porter')) GROUP BY word ORDER BY word""",
+        WHERE word IN (SELECT DISTINCT stem(unnest(fts_main_texts.tokenize(?)), 'porter'))
+        GROUP BY word ORDER BY word""",
         [text],
     ).fetchall()
     many = bool(counts) and counts[0][2] > _MANY_TEXTS
     rare = [word for word, texts, all_texts in counts if not (many and texts > _COMMON * all_texts)]
     found = [word for word, _, _ in counts]
     weights = [math.log10((all_texts - texts + 0.5) / (texts + 0.5) + 1) for _, texts, all_texts in counts]
-    among = "AND document IN (SELECT document FROM postings WHERE list_contains(?, word))" if 0 < len(rare) < len(found) else ""
+    among = (
+        "AND document IN (SELECT document FROM postings WHERE list_contains(?, word))"
+        if 0 < len(rare) < len(found)
+        else ""
+    )
     where, parameters = narrowed(ids)
     for most in (_CANDIDATES * depth, None) if ids is None else (None,):
         rows = con.execute(
@@ -254,11 +259,12 @@ def _by_meaning(
 def _nearest(
     con: Connection, run: str, table: VectorTable, vector: NDArray[np.float32], ids: Sequence[str] | None, depth: int
 ) -> dict[str, float]:
-    for most in (_CANDIDATES * depth, len(table.ids)):
+    for most in (depth, _CANDIDATES * depth, len(table.ids)):
         found = [(name, value) for name, value in table.nearest(vector, most, ids=ids) if value >= FLOOR]
-        shown = "SELECT image_id FROM samples WHERE run = ? AND judge_state IS NOT NULL"
         there = con.execute(
-            f"SELECT unnest(?::VARCHAR[]) AS image_id INTERSECT {shown}", [[name for name, _ in found], run]
+            """SELECT image_id FROM samples WHERE run = ? AND judge_state IS NOT NULL
+            AND image_id IN (SELECT unnest(?::VARCHAR[]))""",
+            [run, [name for name, _ in found]],
         ).fetchall()
         known = {row[0] for row in there}
         fits = [(name, value) for name, value in found if name in known]

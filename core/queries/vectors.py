@@ -1,7 +1,7 @@
 """Vectors of explanations held in memory where there are many: eight bits a number, every one looked at.
 
-Only for tables with large shards; a smaller one is searched in SQL. Each vector is scaled so that its greatest number is
-127 and rounded, by which a cosine changes by some thousandths (`make bench-store` measures recall).
+Only for tables with large shards; a smaller one is searched in SQL. Each vector is scaled so that its greatest number
+is 127 and rounded, by which a cosine changes by some thousandths (`make bench-store` measures recall).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from core.queries.rows import Connection, has_table
-from core.store.quoting import literal
 
 DIMENSIONS = 384
 _THREADS = 2
@@ -33,11 +33,16 @@ class VectorTable:
     ids: pa.StringArray
     vectors: NDArray[np.int8]
 
+    def vector(self, image_id: str) -> NDArray[np.float32] | None:
+        """One picture's vector (384,), of whatever length; None where there is none."""
+        place = pc.index(self.ids, image_id).as_py()
+        return None if place < 0 else self.vectors[place].astype(np.float32)
+
     def nearest(
         self, vector: NDArray[np.float32], most: int, *, ids: Sequence[str] | None = None
     ) -> list[tuple[str, float]]:
         """The `most` ids with the highest cosine to `vector` (384,), of `ids` where they are given; best first."""
-        from usearch.index import MetricKind, search  # half a second, and small stores need it never
+        from usearch.index import search  # half a second, and small stores need it never
 
         rows = None
         found = self.vectors
@@ -46,7 +51,8 @@ class VectorTable:
             found = found[rows]
         if not len(found):
             return []
-        matches = search(found, rounded(vector[None])[0], min(most, len(found)), MetricKind.Cos, exact=True, threads=_THREADS)
+        wanted = rounded(vector[None])[0]
+        matches = search(found, wanted, min(most, len(found)), exact=True, threads=_THREADS)  # cosine, unless told
         places = np.asarray(matches.keys, dtype=np.int64)
         names = self.ids.take(pa.array(places if rows is None else rows[places])).to_pylist()
         return list(zip(names, (1 - np.asarray(matches.distances, dtype=np.float64)).tolist(), strict=True))
@@ -55,7 +61,7 @@ class VectorTable:
 def rounded(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
     """Vectors (N, D) with the greatest number of each at 127, as whole numbers."""
     greatest = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-12)
-    return np.rint(vectors * (127 / greatest)).astype(np.int8)
+    return np.asarray(np.rint(vectors * (127 / greatest)), dtype=np.int8)
 
 
 _tables: dict[tuple[Path, str], tuple[tuple[str, ...], dict[str, VectorTable], VectorTable]] = {}
@@ -66,10 +72,14 @@ def vector_table(con: Connection, fingerprint: str) -> VectorTable | None:
     """The vectors of a fingerprint, of which only those are read that are new; None where there are no large shards."""
     if not has_table(con, "superseded"):
         return None
-    large = con.execute("SELECT name FROM loaded_shards WHERE table_name = 'embeddings' AND large ORDER BY name").fetchall()
+    large = con.execute(
+        "SELECT name FROM loaded_shards WHERE table_name = 'embeddings' AND large ORDER BY name"
+    ).fetchall()
     if not large:
         return None
-    generation = Path(con.execute("SELECT path FROM duckdb_databases() WHERE database_name = current_database()").fetchall()[0][0])
+    generation = Path(
+        con.execute("SELECT path FROM duckdb_databases() WHERE database_name = current_database()").fetchall()[0][0]
+    )
     names = (*(str(row[0]) for row in large), f"{_LOADED} {generation.name}")
     key = (generation.parent, fingerprint)
     with _guard:
@@ -80,7 +90,8 @@ def vector_table(con: Connection, fingerprint: str) -> VectorTable | None:
             parts = {name: parts[name] for name in names if name in parts and name not in stale}
             for name in names:
                 if name not in parts:
-                    parts[name] = _read(con, name, fingerprint, [image_id for other, image_id in gone if other == name])
+                    replaced = [image_id for other, image_id in gone if other == name]
+                    parts[name] = _read(con, generation.parent, name, fingerprint, replaced)
             whole = VectorTable(
                 pa.concat_arrays([part.ids for part in parts.values()]),
                 np.concatenate([part.vectors for part in parts.values()]),
@@ -99,13 +110,16 @@ def _empty() -> VectorTable:
     return VectorTable(pa.array([], pa.string()), np.zeros((0, DIMENSIONS), np.int8))
 
 
-def _read(con: Connection, name: str, fingerprint: str, superseded: Sequence[str]) -> VectorTable:
-    source = "loaded.embeddings" if name.startswith(_LOADED) else f"read_parquet({literal(f'shards/embeddings/{name}')})"
-    rows = con.execute(
-        f"""SELECT image_id, vector::FLOAT[{DIMENSIONS}] AS vector FROM {source}
-        WHERE fingerprint = ? AND NOT list_contains(?::VARCHAR[], image_id)""",
-        [fingerprint, list(superseded)],
-    ).to_arrow_table().combine_chunks()
+def _read(con: Connection, folder: Path, name: str, fingerprint: str, superseded: Sequence[str]) -> VectorTable:
+    names = ["fingerprint", "image_id", "vector"]
+    if name.startswith(_LOADED):
+        rows = con.execute(f"SELECT {', '.join(names)} FROM loaded.embeddings").to_arrow_table()
+    else:
+        rows = pq.read_table(folder / "shards" / "embeddings" / name, columns=names)
+    kept = pc.equal(rows["fingerprint"], fingerprint)
+    if superseded:
+        kept = pc.and_(kept, pc.invert(pc.is_in(rows["image_id"], value_set=pa.array(superseded, pa.string()))))
+    rows = rows.filter(kept).combine_chunks()
     if not len(rows):
         return _empty()
     numbers = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)

@@ -310,9 +310,7 @@ def _warm_up() -> None:
     con.close()
 
 
-def _moved(
-    con: duckdb.DuckDBPyConnection | None, path: Path, memory: int
-) -> tuple[duckdb.DuckDBPyConnection, Hold]:
+def _moved(con: duckdb.DuckDBPyConnection | None, path: Path, memory: int) -> tuple[duckdb.DuckDBPyConnection, Hold]:
     """Another generation in place of the one that was open."""
     hold = Hold(path)
     new = open_locked(path, memory=memory, temporary=Path.cwd())
@@ -346,7 +344,11 @@ def main() -> None:
             if first:
                 limit_memory(total)
             write_message(sink, {"ready": True})
-        except (duckdb.Error, FileNotFoundError, BlockingIOError) as error:  # the parent names another generation, or ends this process
+        except (
+            duckdb.Error,
+            FileNotFoundError,
+            BlockingIOError,
+        ) as error:  # the parent names another generation, or ends this process
             write_message(sink, {"error": str(error).partition("\n")[0]})
         except (EOFError, BrokenPipeError):
             leave()

@@ -98,7 +98,9 @@ def _copy(
             con.execute(f"LOAD {literal(extension_file(extension))}")
         if attach:
             con.execute(attach)
-        asked = "SELECT table_name FROM information_schema.tables WHERE table_catalog = 'store' AND table_schema = 'main'"
+        asked = (
+            "SELECT table_name FROM information_schema.tables WHERE table_catalog = 'store' AND table_schema = 'main'"
+        )
         known = {str(row[0]) for row in con.execute(asked).fetchall()}
         tables = [table for table in TABLES if table in known]
         for number, table in enumerate(tables):

@@ -14,8 +14,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import duckdb
 import psutil
@@ -107,7 +107,7 @@ def _check(name: str, seal: str) -> str:
     return hashlib.sha256(f"{name} {seal}".encode()).hexdigest()[:16]
 
 
-def _seal(handle: BinaryIO) -> str:
+def _seal(handle: BufferedReader) -> str:
     """A checksum of a file: of all its bytes, or of its size and _SEALED_BLOCKS of its blocks where it is large."""
     size = os.fstat(handle.fileno()).st_size
     handle.seek(0)

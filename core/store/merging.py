@@ -123,7 +123,9 @@ def _groups(paths: Sequence[Path]) -> Iterator[pa.Table]:
     for at, path in enumerate(paths):
         found = _numbered(path, None)
         if len(kept[at]) < len(found):
-            found = found.filter(pc.is_in(pa.array(range(len(found))), value_set=pa.array(sorted(kept[at]), pa.int64())))
+            found = found.filter(
+                pc.is_in(pa.array(range(len(found))), value_set=pa.array(sorted(kept[at]), pa.int64()))
+            )
         waiting.append(found)
         size += len(found)
         while size >= _GROUP_ROWS:

@@ -24,8 +24,7 @@ def add_metadata(con: duckdb.DuckDBPyConnection, arrived: str) -> bool:
     """Adds the metadata of the images in table `arrived`; whether the columns stayed what they were."""
     rows = _rows(con, arrived)
     known = {
-        str(name): (str(column), set(kinds))
-        for name, column, kinds in con.execute("FROM metadata_names").fetchall()
+        str(name): (str(column), set(kinds)) for name, column, kinds in con.execute("FROM metadata_names").fetchall()
     }
     found: dict[str, set[str]] = {}
     for _, _, values in rows:

@@ -1,6 +1,6 @@
 """Publishing: shards -> one DuckDB file that readers open read-only.
 
-What is new is added to what the file holds; `samples` and the text index follow from that, not from everything there is.
+What is new is added to what the file holds; `samples` and the text index follow from that, not from all there is.
 Knows: the schema. Does not know: locks, file names, models.
 """
 

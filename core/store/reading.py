@@ -29,7 +29,7 @@ def damaged_words(path: Path) -> str:
 
 
 def look_for_shards(con: duckdb.DuckDBPyConnection, folder: Path) -> Path:
-    """Lets a connection find the large shards that a generation in `folder` reads where they lie; the path it looks in."""
+    """Lets a connection find the large shards of a generation in `folder`; the path that it looks in."""
     place = _without_comma(folder.absolute())
     con.execute(f"SET GLOBAL file_search_path = {literal(place)}")
     con.execute("SET GLOBAL parquet_metadata_cache = true")

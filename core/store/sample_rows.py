@@ -80,7 +80,9 @@ def add_samples(con: duckdb.DuckDBPyConnection) -> None:
         f"""CREATE OR REPLACE TEMP TABLE touched AS
         {" UNION ".join(f"SELECT image_id FROM arrived_{table}" for table in _FROM_SAMPLES)}
         UNION SELECT image_id FROM ((FROM tags EXCEPT FROM tags_before) UNION (FROM tags_before EXCEPT FROM tags))
-        UNION SELECT image_id FROM ((FROM checked EXCEPT FROM checked_before) UNION (FROM checked_before EXCEPT FROM checked))"""
+        UNION SELECT image_id FROM (
+            (FROM checked EXCEPT FROM checked_before) UNION (FROM checked_before EXCEPT FROM checked)
+        )"""
     )
     touched, rows, changed = con.execute(
         """SELECT (SELECT count(*) FROM touched), (SELECT count(*) FROM sample_rows),
@@ -164,7 +166,8 @@ def _overlays(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
         )
         con.execute(
             f"""INSERT INTO now_{table} BY NAME SELECT run AS fingerprint, image_id, {shown} FROM before b
-            WHERE ({there}) AND NOT EXISTS (FROM now_{table} n WHERE n.fingerprint = b.run AND n.image_id = b.image_id)"""
+            WHERE ({there})
+            AND NOT EXISTS (FROM now_{table} n WHERE n.fingerprint = b.run AND n.image_id = b.image_id)"""
         )
         sources[table] = f"now_{table}"
     return sources

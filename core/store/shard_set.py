@@ -216,7 +216,9 @@ def _missing(con: duckdb.DuckDBPyConnection, table: str, paths: Sequence[Path]) 
         con.register("none", schema.empty_table())  # has the columns that an older generation lacks
         con.register("intact", _contents(con, keys, content, paths, schema=schema, loaded=loaded))
         found = con.execute(
-            f"""WITH rows AS (SELECT {columns} FROM (FROM none UNION ALL BY NAME FROM {loaded_table(con, table)})), newest AS (
+            f"""WITH rows AS (
+                SELECT {columns} FROM (FROM none UNION ALL BY NAME FROM {loaded_table(con, table)})
+            ), newest AS (
                 FROM intact QUALIFY row_number() OVER (PARTITION BY {", ".join(keys)} ORDER BY place DESC) = 1)
             FROM rows t WHERE NOT EXISTS (FROM newest k WHERE {same} AND (NOT k.loaded OR k.content = {content}))"""
         )

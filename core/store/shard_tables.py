@@ -168,7 +168,9 @@ class Arrivals:
         )
         con.execute(f"DELETE FROM arriving a USING loaded.{table} t WHERE {same} AND t.shard > a.shard")
         if keys := _keys(con, table):
-            con.execute(f"CREATE OR REPLACE TEMP TABLE lies AS FROM ({keys}) SEMI JOIN arriving USING (fingerprint, image_id)")
+            con.execute(
+                f"CREATE OR REPLACE TEMP TABLE lies AS FROM ({keys}) SEMI JOIN arriving USING (fingerprint, image_id)"
+            )
             con.execute(f"DELETE FROM arriving a USING lies t WHERE {same} AND t.shard >= a.shard")
             con.execute(
                 f"""INSERT INTO superseded SELECT DISTINCT {literal(table)}, t.name, t.fingerprint, t.image_id
@@ -196,7 +198,7 @@ class Arrivals:
 
 
 def make_view(con: duckdb.DuckDBPyConnection, table: str) -> None:
-    """Makes the view of a table: its loaded rows, and those of large shards, whose paths are from the store's folder on."""
+    """Makes the view of a table: its loaded rows, and those of large shards by their paths in the store."""
     words = f"SELECT {_columns(table)} FROM loaded.{table}"
     names = _large(con, table)
     if names:
@@ -204,8 +206,8 @@ def make_view(con: duckdb.DuckDBPyConnection, table: str) -> None:
         asked = "SELECT count(*) FROM superseded WHERE table_name = ?"
         some = con.execute(asked, [table]).fetchall()[0][0]
         without = (
-            f""" l ANTI JOIN (FROM superseded WHERE table_name = {literal(table)}) s ON s.name = parse_filename(l.filename)
-            AND s.fingerprint = l.fingerprint AND s.image_id = l.image_id"""
+            f""" l ANTI JOIN (FROM superseded WHERE table_name = {literal(table)}) s
+            ON s.name = parse_filename(l.filename) AND s.fingerprint = l.fingerprint AND s.image_id = l.image_id"""
             if some
             else ""
         )
@@ -214,12 +216,17 @@ def make_view(con: duckdb.DuckDBPyConnection, table: str) -> None:
 
 
 def _large(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    rows = con.execute("SELECT name FROM loaded_shards WHERE table_name = ? AND large ORDER BY name", [table]).fetchall()
+    rows = con.execute(
+        "SELECT name FROM loaded_shards WHERE table_name = ? AND large ORDER BY name", [table]
+    ).fetchall()
     return [str(row[0]) for row in rows]
 
 
 def _keys(con: duckdb.DuckDBPyConnection, table: str, like: str | None = None) -> str:
-    """SQL for the keys in large shards with their shard's name and number; none: no rows like those of `like`, or ''."""
+    """SQL for the keys in large shards with their shard's name and number.
+
+    Where there are none: no rows, of the types of those of `like`; without `like`, an empty text.
+    """
     names = _large(con, table)
     if not names:
         return f"SELECT '' AS name, fingerprint, image_id, shard FROM {like} LIMIT 0" if like else ""
@@ -229,9 +236,7 @@ def _keys(con: duckdb.DuckDBPyConnection, table: str, like: str | None = None) -
 
 
 def _columns(table: str) -> str:
-    return ", ".join(
-        f"{name}::{_TYPES[name]} AS {name}" if name in _TYPES else name for name in SCHEMAS[table].names
-    )
+    return ", ".join(f"{name}::{_TYPES[name]} AS {name}" if name in _TYPES else name for name in SCHEMAS[table].names)
 
 
 def _aside(table: str) -> str:

@@ -143,7 +143,7 @@ def write_shard(folder: Path, table: pa.Table, *, number: int) -> Path:
 
 
 def name_of(kind: str, number: int, rows: int, digest: str) -> str:
-    """A shard's file name: of what kind (part, merged, large) it is, its number, rows, and the checksum of its bytes."""
+    """A shard's file name: its kind (part, merged, large), its number, its rows, the checksum of its bytes."""
     return f"{kind}-{number:06d}-{rows}-{digest[:16]}.parquet"
 
 

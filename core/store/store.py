@@ -14,10 +14,10 @@ import duckdb
 from core.errors import StoreError
 from core.store import generations, runs
 from core.store.damage import Damage, notes
+from core.store.extensions import load_fts
 from core.store.json_files import DamagedFileError, read_json
 from core.store.kept import Kept
 from core.store.locks import is_locked
-from core.store.extensions import load_fts
 from core.store.publish import STORE_VERSION
 from core.store.reading import Reader, damaged_words, look_for_shards, means_damaged
 

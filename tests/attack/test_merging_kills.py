@@ -1,4 +1,4 @@
-"""A writer that merges small shards is killed a hundred times while a reader looks: nothing is lost, nothing doubled."""
+"""A writer that merges small shards is killed a hundred times while a reader looks: nothing is lost or doubled."""
 
 from __future__ import annotations
 

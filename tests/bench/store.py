@@ -1,8 +1,8 @@
 """What a large store costs: publishing, resuming, SQL, search, the summary.
 
-`python -m tests.bench.store [--rows N] [--store DIR] [--no-pages]`. Without --store, a store of N pictures (1,300,000) with judgements is
-made in a temporary folder: every table, 1,000 classes, thumbnails of 3 to 5 kB that nothing compresses, explanations
-put together of some thousand words.
+`python -m tests.bench.store [--rows N] [--store DIR]`. Where there is none yet, a store of N pictures (1,300,000) with
+judgements is made, in a temporary folder unless one is named: every table, 1,000 classes, thumbnails of 3 to 5 kB that
+nothing compresses, explanations put together of some thousand words. The pages: `python -m tests.bench.pages --store`.
 """
 
 from __future__ import annotations
@@ -60,8 +60,18 @@ TYPICAL = (
     "SELECT count(*) FROM samples WHERE score >= 4 AND NOT correct",
     "SELECT mistake, count(*) AS n FROM samples WHERE NOT correct GROUP BY mistake",
 )
-SEARCHES = ("a dog in the snow", "only kitchen is visible", "head of class 12", "badorlin", "street at night",
-            "meadow ground", "the texture of the fur", "forest and shore", "solvikel umgaphi", "features of class 900")
+SEARCHES = (
+    "a dog in the snow",
+    "only kitchen is visible",
+    "head of class 12",
+    "badorlin",
+    "street at night",
+    "meadow ground",
+    "the texture of the fur",
+    "forest and shore",
+    "solvikel umgaphi",
+    "features of class 900",
+)
 
 
 def rows(count: int, start: int, seed: int) -> dict[str, pa.Table]:
@@ -94,7 +104,10 @@ def rows(count: int, start: int, seed: int) -> dict[str, pa.Table]:
         f"The head of a {name} in the {place} with {' '.join(words)} is visible."
         for name, place, words in zip(names[answer], HABITATS[habitat], said, strict=True)
     ]
-    why = [f"It shows features of the {name}, and only some {place}." for name, place in zip(names[answer], HABITATS[habitat], strict=True)]
+    why = [
+        f"It shows features of the {name}, and only some {place}."
+        for name, place in zip(names[answer], HABITATS[habitat], strict=True)
+    ]
     vectors = chance.standard_normal((count, 384), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     maps = chance.random((count, 49), dtype=np.float32)
@@ -113,18 +126,57 @@ def rows(count: int, start: int, seed: int) -> dict[str, pa.Table]:
     def lists(values: Any) -> Any:
         return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
-    reals = {name: chance.random(count, dtype=np.float32) for name in ("brightness", "contrast", "saturation", "warmth", "sharpness")}
-    attention = {f"attention_{name}": chance.random(count, dtype=np.float32) for name in ("area", "entropy", "border", "x", "y")}
-    checked = chance.random(count) < 256 / 1_300_000 * 4
+    def draw(*names: str) -> dict[str, Any]:
+        return {name: chance.random(count, dtype=np.float32) for name in names}
+
+    def sketches(size: int) -> Any:
+        numbers = chance.standard_normal((count, size), dtype=np.float32).astype(np.float16)
+        return pa.array([row.tobytes() for row in numbers], pa.binary())
+
+    seen = ("brightness", "contrast", "saturation", "warmth", "sharpness")
+    looked = tuple(f"attention_{name}" for name in ("area", "entropy", "border", "x", "y"))
     return {
-        "images": table("images", "images", {"path": path, "paths": [[each] for each in path], "label": names[label], "width": np.full(count, 500), "height": np.full(count, 375), "thumbnail": pa.array(pictures, pa.binary()), "near_hash": pa.array([noise[a : a + 8] for a in places[:-1]], pa.binary()), "metadata": metadata, "colour": HABITATS[habitat], **reals}),
-        "predictions": table("predictions", "classifier", {"prediction": names[answer], "confidence": confidence, "margin": confidence / 2, "label_probability": rest[np.arange(count), label], "probabilities": lists(rest)}),
-        "attributions": table("attributions", "attribution", {"state": ["ok"] * count, "map": lists(maps), "map_height": np.full(count, 7), "map_width": np.full(count, 7), "attention_islands": chance.integers(1, 4, count), "attention_agreement": maps[:, 0], **attention}),
-        "checks": table("checks", "causal", {"causal_drop": maps[:, 1], "causal_drop_random": maps[:, 2] / 2, "causal_draws": np.full(count, 6)}, checked),
-        "features": table("features", "attribution", {name: pa.array([row.tobytes() for row in chance.standard_normal((count, size), dtype=np.float32).astype(np.float16)], pa.binary()) for name, size in (("pooled", 60), ("places", 96), ("detail", 96))} | {"cell": lists(np.full((count, 2), 3, np.int32))}),
-        "judgements": table("judgements", "judge", {"state": ["ok"] * count, "description": described, "justification": why, "score": score, "score_entropy": maps[:, 3], "distribution": lists(maps[:, :6]), "seconds": maps[:, 4], "label_asked": names[label], "label_score": np.clip(5 - score, 0, 5)}),
+        "images": table(
+            "images",
+            "images",
+            {"path": path, "paths": [[each] for each in path], "label": names[label], "metadata": metadata}
+            | {"width": np.full(count, 500), "height": np.full(count, 375), "colour": HABITATS[habitat]}
+            | {"thumbnail": pa.array(pictures, pa.binary())}
+            | {"near_hash": pa.array([noise[a : a + 8] for a in places[:-1]], pa.binary()), **draw(*seen)},
+        ),
+        "predictions": table(
+            "predictions",
+            "classifier",
+            {"prediction": names[answer], "confidence": confidence, "margin": confidence / 2}
+            | {"label_probability": rest[np.arange(count), label], "probabilities": lists(rest)},
+        ),
+        "attributions": table(
+            "attributions",
+            "attribution",
+            {"state": ["ok"] * count, "map": lists(maps), "attention_islands": chance.integers(1, 4, count)}
+            | {"map_height": np.full(count, 7), "map_width": np.full(count, 7), **draw(*looked, "attention_agreement")},
+        ),
+        "checks": table(
+            "checks",
+            "causal",
+            {**draw("causal_drop", "causal_drop_random"), "causal_draws": np.full(count, 6)},
+            chance.random(count) < 256 / 1_300_000 * 4,
+        ),
+        "features": table(
+            "features",
+            "attribution",
+            {"pooled": sketches(60), "places": sketches(96), "detail": sketches(96)}
+            | {"cell": lists(np.full((count, 2), 3, np.int32))},
+        ),
+        "judgements": table(
+            "judgements",
+            "judge",
+            {"state": ["ok"] * count, "description": described, "justification": why, "score": score}
+            | {"label_asked": names[label], "label_score": np.clip(5 - score, 0, 5)}
+            | {"distribution": lists(maps[:, :6]), **draw("score_entropy", "seconds")},
+        ),
         "embeddings": table("embeddings", "embedding", {"vector": lists(vectors)}),
-    }  # fmt: skip
+    }
 
 
 def make(folder: Path, count: int) -> str:
@@ -209,7 +261,11 @@ def measure(folder: Path, run: str) -> None:
         taken.append(statistics.median(times))
         if taken[-1] > 0.1:
             said("slow: " + sql[:60], taken[-1])
-    said("a slice by SQL, 95th percentile of 20", float(np.percentile(taken, 95)), f"median {statistics.median(taken):.3f} s")
+    said(
+        "a slice by SQL, 95th percentile of 20",
+        float(np.percentile(taken, 95)),
+        f"median {statistics.median(taken):.3f} s",
+    )
     con = store.reader()
     vectors = load_embedder().embed(SEARCHES)
     for with_meaning in (False, True):

@@ -12,7 +12,7 @@ from core.store.shards import SCHEMAS
 
 
 def as_older_generation(store: Store, *also: str) -> None:
-    """Changes the newest generation's file: every table in `main`, the text index of DuckDB's extension; runs `also`."""
+    """Changes the newest generation: every table in `main`, the text index of DuckDB's extension; runs `also`."""
     path = store.current_path()
     with duckdb.connect(str(path)) as con:
         load_fts(con)
