@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import RequestError, WhylookError
-from core.pipeline.blocks import Block, Job, Pass, Told, Worker, notes_of
+from core.pipeline.blocks import Block, Job, Pass, Told, Worker, has_begun, notes_of
 from core.pipeline.journal import Journal
 from core.records import Failure, ImageEntry
 
@@ -32,6 +32,8 @@ SMALLEST = 16
 """Pictures of a block: what is worked on again when a worker dies; fewer where every worker would get no four."""
 MOST_ATTEMPTS = 6
 """Of a block whose workers die: after that its pictures are recorded as failed."""
+MOST_UNBEGUN = 30
+"""Workers that die one after the other before they begin a block: after that the run ends and says so."""
 CORES = 8
 """A worker gets at most so many; more workers use the rest."""
 PATIENCE = 120.0
@@ -204,7 +206,8 @@ def work_through(
         stop: asked twice a second.
 
     Raises:
-        WhylookError: what a worker says that is no fault of a picture, such as a classifier that does not load.
+        WhylookError: what a worker says that is no fault of a picture, such as a classifier that does not load; or
+            workers die again and again before they begin.
         RequestError: the cluster has no room for a worker.
     """
     count, cores, gpus = share_of(ray)
@@ -212,6 +215,7 @@ def work_through(
     waiting = deque((block, 1) for block in blocks)
     at_work: dict[Any, tuple[Any, Block, int]] = {}  # the task -> its worker, block and attempt
     idle: list[Any] = []
+    unbegun = 0
     last = time.monotonic()
     try:
         while waiting or at_work:
@@ -229,8 +233,15 @@ def work_through(
                 worker, block, attempt = at_work.pop(task)
                 found = _answer(ray, task)
                 if found is None:
-                    _again(block, attempt, waiting, journal, told)
+                    if has_begun(job.request.store, block, attempt):
+                        _again(block, attempt, waiting, journal, told)
+                    else:  # it died while it loaded its models, over which no picture has a say
+                        unbegun += 1
+                        waiting.appendleft((block, attempt))
+                    if unbegun > MOST_UNBEGUN:
+                        raise WhylookError(f"{unbegun} workers died one after the other before they began a block")
                     continue
+                unbegun = 0
                 idle.append(worker)
                 journal.fail(found.failures)
                 told(block, found)
