@@ -45,6 +45,7 @@ bench: $(VENV)/.test  ## seconds per stage, the first picture, attribution and t
 	$(BIN)/python -m tests.bench.attribution
 	$(BIN)/python -m tests.bench.judge
 	$(BIN)/python -m tests.bench.pages
+	$(BIN)/python -m tests.bench.browsers
 	$(BIN)/python -m tests.bench.exports
 
 bench-run: $(VENV)/.test  ## what a whole run costs, beside a plain loop, pytorch-grad-cam's loop and a busy process (40 minutes)

@@ -45,7 +45,7 @@ class RunRequest:
     images: Path = option(
         group="images and classifier",
         help="folder of class folders, or a CSV/Parquet list with a column path, or the address of one",
-        widget=Widget("Pictures", help="A folder of class folders, or a CSV or Parquet list."),
+        widget=Widget("Pictures", help="A folder of class folders, a CSV or Parquet list, or the address of one."),
     )
     classifier: str = option(
         group="images and classifier", metavar="SPEC", help="see whylook models",

@@ -6,6 +6,7 @@ publication costs what is new; where somebody still reads that one, a copy of th
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -32,6 +33,8 @@ _BLOCK = 1 << 20
 _SEALED_WHOLE = 256 << 20
 """Bytes of a file whose seal is of all of them; DuckDB's own checksums are on every block of those beyond."""
 _SEALED_BLOCKS = 64
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a file system without locks says."""
 _UNUSABLE = (AnotherShapeError, duckdb.OperationalError, duckdb.FatalException, duckdb.InternalError,
              duckdb.IntegrityError, duckdb.DataError)  # fmt: skip
 """What says that an earlier generation cannot be built on; anything else is a mistake of ours."""
@@ -57,7 +60,11 @@ class Hold:
         """
         self._handle = path.open("rb")
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(self._handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:  # where there are no locks, no publication gets one either: it copies
+                    raise
             if not os.path.samestat(os.fstat(self._handle.fileno()), path.stat()):
                 raise FileNotFoundError(f"{path} is another file now")
         except OSError:

@@ -56,13 +56,20 @@ def due(folder: Path) -> list[Path]:
     return parts if len(parts) >= MANY else []
 
 
-def merge(folder: Path, paths: Sequence[Path], *, swap: Callable[[], AbstractContextManager[object]]) -> Path | None:
-    """Makes one shard of several and removes those; None where one of them went meanwhile.
+def merge(
+    folder: Path,
+    paths: Sequence[Path],
+    *,
+    swap: Callable[[], AbstractContextManager[object]],
+    stop: Callable[[], bool] = lambda: False,
+) -> Path | None:
+    """Makes one shard of several and removes those; None where one of them went meanwhile, or it was stopped.
 
     Args:
         folder: the table's.
         paths: the shards, oldest first.
         swap: holds off whoever reads the folder while the merged shard takes the place of the others.
+        stop: asked between groups of rows; then everything stays as it was.
 
     Raises:
         DamagedShardError: one of them is damaged; nothing is removed.
@@ -77,6 +84,8 @@ def merge(folder: Path, paths: Sequence[Path], *, swap: Callable[[], AbstractCon
         with temporary.open("wb") as sink:
             with pq.ParquetWriter(sink, schema, compression="zstd", data_page_size=_PAGE_BYTES) as writer:
                 for group in _groups(paths):
+                    if stop():
+                        return None
                     writer.write_table(group.cast(schema))
                     rows += len(group)
             sink.flush()

@@ -99,7 +99,7 @@ class ShardSet:
                 finish(folder)
             while not stop() and (paths := due(folder)):
                 try:
-                    merge(folder, paths, swap=lambda: self.guard)
+                    merge(folder, paths, swap=lambda: self.guard, stop=stop)
                 except DamagedShardError:
                     if not self._lose_damaged(table, paths):
                         break
