@@ -269,12 +269,13 @@ def test_no_message_names_a_place_on_this_machine(store: Store) -> None:
         assert str(store.folder) not in told and "/tmp" not in told and "\n" not in told
 
 
-def test_a_worker_that_has_grown_is_ended_rather_than_kept(store: Store) -> None:
+def test_a_worker_that_has_grown_is_ended_rather_than_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     user_sql.end_workers()
     run_sql(store, "SELECT 1")
     first = user_sql._idle[-1].process.pid
     run_sql(store, "SELECT 2")
     assert user_sql._idle[-1].process.pid == first
+    monkeypatch.setattr(user_sql, "_GROWN", 1)
     user_sql._idle[-1].base = 1
     run_sql(store, "SELECT 3")
     assert first not in [worker.process.pid for worker in user_sql._idle]

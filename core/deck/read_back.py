@@ -40,7 +40,8 @@ def read_back(content: bytes, form: Form) -> Content:
     from pypdf.errors import PyPdfError
 
     readers = {"pptx": _powerpoint, "html": _web, "pdf": _pdf, "md": _markdown}
-    broken = (zipfile.BadZipFile, zlib.error, PackageNotFoundError, PyPdfError, etree.LxmlError, OSError)
+    broken: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, NotImplementedError, PackageNotFoundError)
+    broken += (PyPdfError, etree.LxmlError, OSError)  # NotImplementedError: of zipfile, for a way to compress
     try:
         carried, texts = readers[form](content)
         shown = list(texts)

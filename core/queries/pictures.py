@@ -21,6 +21,7 @@ from core.store.quoting import identifier
 _TOP = 5
 _AT_ONCE = 200
 _NEAREST = 256
+_MAPS_AT_ONCE = 8_192
 
 
 def pictures(
@@ -225,19 +226,27 @@ def _among(ids: Sequence[str]) -> str:
 
 def mean_map(con: Connection, run: str, label: str | None = None) -> NDArray[np.float32] | None:
     """The mean of a label's (or every) map, of the commonest size; None when there is no map."""
-    rows = con.execute(
-        """WITH chosen AS (
-            SELECT a.map, a.map_height AS h, a.map_width AS w FROM samples s JOIN runs r USING (run)
-            JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = s.image_id
-            WHERE s.run = $run AND ($label IS NULL OR s.label = $label) AND a.map IS NOT NULL AND a.state = 'ok'
-        ), size AS (SELECT h, w FROM chosen GROUP BY h, w ORDER BY count(*) DESC, h, w LIMIT 1),
-        cells AS (
-            SELECT h, w, unnest(map) AS value, generate_subscripts(map, 1) AS place FROM chosen JOIN size USING (h, w)
-        )
-        SELECT h, w, place, avg(value) FROM cells GROUP BY ALL ORDER BY place""",
-        {"run": run, "label": label},
+    chosen = """FROM samples s JOIN runs r USING (run)
+        JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = s.image_id
+        WHERE s.run = $run AND a.state = 'ok' AND a.map IS NOT NULL AND ($label IS NULL OR s.label = $label)"""
+    asked = {"run": run, "label": label}
+    sizes = con.execute(
+        f"""SELECT a.map_height, a.map_width {chosen} GROUP BY ALL
+        ORDER BY count(*) DESC, a.map_height, a.map_width LIMIT 1""",
+        asked,
     ).fetchall()
-    return _map([row[3] for row in rows], rows[0][0], rows[0][1]) if rows else None
+    if not sizes:
+        return None
+    height, width = sizes[0]
+    reader = con.execute(
+        f"SELECT a.map {chosen} AND a.map_height = $height AND a.map_width = $width",
+        {**asked, "height": height, "width": width},
+    ).to_arrow_reader(_MAPS_AT_ONCE)
+    total, n = np.zeros(height * width), 0
+    for batch in reader:
+        numbers = np.asarray(batch.column(0).flatten(), dtype=np.float64).reshape(-1, height * width)
+        total, n = total + numbers.sum(axis=0), n + len(numbers)
+    return _map((total / max(1, n)).tolist(), height, width)
 
 
 def neighbours(con: Connection, run: str, image_id: str, k: int = 4, *, correct: bool | None = None) -> list[Row]:

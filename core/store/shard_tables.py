@@ -52,7 +52,7 @@ class Arrivals:
         self.tables: set[str] = set()
         self._con = con
         self._shards = shards
-        for table in ASIDE:
+        for table in ASIDE if keep else ():
             con.execute(f"CREATE OR REPLACE TEMP TABLE arrived_{table} AS {_aside(table)} FROM loaded.{table} LIMIT 0")
 
     def load(self, table: str) -> None:
