@@ -40,12 +40,12 @@ def read_back(content: bytes, form: Form) -> Content:
     from pypdf.errors import PyPdfError
 
     readers = {"pptx": _powerpoint, "html": _web, "pdf": _pdf, "md": _markdown}
-    broken: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, NotImplementedError, PackageNotFoundError)
-    broken += (PyPdfError, etree.LxmlError, OSError)  # NotImplementedError: of zipfile, for a way to compress
+    broken = (zipfile.BadZipFile, zlib.error, PackageNotFoundError, PyPdfError, etree.LxmlError, OSError)
     try:
         carried, texts = readers[form](content)
         shown = list(texts)
-    except (*broken, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:  # of damaged parts
+    except (*broken, ValueError, LookupError, TypeError, AttributeError, RecursionError, NotImplementedError) as error:
+        # of damaged parts; the last of zipfile, for a way to compress that it does not know
         raise RequestError(f"the file cannot be read as .{form} ({error}): write it again") from error
     if carried is None:
         raise RequestError("the file carries no slides of whylook, so nothing can be checked: write it again")

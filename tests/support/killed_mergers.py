@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from unittest.mock import patch
 
 from core.errors import StoreError
 from core.store import Store, merging, open_for_writing
@@ -76,12 +77,14 @@ def kill(folder: Path, times: int, *, seed: int) -> None:
         ended.set()
         reader.join()
     assert not failed, failed[:3]
-    with open_for_writing(folder) as writer:
+    with patch.multiple(merging, LARGE_ROWS=LARGE_ROWS, MANY=MANY), open_for_writing(folder) as writer:
         writer.check()
         assert writer.damaged() == []
         assert acknowledged <= writer.done("images", "i") and acknowledged <= writer.done("judge", "j")
+        writer.publish()
+        writer.wait_for_merging()
         rows = writer.publish().rows
-    assert any(is_large(path) for path in shard_paths(folder / "shards" / "images")), "they were merged meanwhile"
+    assert any(is_large(path) for path in shard_paths(folder / "shards" / "images")), "they are merged"
     con = Store(folder).reader()
     for table in ("images", "judgements"):
         counted = Counter(row[0] for row in con.execute(f"SELECT image_id FROM {table}").fetchall())
