@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +29,8 @@ _OTHER_SUFFIXES = frozenset(_OTHERS.split())
 _PLAIN_NAMES = frozenset({"license", "licence", "readme", "makefile", "notice", "copying"})
 _ID_LENGTH = 32
 _CHUNK = 1 << 20
-_READERS = 8
-_AT_ONCE, _TOGETHER = 4_096, 64
+_READERS = 2
+_TOGETHER = 256
 
 
 @dataclass(frozen=True)
@@ -203,10 +204,19 @@ def _merge(image_id: str, group: list[_Candidate], warnings: list[str]) -> Image
 
 def _hashes(candidates: Sequence[_Candidate], known: KnownFiles | None) -> Iterator[tuple[str, str | None]]:
     """The hash of each file, or why there is none; several are read at once, because a disk takes its time for each."""
+    starts = range(0, len(candidates), _TOGETHER)
     with ThreadPoolExecutor(_READERS) as pool:
-        for start in range(0, len(candidates), _AT_ONCE):
-            paths = [candidate.path for candidate in candidates[start : start + _AT_ONCE]]
-            yield from pool.map(lambda path: _hash(path, known), paths, chunksize=_TOGETHER)
+        waiting: deque[Future[list[tuple[str, str | None]]]] = deque()
+        for start in starts:
+            waiting.append(pool.submit(_hash_all, candidates[start : start + _TOGETHER], known))
+            if len(waiting) > 2 * _READERS:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _hash_all(candidates: Sequence[_Candidate], known: KnownFiles | None) -> list[tuple[str, str | None]]:
+    return [_hash(candidate.path, known) for candidate in candidates]
 
 
 def _hash(path: Path, known: KnownFiles | None) -> tuple[str, str | None]:
