@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,7 +12,7 @@ from core import queries
 from core.errors import QueryError
 from core.queries.search import FLOOR
 from core.queries.search_terms import asked
-from core.store import Store
+from core.store import Store, open_for_writing
 from tests.support.store_factory import make_store
 
 
@@ -86,3 +89,21 @@ def test_hits_say_in_words_why_they_are_there(store):
     found = queries.search(store.reader(), run_of(store), "ground zebra")
     assert found.hits and all("has 1 of 2 words" in hit.why for hit in found.hits)
     assert all("has the word" in hit.why for hit in queries.search(store.reader(), run_of(store), "ground").hits)
+
+
+def test_texts_of_another_judge_that_fit_better_hide_none_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_module("core.queries.search")
+    monkeypatch.setattr(module, "_DEPTH", 1)
+    monkeypatch.setattr(module, "_CANDIDATES", 1)
+    with open_for_writing(tmp_path) as writer:
+        runs = [writer.begin_run({"n": judge}, {"images": "i", "judge": judge}) for judge in ("short", "long")]
+        names = [f"{number}" for number in range(4)]
+        writer.write("images", [{"image_id": name, "path": name} for name in names], fingerprint="i")
+        for judge, said in (("short", "camel"), ("long", "camel beside grass, stones, water, trees")):
+            rows = [{"image_id": name, "state": "ok", "description": said} for name in names]
+            writer.write("judgements", rows, fingerprint=judge)
+        writer.publish()
+    con = Store(tmp_path).reader()
+    assert [len(queries.search(con, run, "camel", limit=1).hits) for run in runs] == [1, 1]

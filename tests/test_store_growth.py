@@ -221,6 +221,15 @@ def test_a_damaged_large_shard_is_set_aside_and_its_pictures_are_wanting(many: S
         assert len(writer.done("classifier", PRINTS["classifier"])) == 90
 
 
+def test_a_large_shard_that_is_gone_is_one_line_for_readers(many: Store) -> None:
+    with open_for_writing(many.folder) as writer:
+        writer.publish()
+    (large,) = [path for path in shard_paths(many.folder / "shards" / "predictions") if is_large(path)]
+    large.unlink()
+    with pytest.raises(StoreError, match="damaged .* run again"):
+        Store(many.folder).reader().execute("SELECT * FROM predictions").fetchall()
+
+
 def test_merging_with_a_full_disk_leaves_everything_as_it_was(
     many: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -188,6 +188,8 @@ def _by_words(con: Connection, run: str, text: str, ids: Sequence[str] | None, d
         if 0 < len(rare) < len(found)
         else ""
     )
+    if not found:
+        return {}
     where, parameters = narrowed(ids)
     for most in (_CANDIDATES * depth, None) if ids is None else (None,):
         rows = con.execute(
@@ -206,7 +208,7 @@ def _by_words(con: Connection, run: str, text: str, ids: Sequence[str] | None, d
             [found, weights, _mean_length(con), *([rare] if among else []), *([most] if most else []), run, run,
              *parameters, depth],
         ).fetchall()  # fmt: skip
-        if most is None or len(rows) >= depth or not rows or rows[0][2] < most:
+        if most is None or len(rows) >= depth or (rows and rows[0][2] < most):  # none: the best are other runs'
             return {str(row[0]): float(row[1]) for row in rows}
     raise AssertionError("the second look is the last")
 

@@ -1,7 +1,7 @@
 """Vectors of explanations held in memory where there are many: eight bits a number, every one looked at.
 
 Only for tables with large shards; a smaller one is searched in SQL. Each vector is scaled so that its greatest number
-is 127 and rounded, by which a cosine changes by some thousandths (`make bench-store` measures recall).
+is 127 and rounded, by which a cosine changes by some thousandths (tests/test_vectors.py measures that, and recall).
 """
 
 from __future__ import annotations

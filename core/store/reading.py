@@ -16,14 +16,15 @@ from core.store.quoting import literal
 
 
 def means_damaged(words: str) -> bool:
-    """Whether DuckDB's words mean that a block of the file does not fit its checksum."""
-    return "Corrupt database file" in words or "database has been invalidated" in words
+    """Whether DuckDB's words mean that a block does not fit its checksum, or that a shard to be read is gone."""
+    gone = "No files found" in words and "shards/" in words
+    return gone or "Corrupt database file" in words or "database has been invalidated" in words
 
 
 def damaged_words(path: Path) -> str:
     """What to say of a damaged generation."""
     return (
-        f"{path} is damaged (its bytes do not fit their checksums): "
+        f"{path} is damaged (bytes that do not fit their checksums, or a shard that is gone): "
         "the same whylook run again makes it anew from the shards, and computes nothing twice"
     )
 

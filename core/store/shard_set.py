@@ -99,13 +99,12 @@ class ShardSet:
                 finish(folder)
             while not stop() and (paths := due(folder)):
                 try:
-                    merge(folder, paths, swap=lambda: self.guard, stop=stop)
+                    made += merge(folder, paths, swap=lambda: self.guard, stop=stop) is not None
                 except DamagedShardError:
                     if not self._lose_damaged(table, paths):
                         break
                 except (OSError, StoreError):
                     return made
-                made += 1
         return made
 
     def _lose_damaged(self, table: str, paths: Sequence[Path]) -> int:
