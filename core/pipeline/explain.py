@@ -145,9 +145,10 @@ def _work_through(
     """Every picture that lacks a row: first, and alone, those on which an attempt died; False when stopped."""
     todo, journal = work.todo, work.journal
     work.proven = bool(todo.done["classifier"])
-    hopeless = [entry for entry in missing if work.notes.deaths(entry.image_id) >= MOST_DEATHS]
+    most = MOST_DEATHS + work.careful  # a careful attempt notes whole batches first: one death more, on a picture alone
+    hopeless = [entry for entry in missing if work.notes.deaths(entry.image_id) >= most]
     journal.fail([work.notes.failure(entry) for entry in hopeless])
-    suspects = [entry for entry in missing if 0 < work.notes.deaths(entry.image_id) < MOST_DEATHS]
+    suspects = [entry for entry in missing if 0 < work.notes.deaths(entry.image_id) < most]
     others = [entry for entry in missing if not work.notes.deaths(entry.image_id)]
     done += len(hopeless)
     to_check, checked = sum(todo.work_of_check(entry.image_id) for entry in missing), 0.0
