@@ -124,12 +124,17 @@ def test_a_run_goes_on_after_its_driver_was_killed(request_: RunRequest) -> None
     every_row(request_.store)
 
 
-def test_a_picture_that_kills_workers_is_found_and_recorded(request_: RunRequest) -> None:
+def test_pictures_that_kill_workers_are_found_and_recorded(request_: RunRequest) -> None:
     Image.new("RGB", (48, 48), (250, 250, 250)).save(request_.images / "red" / "0000.png")
     deadly = dataclasses.replace(request_, classifier=request_.classifier.replace(":tiny", ":deadly"))
+    Image.new("RGB", (48, 48), (251, 250, 250)).save(request_.images / "red" / "0001.png")
     outcome = go(deadly)
-    assert [failure.path for failure in outcome.failures] == ["red/0000.png"]
-    assert outcome.counts["attributed"] == PICTURES - 1
+    assert sorted(failure.path for failure in outcome.failures) == ["red/0000.png", "red/0001.png"], "in one block"
+    assert all("the process died 4 times" in failure.reason for failure in outcome.failures)
+    assert outcome.counts["attributed"] == PICTURES - 2
+    request_.images.with_name("harmless").touch()
+    again = go(deadly)
+    assert (again.failures, again.counts["attributed"]) == ((), PICTURES), "the next run tries them again"
 
 
 def test_what_is_no_fault_of_a_picture_ends_the_run_in_words(request_: RunRequest) -> None:

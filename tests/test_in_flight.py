@@ -106,13 +106,33 @@ def test_a_note_outlives_the_attempt_that_died_and_is_gone_when_all_went_well(tm
     assert InFlight(tmp_path).deaths("a") == 0
 
 
+def test_only_deaths_on_a_picture_alone_can_blame_it(tmp_path: Path) -> None:
+    unfinished = []  # attempts that never come to an end
+
+    def die(*image_ids: str, careful: bool = False) -> InFlight:
+        unfinished.append(InFlight(tmp_path, careful=careful).working(image_ids))
+        unfinished[-1].__enter__()
+        return InFlight(tmp_path, careful=careful)
+
+    for _ in range(5):
+        notes = die("a", "b", "c")
+    assert notes.deaths("a") == 5 and not any(notes.hopeless(image_id) for image_id in "abc")
+    assert die("b").hopeless("b") and not InFlight(tmp_path).hopeless("a")
+    assert not die("b", careful=True).hopeless("b")
+    assert die("b", careful=True).hopeless("b"), "three alone where processes are also killed from outside"
+    InFlight(tmp_path).forget(["b"])
+    assert not die("b").hopeless("b") and die("b").hopeless("b")
+
+
 @pytest.mark.slow
 def test_a_picture_that_killed_one_attempt_is_tried_alone_and_after_two_recorded(tmp_path: Path) -> None:
     pictures, store = make_folder(tmp_path / "pictures", per_class=4), tmp_path / "store"
     first, second = (entry.image_id for entry in images.scan(pictures).entries[2:4])
     request = RunRequest(pictures, f"{make_model(tmp_path)}:tiny", no_vlm=True, store=store, batch_size=8, device="cpu")
     store.mkdir()
-    (store / "in-flight.json").write_text(json.dumps({"working": [first, second], "died": {second: 1}}))
+    (store / "in-flight.json").write_text(
+        json.dumps({"working": [first, second], "died": {second: 1}, "alone": {second: 1}})
+    )
     done: list[int] = []
     outcome = run(request, progress=lambda news: done.append(news.done), stop=lambda: False)
     assert [(failure.image_id, failure.stage) for failure in outcome.failures] == [(second, "images")]

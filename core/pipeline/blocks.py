@@ -27,7 +27,7 @@ from core.store.block_writer import BlockWriter
 
 Pass = Literal["explain", "judge"]
 NOTES = "workers"
-"""Folder in the store where workers note large pictures; cleared when a run begins and ends."""
+"""Folder in the store where workers note what they work on; cleared when a run begins and ends."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Worker:
             )
 
     def work(self, block: Block, attempt: int) -> Told:
-        """One pass over a block. From the third attempt on, pictures are tried alone: one of them kills workers."""
+        """One pass over a block. From the second attempt on every picture is noted: one of them may kill workers."""
         note_began(self._job.request.store, block, attempt)
         writer = BlockWriter(self._job.request.store, block.done)
         seconds: dict[str, float] = {}
@@ -108,7 +108,7 @@ class Worker:
             notes.mkdir(parents=True, exist_ok=True)
             explain(
                 block.entries, self._ready.classifier, self._todo(block), journal=journal, stop=_never,
-                probe=self._ready.probe, notes=notes, careful=attempt > 2,
+                probe=self._ready.probe, notes=notes, careful=attempt > 1,
             )  # fmt: skip
             shutil.rmtree(notes, ignore_errors=True)
         return Told(len(block.entries), tuple(journal.failures), seconds)
@@ -145,7 +145,7 @@ def _began(store: Path, block: Block, attempt: int) -> Path:
 
 
 def notes_of(store: Path) -> Path:
-    """Where the workers of a store note large pictures."""
+    """Where the workers of a store note what they work on."""
     return store / NOTES
 
 

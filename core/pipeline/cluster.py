@@ -30,8 +30,8 @@ from core.records import Failure, ImageEntry
 LARGEST: Mapping[Pass, int] = {"explain": 256, "judge": 64}
 SMALLEST = 16
 """Pictures of a block: what is worked on again when a worker dies; fewer where every worker would get no four."""
-MOST_ATTEMPTS = 8
-"""Of a block whose workers die: after that its pictures are recorded as failed."""
+MOST_ATTEMPTS = 10
+"""Of a block whose workers die, enough to find two pictures that kill them; then all that it lacks is a failure."""
 MOST_UNBEGUN = 30
 """Workers that die one after the other before they begin a block: after that the run ends and says so."""
 CORES = 8

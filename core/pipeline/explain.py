@@ -25,7 +25,7 @@ from core.classifier.predictions import label_indices, prediction_of, probabilit
 from core.errors import ModelError
 from core.memory import PICTURES_LEAST, NoRoom, free_memory, size_text
 from core.pipeline.forwards import Forwards
-from core.pipeline.in_flight import MOST_DEATHS, InFlight
+from core.pipeline.in_flight import InFlight
 from core.pipeline.journal import Clock, Journal
 from core.pipeline.lanes import Lanes
 from core.pipeline.prefetch import ahead, chunks
@@ -119,8 +119,8 @@ def explain(
         journal: where rows and progress go.
         stop: asked between batches.
         probe: a picture (1, C, H, W) on which copies of the classifier are tried; None: one thread at a time.
-        notes: folder where the large pictures at work are noted; None: the store's.
-        careful: note every picture, for one of them kills the process.
+        notes: folder where the pictures at work are noted; None: the store's.
+        careful: note every picture, not large ones alone, for one of them may kill the process.
 
     Returns:
         False when `stop` ended it early. What is written stays and is not done again.
@@ -132,10 +132,10 @@ def explain(
     missing = [entry for entry in entries if todo.missing(entry.image_id)]
     done = len(entries) - len(missing)
     journal.begin("pictures", done=done, total=len(entries))
-    noted, forwards = InFlight(notes or journal.store.folder), Forwards(classifier, todo.method)
+    noted, forwards = InFlight(notes or journal.store.folder, careful=careful), Forwards(classifier, todo.method)
     with Lanes(classifier, todo.method, probe) as lanes:
         sketchers = [sketcher_of(classifier) for _ in range(lanes.count)]
-        work = Work(classifier, todo, journal, noted, forwards, lanes, sketchers, careful=careful)
+        work = Work(classifier, todo, journal, noted, forwards, lanes, sketchers)
         return _work_through(work, missing, done=done, total=len(entries), stop=stop)
 
 
@@ -145,14 +145,15 @@ def _work_through(
     """Every picture that lacks a row: first, and alone, those on which an attempt died; False when stopped."""
     todo, journal = work.todo, work.journal
     work.proven = bool(todo.done["classifier"])
-    most = MOST_DEATHS + work.careful  # a careful attempt notes whole batches first: one death more, on a picture alone
-    hopeless = [entry for entry in missing if work.notes.deaths(entry.image_id) >= most]
+    hopeless = [entry for entry in missing if work.notes.hopeless(entry.image_id)]
     journal.fail([work.notes.failure(entry) for entry in hopeless])
-    suspects = [entry for entry in missing if 0 < work.notes.deaths(entry.image_id) < most]
+    suspects = [
+        entry for entry in missing if work.notes.deaths(entry.image_id) and not work.notes.hopeless(entry.image_id)
+    ]
     others = [entry for entry in missing if not work.notes.deaths(entry.image_id)]
     done += len(hopeless)
     to_check, checked = sum(todo.work_of_check(entry.image_id) for entry in missing), 0.0
-    passes = [(suspects, 1, 1), (others, todo.batch_size, todo.threads)]
+    passes = [*(([entry], 1, 1) for entry in suspects), (others, todo.batch_size, todo.threads)]
     for some, batch_size, threads in [step for step in passes if step[0]]:
         with closing(work.batches(some, batch_size=batch_size, threads=threads)) as batches:
             while not stop():
@@ -183,7 +184,6 @@ class Work:
     lanes: Lanes
     sketchers: list[Sketcher | None]
     proven: bool = False
-    careful: bool = False
 
     def batches(
         self, entries: Sequence[ImageEntry], *, batch_size: int, threads: int
@@ -220,7 +220,8 @@ class Work:
                 continue
             for start in range(0, len(group), size):
                 part = group[start : start + size]
-                with self.notes.working([item.entry.image_id for item in part] if noted or self.careful else []):
+                to_note = noted or self.notes.careful
+                with self.notes.working([item.entry.image_id for item in part] if to_note else []):
                     results.add(self._side_by_side(part, stacked[start : start + size]))
         predictions = [row for row in results.predictions if row.image_id not in todo.done["classifier"]]
         attributions = [row for row in results.attributions if row.image_id not in todo.done["attribution"]]

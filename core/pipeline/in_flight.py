@@ -1,4 +1,4 @@
-"""Which large pictures a run is working on, noted in the store's folder so that one that kills the process is known.
+"""Which pictures a run is working on, noted in the store's folder so that one that kills the process is known.
 
 The file is replaced as a whole but not forced to the disk: it tells the next attempt of a process that was killed, and
 need not survive a power cut.
@@ -18,19 +18,33 @@ from core.records import Failure, ImageEntry
 
 NAME = "in-flight.json"
 MOST_DEATHS = 2
-"""A picture is recorded as failed once so many attempts have died while they worked on it."""
+"""A picture is recorded as failed once so many attempts have died while they worked on it, all but one on it alone."""
+MOST_DEATHS_CAREFUL = 4
+"""The same where every picture is noted: on a cluster, where processes are also killed from outside."""
 
 
 class InFlight:
-    """The pictures that are worked on now, and how often an attempt has died while it worked on one."""
+    """The pictures that are worked on now, and how often an attempt has died while it worked on one.
 
-    def __init__(self, folder: Path) -> None:
-        """What an earlier attempt was working on when it ended without a word counts as one death more each."""
+    A death with many pictures at work makes each of them a suspect; only deaths on a picture alone can blame it.
+    """
+
+    def __init__(self, folder: Path, *, careful: bool = False) -> None:
+        """What an earlier attempt was working on when it ended without a word counts as one death more each.
+
+        Args:
+            folder: where the note is kept.
+            careful: every picture is to be noted, not large ones alone.
+        """
+        self.careful = careful
         self._file = folder / NAME
+        self._most = MOST_DEATHS_CAREFUL if careful else MOST_DEATHS
         self._guard = threading.Lock()
         self._working: Counter[str] = Counter()
-        working, self._deaths = _read(self._file)
+        working, self._deaths, self._alone = _read(self._file)
         self._deaths.update(working)
+        if len(working) == 1:
+            self._alone.update(working)
         if working:
             self._write()
 
@@ -38,11 +52,16 @@ class InFlight:
         """How many attempts died while they worked on this picture."""
         return self._deaths[image_id]
 
+    def hopeless(self, image_id: str) -> bool:
+        """True when a picture is not to be tried any more."""
+        return self._deaths[image_id] >= self._most and self._alone[image_id] >= self._most - 1
+
     def failure(self, entry: ImageEntry) -> Failure:
         """Why a picture is not tried any more, and how it is."""
+        again = "the next run tries it again" if self.careful else f"delete {self._file} to try it again"
         reason = (
-            f"the process died {self.deaths(entry.image_id)} times while it worked on this large picture, probably for "
-            f"want of memory: make it smaller, or delete {self._file} to try it again"
+            f"the process died {self.deaths(entry.image_id)} times while it worked on this picture, at last with "
+            f"nothing else at work, for want of memory or in a crash: make it smaller or take it out; {again}"
         )
         return Failure("images", entry.image_id, entry.relative_paths[0], reason)
 
@@ -69,6 +88,7 @@ class InFlight:
         with self._guard:
             for image_id in image_ids:
                 self._deaths.pop(image_id, None)
+                self._alone.pop(image_id, None)
             self._write()
 
     def _write(self) -> None:
@@ -78,16 +98,18 @@ class InFlight:
             if not self._working and not self._deaths:
                 self._file.unlink(missing_ok=True)
                 return
-            temporary.write_text(json.dumps({"working": sorted(self._working), "died": self._deaths}))
+            told = {"working": sorted(self._working), "died": self._deaths, "alone": self._alone}
+            temporary.write_text(json.dumps(told))
             temporary.replace(self._file)
 
 
-def _read(file: Path) -> tuple[list[str], Counter[str]]:
-    """What was worked on, and the deaths; nothing where the file is not there or is damaged."""
+def _read(file: Path) -> tuple[list[str], Counter[str], Counter[str]]:
+    """What was worked on, the deaths, and those on a picture alone; nothing where the file is not there or damaged."""
     try:
         told = json.loads(file.read_bytes())
         working = [str(image_id) for image_id in told["working"]]
         deaths = Counter({str(image_id): int(count) for image_id, count in told["died"].items()})
+        alone = Counter({str(image_id): int(count) for image_id, count in told.get("alone", {}).items()})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return [], Counter()
-    return working, deaths
+        return [], Counter(), Counter()
+    return working, deaths, alone

@@ -110,8 +110,9 @@ def picture_and_input(entry: ImageEntry, classifier: Classifier) -> tuple[Image.
 
 @contextmanager
 def _noted(entry: ImageEntry, price: int, notes: InFlight) -> Iterator[None]:
-    """The memory of a picture, and a note of it while a large one is decoded."""
-    with picture_budget().hold(price), notes.working([entry.image_id] if price > NOTED_BYTES else []):
+    """The memory of a picture, and a note of it while it is decoded, where it is large or all are noted."""
+    to_note = notes.careful or price > NOTED_BYTES
+    with picture_budget().hold(price), notes.working([entry.image_id] if to_note else []):
         yield
 
 

@@ -24,12 +24,13 @@ def slow():
 
 
 class Deadly(Tiny):
-    """Kills its process over one very bright picture."""
+    """Kills its process over a very bright picture, unless a file beside it says otherwise."""
 
     def forward(self, batch):
-        import os, signal
+        import os, pathlib, signal
 
-        if bool((batch.mean(dim=(1, 2, 3)) > 0.45).any()):
+        harmless = pathlib.Path(__file__).with_name("harmless").exists()
+        if not harmless and bool((batch.mean(dim=(1, 2, 3)) > 0.45).any()):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().forward(batch)
 
