@@ -93,9 +93,12 @@ class Worker:
                 "same files and packages"
             )
 
+    def ready(self) -> bool:
+        """Answers once the models are loaded."""
+        return True
+
     def work(self, block: Block, attempt: int) -> Told:
         """One pass over a block. From the second attempt on every picture is noted: one of them may kill workers."""
-        note_began(self._job.request.store, block, attempt)
         writer = BlockWriter(self._job.request.store, block.done)
         seconds: dict[str, float] = {}
         journal = Journal(writer, self._job.run, progress=_nobody, seconds=seconds)
@@ -126,22 +129,6 @@ class Worker:
             batch_size=self._ready.batch_size,
             threads=decoding_threads(),
         )
-
-
-def note_began(store: Path, block: Block, attempt: int) -> None:
-    """A worker has its models and begins a block: if it dies from now on, the block may have killed it."""
-    file = _began(store, block, attempt)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.touch()
-
-
-def has_begun(store: Path, block: Block, attempt: int) -> bool:
-    """Whether a worker began that attempt at a block before it died."""
-    return _began(store, block, attempt).exists()
-
-
-def _began(store: Path, block: Block, attempt: int) -> Path:
-    return notes_of(store) / f"began-{block.number:06d}-{attempt}"
 
 
 def notes_of(store: Path) -> Path:

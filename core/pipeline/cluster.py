@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import RequestError, WhylookError
-from core.pipeline.blocks import Block, Job, Pass, Told, Worker, has_begun, notes_of
+from core.pipeline.blocks import Block, Job, Pass, Told, Worker, notes_of
 from core.pipeline.journal import Journal
 from core.records import Failure, ImageEntry
 
@@ -32,8 +32,8 @@ SMALLEST = 16
 """Pictures of a block: what is worked on again when a worker dies; fewer where every worker would get no four."""
 MOST_ATTEMPTS = 10
 """Of a block whose workers die, enough to find two pictures that kill them; then all that it lacks is a failure."""
-MOST_UNBEGUN = 30
-"""Workers that die one after the other before they begin a block: after that the run ends and says so."""
+MOST_LOST = 30
+"""Workers that die one after the other while they load their models: after that the run ends and says so."""
 CORES = 8
 """A worker gets at most so many; more workers use the rest."""
 PATIENCE = 120.0
@@ -186,6 +186,69 @@ def _blocks(
     return blocks
 
 
+class Crew:
+    """The workers of a pass: those that load their models, those at work and those that wait for a block.
+
+    A block is given to a worker that has its models: one that finds no room in the cluster holds nothing up.
+    """
+
+    def __init__(self, ray: Any, job: Job) -> None:
+        self._ray, self._job = ray, job
+        self.count, self.cores, gpus = share_of(ray)
+        self._kind = ray.remote(num_cpus=self.cores, num_gpus=gpus, max_restarts=0)(Worker)
+        self._starting: dict[Any, Any] = {}  # the task that is done once it has its models -> the worker
+        self._at_work: dict[Any, tuple[Any, Block, int]] = {}  # the task -> its worker, block and attempt
+        self._idle: list[Any] = []
+        self._lost = 0
+        self._last = time.monotonic()
+
+    @property
+    def busy(self) -> bool:
+        """Whether any worker has a block."""
+        return bool(self._at_work)
+
+    def take(self, waiting: deque[tuple[Block, int]]) -> None:
+        """Blocks to the workers that are idle; as many more workers as there are blocks left, and room."""
+        while waiting and self._idle:
+            worker, (block, attempt) = self._idle.pop(), waiting.popleft()
+            self._at_work[worker.work.remote(block, attempt)] = worker, block, attempt
+        while len(self._starting) < min(self.count - len(self._at_work), len(waiting)):
+            worker = self._kind.remote(self._job)
+            self._starting[worker.ready.remote()] = worker
+
+    def news(self) -> Iterator[tuple[Block, int, Told | None]]:
+        """What came in half a second: a block, its attempt and what its worker said; None where that died.
+
+        Raises:
+            WhylookError: what a worker says that is no fault of a picture, such as a classifier that does not load; or
+                workers die again and again before they begin.
+            RequestError: the cluster has no room for a worker.
+        """
+        ready, _ = self._ray.wait([*self._at_work, *self._starting], num_returns=1, timeout=0.5)
+        if not ready and not _anybody(self._ray) and time.monotonic() - self._last > PATIENCE:
+            raise RequestError(f"the cluster has had no room for a worker of {self.cores} cores for {PATIENCE:.0f} s")
+        for task in ready:
+            self._last = time.monotonic()
+            found = _answer(self._ray, task)
+            if task in self._starting:
+                worker = self._starting.pop(task)
+                self._lost = self._lost + 1 if found is None else 0  # over which no picture has a say
+                if self._lost > MOST_LOST:
+                    raise WhylookError(f"{self._lost} workers died one after the other while they loaded their models")
+            else:
+                worker, block, attempt = self._at_work.pop(task)
+                yield block, attempt, found
+            if found is not None:
+                self._idle.append(worker)
+
+    def close(self) -> None:
+        """End every worker, whatever it does."""
+        at_work = [worker for worker, *_ in self._at_work.values()]
+        for worker in (*self._idle, *self._starting.values(), *at_work):
+            with suppress(Exception):  # whatever became of it: the run is over for it
+                self._ray.kill(worker)
+
+
 def work_through(
     ray: Any,
     job: Job,
@@ -206,68 +269,40 @@ def work_through(
         stop: asked twice a second.
 
     Raises:
-        WhylookError: what a worker says that is no fault of a picture, such as a classifier that does not load; or
-            workers die again and again before they begin.
-        RequestError: the cluster has no room for a worker.
+        WhylookError, RequestError: as of `Crew.news`.
     """
-    count, cores, gpus = share_of(ray)
-    kind = ray.remote(num_cpus=cores, num_gpus=gpus, max_restarts=0)(Worker)
-    waiting = deque((block, 1) for block in blocks)
-    at_work: dict[Any, tuple[Any, Block, int]] = {}  # the task -> its worker, block and attempt
-    idle: list[Any] = []
-    unbegun = 0
-    last = time.monotonic()
+    crew, waiting = Crew(ray, job), deque((block, 1) for block in blocks)
     try:
-        while waiting or at_work:
+        while waiting or crew.busy:
             if stop():
                 return False
-            while waiting and len(at_work) < count:
-                worker = idle.pop() if idle else kind.remote(job)
-                block, attempt = waiting.popleft()
-                at_work[worker.work.remote(block, attempt)] = worker, block, attempt
-            ready, _ = ray.wait(list(at_work), num_returns=1, timeout=0.5)
-            if not ready and not _anybody(ray) and time.monotonic() - last > PATIENCE:
-                raise RequestError(f"the cluster has had no room for a worker of {cores} cores for {PATIENCE:.0f} s")
-            for task in ready:
-                last = time.monotonic()
-                worker, block, attempt = at_work.pop(task)
-                found = _answer(ray, task)
+            crew.take(waiting)
+            for block, attempt, found in crew.news():
                 if found is None:
-                    if has_begun(job.request.store, block, attempt):
-                        _again(block, attempt, waiting, journal, told)
-                    else:  # it died while it loaded its models, over which no picture has a say
-                        unbegun += 1
-                        waiting.appendleft((block, attempt))
-                    if unbegun > MOST_UNBEGUN:
-                        raise WhylookError(f"{unbegun} workers died one after the other before they began a block")
-                    continue
-                unbegun = 0
-                idle.append(worker)
-                journal.fail(found.failures)
-                told(block, found)
+                    _again(block, attempt, waiting, journal, told)
+                else:
+                    journal.fail(found.failures)
+                    told(block, found)
     finally:
-        for worker in (*idle, *(worker for worker, *_ in at_work.values())):
-            with suppress(Exception):  # whatever became of it: the run is over for it
-                ray.kill(worker)
+        crew.close()
         shutil.rmtree(notes_of(job.request.store), ignore_errors=True)
     return True
 
 
-def _answer(ray: Any, task: Any) -> Told | None:
-    """What a worker said of its block; None where it died.
+def _answer(ray: Any, task: Any) -> Any:
+    """What a worker said; None where it died.
 
     Raises:
         WhylookError: what it raised, or why it could not load its models.
     """
     try:
-        found: Told = ray.get(task)
+        return ray.get(task)
     except ray.exceptions.RayTaskError as error:
         raise _cause(error) from error
     except (ray.exceptions.RayActorError, ray.exceptions.NodeDiedError, ray.exceptions.OwnerDiedError) as error:
         if (reason := _never_began(error)) is not None:
             raise reason from error
         return None
-    return found
 
 
 def _anybody(ray: Any) -> bool:

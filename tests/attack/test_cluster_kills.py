@@ -72,15 +72,21 @@ def run_beside(request: RunRequest, kill: Callable[[], None]) -> int:
     """A run in this process, and `kill` called at random after each of ten pieces of news: how often it was."""
     ended = threading.Event()
     killed: list[float] = []
+    wrong: list[Exception] = []
 
     def kill_ten_times() -> None:
         chance = random.Random(15)
         while len(killed) < KILLS and wait_for_news(request, shards(request), ended.is_set):
             time.sleep(chance.uniform(0, 1.5))
-            if not ended.is_set():
+            if ended.is_set():
+                return
+            try:
                 kill()
-                killed.append(time.monotonic())
-                print(f"{len(killed)} killed, {len(shards(request))} parts", flush=True)
+            except Exception as error:  # the test's own fault, said when the run is over
+                wrong.append(error)
+                raise
+            killed.append(time.monotonic())
+            print(f"{len(killed)} killed, {len(shards(request))} parts", flush=True)
 
     killer = threading.Thread(target=kill_ten_times)
     killer.start()
@@ -89,7 +95,7 @@ def run_beside(request: RunRequest, kill: Callable[[], None]) -> int:
     finally:
         ended.set()
         killer.join()
-    assert (outcome.state, outcome.failures) == ("done", ())
+    assert (wrong, outcome.state, outcome.failures) == ([], "done", ())
     return len(killed)
 
 
