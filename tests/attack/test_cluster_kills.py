@@ -6,9 +6,9 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -69,34 +69,20 @@ def assert_whole(request: RunRequest) -> None:
 
 
 def run_beside(request: RunRequest, kill: Callable[[], None]) -> int:
-    """A run in this process, and `kill` called at random after each of ten pieces of news: how often it was."""
-    ended = threading.Event()
-    killed: list[float] = []
-    wrong: list[Exception] = []
-
-    def kill_ten_times() -> None:
-        chance = random.Random(15)
-        while len(killed) < KILLS and wait_for_news(request, shards(request), ended.is_set):
+    """A run in a thread, and `kill` called here at random after each of ten pieces of news: how often it was."""
+    chance, killed = random.Random(15), 0
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run, request, progress=lambda news: None, stop=lambda: False)
+        while killed < KILLS and wait_for_news(request, shards(request), running.done):
             time.sleep(chance.uniform(0, 1.5))
-            if ended.is_set():
-                return
-            try:
-                kill()
-            except Exception as error:  # the test's own fault, said when the run is over
-                wrong.append(error)
-                raise
-            killed.append(time.monotonic())
-            print(f"{len(killed)} killed, {len(shards(request))} parts", flush=True)
-
-    killer = threading.Thread(target=kill_ten_times)
-    killer.start()
-    try:
-        outcome = run(request, progress=lambda news: None, stop=lambda: False)
-    finally:
-        ended.set()
-        killer.join()
-    assert (wrong, outcome.state, outcome.failures) == ([], "done", ())
-    return len(killed)
+            if running.done():
+                break
+            kill()
+            killed += 1
+            print(f"{killed} killed, {len(shards(request))} parts", flush=True)
+        outcome = running.result()
+    assert (outcome.state, outcome.failures) == ("done", ())
+    return killed
 
 
 def test_ten_workers_are_killed(request_: RunRequest) -> None:
