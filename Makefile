@@ -37,7 +37,7 @@ check: $(VENV)/.test  ## format, lint, types, imports, tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q
 
-attack: $(VENV)/.test  ## try to break it: SQL, kills, flipped bytes, full disks, hostile files, a cluster, a soak (25 minutes)
+attack: $(VENV)/.test  ## try to break it: SQL, kills, flipped bytes, full disks, hostile files, a cluster, a soak (22 minutes)
 	$(BIN)/python -m pytest -q tests/attack
 
 bench: $(VENV)/.test  ## seconds per stage, the first picture, attribution and the judge beside their peers, each page, exports

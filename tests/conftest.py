@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import browsing
+from tests.support.clusters import two_nodes
 from tests.support.killed_runs import Forker
 
 SLOW_FIXTURES = frozenset({"browser", "forker", "judge", "judgements", "judged", "served", "planted", "run_words"})
@@ -27,6 +28,13 @@ def browser() -> Iterator[Any]:
     """One headless Chromium; every test opens its own context in it."""
     with browsing.chromium() as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    """A Ray cluster of two nodes; a test that loses one adds another."""
+    with two_nodes() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,12 @@ from core.pipeline.cluster import cluster
 from core.pipeline.request import RunOutcome, RunRequest
 from core.pipeline.run import run
 from core.store import Store
-from tests.support.clusters import add_slow, two_nodes, workers
+from tests.support.clusters import add_slow, workers
 from tests.support.tiny_world import make_folder, make_model
 
 pytestmark = pytest.mark.slow
 PICTURES = 96
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[Any]:
-    with two_nodes() as found:
-        yield found
 
 
 @pytest.fixture
@@ -110,7 +103,7 @@ def test_a_worker_that_is_killed_costs_its_block_alone(request_: RunRequest) -> 
 
 
 def test_a_run_ends_on_the_machines_that_are_left(request_: RunRequest, nodes: Any) -> None:
-    slow = dataclasses.replace(request_, classifier=request_.classifier.replace(":tiny", ":slow"))
+    slow = dataclasses.replace(request_, classifier=request_.classifier.replace(":tiny", ":slow"), batch_size=2)
 
     def lose_a_node() -> None:
         deadline = time.monotonic() + 60

@@ -147,9 +147,7 @@ def _work_through(
     work.proven = bool(todo.done["classifier"])
     hopeless = [entry for entry in missing if work.notes.hopeless(entry.image_id)]
     journal.fail([work.notes.failure(entry) for entry in hopeless])
-    suspects = [
-        entry for entry in missing if work.notes.deaths(entry.image_id) and not work.notes.hopeless(entry.image_id)
-    ]
+    suspects = [entry for entry in missing if work.notes.deaths(entry.image_id) and entry not in hopeless]
     others = [entry for entry in missing if not work.notes.deaths(entry.image_id)]
     done += len(hopeless)
     to_check, checked = sum(todo.work_of_check(entry.image_id) for entry in missing), 0.0
