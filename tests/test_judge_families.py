@@ -1,10 +1,11 @@
-"""Any GGUF pair: tiny random pairs of six families through the one code path, in any order and batch size."""
+"""Any GGUF pair: tiny random pairs of every family through the one code path, in any order and batch size."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+import llama_cpp as llama
 import numpy as np
 import pytest
 
@@ -95,6 +96,21 @@ def test_an_image_under_m_rope_takes_fewer_positions_than_tokens(pair: Pair) -> 
     assert extent.image == (448 // 16) ** 2 and extent.tokens - extent.positions == extent.image - 448 // 16
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_cache_is_as_large_as_llama_cpp_makes_it(family: str, pair: Pair) -> None:
+    """Its own size of a sequence of 20 tokens, less one of 10, and what is left of that with no tokens."""
+    with load_judge(**pair(family), workers=1, batch_size=1) as judge:
+        context = judge._context
+        sizes = []
+        for count in (10, 20):
+            context.decode([(1, context.tokenize("a" * 40)[:1] * count, 0)])
+            sizes.append(llama.llama_state_seq_get_size(context.pointer, 1))
+            context.free(1)
+        token = (sizes[1] - sizes[0]) / 10
+        assert 0 <= token - context.cache.token <= 64, "positions and sequence numbers are kept beside keys and values"
+        assert 0 <= sizes[0] - 10 * token - context.cache.sequence < 1000
+
+
 def test_the_tiles_of_a_picture_are_all_counted(pair: Pair) -> None:
     with load_judge(**pair("smolvlm"), workers=1, batch_size=1) as judge:
         tiled = judge.placer.measure(64).tokens
@@ -127,11 +143,19 @@ def test_a_context_too_small_for_a_picture_is_refused_with_the_numbers(tmp_path:
     assert str(text) in str(caught.value)
 
 
-@pytest.mark.parametrize("template", ["{{ messages[0].content }}<|im_start|>assistant\n<think>\n", None])
-def test_thinking_is_switched_off(template: str | None, tmp_path: Path) -> None:
-    text, projector = write_pair(tmp_path, "qwen3-vl", **({"template": template} if template else {}))
+@pytest.mark.parametrize(
+    ("family", "template", "end"),
+    [
+        ("qwen3-vl", "{{ messages[0].content }}<|im_start|>assistant\n<think>\n", "<think>\n\n</think>\n\n"),
+        ("qwen3-vl", None, "<think>\n\n</think>\n\n"),
+        ("qwen3.5", None, "<think>\n\n</think>\n\n"),
+        ("gemma4", None, "<|channel>thought\n<channel|>"),
+    ],
+)
+def test_thinking_is_switched_off(family: str, template: str | None, end: str, tmp_path: Path) -> None:
+    text, projector = write_pair(tmp_path, family, **({"template": template} if template else {}))
     with load_judge(vlm=text, mmproj=projector, workers=1, batch_size=1) as judge:
-        assert judge.template.split("Look.", "What?")[1].endswith("<think>\n\n</think>\n\n")
+        assert judge.template.split("Look.", "What?")[1].endswith(end)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.6, 0.98])

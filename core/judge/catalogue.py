@@ -2,8 +2,9 @@
 
 Names and sizes are those that public projects record of the hub, which could not be reached when this was written; what
 a repository really holds is asked when a judge is fetched. Up to 2 billion parameters the Q8_0 file is listed, above
-that Q4_K_M. None of the hub's trained weights has been run: the tests run small random-weight pairs of each family
-through the same code (tests/test_judge_families.py), and the demo's judge with the weights it has.
+that Q4_K_M; of the newest judges the file whose size is on record, some sizes to three digits. None of the hub's
+trained weights has been run: the tests run small random-weight pairs of each family through the same code
+(tests/test_judge_families.py), and the demo's judge with the weights it has.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from core.errors import RequestError
 
 DEMO_FOLDER = Path(__file__).resolve().parents[2] / "data" / "demo" / "judge"
 FOLDER_VARIABLE = "WHYLOOK_MODELS"
-BYTES_PER_WEIGHT = {"q8_0": 34 / 32, "q4_k_m": 0.606, "f16": 2.0}
+BYTES_PER_WEIGHT = {"q8_0": 34 / 32, "q4_k_m": 0.606, "q4_0": 18 / 32, "f16": 2.0}
 """By the quantisation that a file name ends with; a Q4_K_M file mixes 4 and 6 bits and comes to about 4.85."""
 PICTURES = 16
 """Judged side by side, as core.judge does where the memory allows: one reading of the weights serves them all."""
@@ -30,7 +31,7 @@ ASKED, WRITTEN, STEPS = 200, 60, 40
 """What a picture takes beside its own tokens: tokens of questions and of replies, decoding steps."""
 OVERHEAD = 0.03
 """Seconds a picture takes around the model: measured with the demo judge, whose weights cost next to nothing."""
-COLUMNS = ("judge", "size_gb", "est_memory_gb", "est_cpu_per_min", "est_gpu_per_min", "tested", "here")
+COLUMNS = ("judge", "licence", "size_gb", "est_memory_gb", "est_cpu_per_min", "est_gpu_per_min", "tested", "here")
 HEADING = "judges for --vlm and --mmproj; whylook models pull NAME fetches one from the Hugging Face hub"
 ESTIMATED = (
     f"est_: estimated, not measured. Memory: the files and the cache of {PICTURES} pictures side by side; fewer need "
@@ -75,6 +76,12 @@ class KnownJudge:
     """Of a picture of 448 x 448 pixels, taken whole."""
     tokens: int
     """That picture's tokens."""
+    licence: str = "Apache-2.0"
+    """Of the weights, as their publisher names it."""
+    state_bytes: int = 0
+    """States of a sequence where recurrent layers replace attention; see `core.judge.gguf.cache_size`."""
+    used: float = 1.0
+    """Share of the text model's weights that a token is multiplied with; the rest are looked up by token."""
 
     @property
     def size(self) -> int:
@@ -84,7 +91,7 @@ class KnownJudge:
     @property
     def memory(self) -> int:
         """Bytes of both files and of the cache for PICTURES pictures."""
-        return self.size + PICTURES * QUESTIONS * (self.tokens + CELLS) * self.cache_bytes
+        return self.size + PICTURES * QUESTIONS * ((self.tokens + CELLS) * self.cache_bytes + self.state_bytes)
 
     def per_minute(self, machine: Machine) -> float:
         """Pictures a minute, to two digits.
@@ -93,8 +100,8 @@ class KnownJudge:
         step reads the text model's weights once for all pictures side by side.
         """
         tower = 2 * _weights(self.projector, self.projector_bytes) * self.patches
-        text = 2 * _weights(self.text, self.text_bytes) * (self.tokens + ASKED + WRITTEN)
-        reading = STEPS * self.text_bytes / PICTURES
+        text = 2 * self.used * _weights(self.text, self.text_bytes) * (self.tokens + ASKED + WRITTEN)
+        reading = STEPS * self.used * self.text_bytes / PICTURES
         return float(f"{60 / (OVERHEAD + (tower + text) / machine.flops + reading / machine.bandwidth):.2g}")
 
 
@@ -103,7 +110,11 @@ def _weights(name: str, size: int) -> float:
     return size / next((each for kind, each in BYTES_PER_WEIGHT.items() if kind in name.lower()), 2.0)
 
 
-DEMO = KnownJudge("demo", "llava", "", "judge.gguf", "judge-mmproj.gguf", 7_366_240, 5_922_688, 4_096, 49, 49)
+QWEN_RESEARCH = "Qwen Research: not commercial"
+GEMMA = "Gemma Terms of Use"
+INTERNVL = "MIT, on Apache-2.0"
+LFM = "LFM Open 1.0: free below 10 M$ a year"
+DEMO = KnownJudge("demo", "llava", "", "judge.gguf", "judge-mmproj.gguf", 7_366_240, 5_922_688, 4_096, 49, 49, "MIT")
 JUDGES = (
     KnownJudge(
         "smolvlm2-500m", "smolvlm", "ggml-org/SmolVLM2-500M-Video-Instruct-GGUF",
@@ -118,7 +129,7 @@ JUDGES = (
     KnownJudge(
         "qwen2.5-vl-3b", "qwen2.5-vl", "ggml-org/Qwen2.5-VL-3B-Instruct-GGUF",
         "Qwen2.5-VL-3B-Instruct-Q4_K_M.gguf", "mmproj-Qwen2.5-VL-3B-Instruct-Q8_0.gguf",
-        1_929_901_056, 844_757_728, 2 * 36 * 2 * 128 * 2, 1024, 256,
+        1_929_901_056, 844_757_728, 2 * 36 * 2 * 128 * 2, 1024, 256, QWEN_RESEARCH,
     ),
     KnownJudge(
         "qwen2.5-vl-7b", "qwen2.5-vl", "ggml-org/Qwen2.5-VL-7B-Instruct-GGUF",
@@ -143,27 +154,50 @@ JUDGES = (
     KnownJudge(
         "gemma-3-4b", "gemma3", "ggml-org/gemma-3-4b-it-GGUF",
         "gemma-3-4b-it-Q4_K_M.gguf", "mmproj-model-f16.gguf",
-        2_489_757_856, 851_251_104, 2 * 34 * 4 * 256 * 2, 4096, 256,
+        2_489_757_856, 851_251_104, 2 * 34 * 4 * 256 * 2, 4096, 256, GEMMA,
     ),
     KnownJudge(
         "gemma-3-12b", "gemma3", "ggml-org/gemma-3-12b-it-GGUF",
         "gemma-3-12b-it-Q4_K_M.gguf", "mmproj-model-f16.gguf",
-        7_300_574_976, 854_200_224, 2 * 48 * 8 * 256 * 2, 4096, 256,
+        7_300_574_976, 854_200_224, 2 * 48 * 8 * 256 * 2, 4096, 256, GEMMA,
     ),
     KnownJudge(
         "internvl3-1b", "internvl", "ggml-org/InternVL3-1B-Instruct-GGUF",
         "InternVL3-1B-Instruct-Q8_0.gguf", "mmproj-InternVL3-1B-Instruct-Q8_0.gguf",
-        675_206_560, 332_567_840, 2 * 24 * 2 * 64 * 2, 1024, 256,
+        675_206_560, 332_567_840, 2 * 24 * 2 * 64 * 2, 1024, 256, INTERNVL,
     ),
     KnownJudge(
         "internvl3-2b", "internvl", "ggml-org/InternVL3-2B-Instruct-GGUF",
         "InternVL3-2B-Instruct-Q8_0.gguf", "mmproj-InternVL3-2B-Instruct-Q8_0.gguf",
-        1_893_671_520, 337_012_000, 2 * 28 * 2 * 128 * 2, 1024, 256,
+        1_893_671_520, 337_012_000, 2 * 28 * 2 * 128 * 2, 1024, 256, INTERNVL,
     ),
     KnownJudge(  # sizes worked out from the 2B pair and Qwen2.5-VL-7B, whose parts it shares
         "internvl3-8b", "internvl", "ggml-org/InternVL3-8B-Instruct-GGUF",
         "InternVL3-8B-Instruct-Q4_K_M.gguf", "mmproj-InternVL3-8B-Instruct-Q8_0.gguf",
-        4_681_000_000, 357_000_000, 2 * 28 * 4 * 128 * 2, 1024, 256,
+        4_681_000_000, 357_000_000, 2 * 28 * 4 * 128 * 2, 1024, 256, INTERNVL,
+    ),
+    KnownJudge(  # sizes of the projectors of these two to three digits
+        "qwen3.5-2b", "qwen3.5", "unsloth/Qwen3.5-2B-GGUF", "Qwen3.5-2B-Q4_K_M.gguf", "mmproj-F16.gguf",
+        1_280_835_840, 668_000_000, 2 * 6 * 2 * 256 * 2, 784, 196, state_bytes=18 * (3 * 6_144 + 128 * 2_048) * 4,
+    ),
+    KnownJudge(
+        "qwen3.5-4b", "qwen3.5", "unsloth/Qwen3.5-4B-GGUF", "Qwen3.5-4B-Q4_K_M.gguf", "mmproj-F16.gguf",
+        2_740_000_000, 672_000_000, 2 * 8 * 4 * 256 * 2, 784, 196, state_bytes=24 * (3 * 8_192 + 128 * 4_096) * 4,
+    ),
+    KnownJudge(
+        "minicpm-v-4.6", "minicpm-v-4.6", "openbmb/MiniCPM-V-4.6-gguf",
+        "MiniCPM-V-4_6-Q8_0.gguf", "mmproj-model-f16.gguf",
+        812_000_000, 1_108_000_000, 2 * 6 * 2 * 256 * 2, 1024, 64, state_bytes=18 * (3 * 6_144 + 128 * 2_048) * 4,
+    ),
+    KnownJudge(  # half of its weights are embeddings of each layer, looked up
+        "gemma-4-e2b", "gemma4", "ggml-org/gemma-4-E2B-it-GGUF",
+        "gemma-4-E2B-it-Q4_0.gguf", "mmproj-gemma-4-E2B-it-Q8_0.gguf",
+        2_841_481_184, 557_367_776, 2 * (12 * 256 + 3 * 512) * 2, 729, 81, used=0.45,
+    ),
+    KnownJudge(
+        "lfm2.5-vl-1.6b", "lfm2-vl", "LiquidAI/LFM2.5-VL-1.6B-GGUF",
+        "LFM2.5-VL-1.6B-Q4_K_M.gguf", "mmproj-LFM2.5-VL-1.6b-Q8_0.gguf",
+        730_896_256, 583_109_888, 2 * 6 * 8 * 64 * 2, 784, 196, LFM, state_bytes=10 * 2 * 2_048 * 4,
     ),
 )  # fmt: skip
 
@@ -216,7 +250,7 @@ def judge_rows(folder: Path | None = None) -> list[dict[str, Any]]:
 
 def _row(judge: KnownJudge, tested: str, place: Path | None) -> dict[str, Any]:
     values = (
-        judge.name, round(judge.size / 1e9, 2), round(judge.memory / 1e9, 1), judge.per_minute(CPU),
+        judge.name, judge.licence, round(judge.size / 1e9, 2), round(judge.memory / 1e9, 1), judge.per_minute(CPU),
         judge.per_minute(GPU), tested, str(place or "no"),
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))

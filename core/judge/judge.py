@@ -105,7 +105,7 @@ class LlamaJudge(Judge):
                 f"up to {longest}: use a judge with a larger context or shorter prompts"
             )
         most = picture.tokens + max(questions) + SPARE
-        each = context.bytes_per_token * cells(most) * len(questions)
+        each = (context.cache.token * cells(most) + context.cache.sequence) * len(questions)
         room = int(memory_share * psutil.virtual_memory().available // max(each, 1))
         size = batch_size or max(1, min(MAX_BATCH, room))
         context.open_context(longest=most, sequences=1 + size * len(questions), image_tokens=picture.image)

@@ -18,7 +18,7 @@ from llama_cpp import mtmd_cpp as mtmd
 from numpy.typing import NDArray
 
 from core.errors import JudgeError, RequestError
-from core.judge.gguf import projector_type
+from core.judge.gguf import cache_size, projector_type
 from core.judge.prompts import MARKER
 
 N_BATCH = 2048
@@ -75,6 +75,7 @@ class LlamaContext:
                 f"the judge's model {text} cannot be loaded{why()}; download it again or name another file"
             )
         self._open_projector(gpu=gpu)
+        self.cache = cache_size(text)
         self.vocabulary = llama.llama_model_get_vocab(self.model)
         self.n_vocab = llama.llama_vocab_n_tokens(self.vocabulary)
         self._adds_space = b"".join(self.piece(token) for token in self.tokenize("0")) == b" 0"
@@ -114,14 +115,6 @@ class LlamaContext:
     def trained_context(self) -> int:
         """Positions the model was trained for."""
         return int(llama.llama_model_n_ctx_train(self.model))
-
-    @property
-    def bytes_per_token(self) -> int:
-        """Size of one token's F16 keys and values in every layer."""
-        layers, heads = llama.llama_model_n_layer(self.model), max(llama.llama_model_n_head(self.model), 1)
-        usual = llama.llama_model_n_embd(self.model) // heads
-        key, value = (int(self.metadata(f"{{arch}}.attention.{name}_length") or usual) for name in ("key", "value"))
-        return int(2 * layers * max(llama.llama_model_n_head_kv(self.model), 1) * (key + value))
 
     def open_context(self, *, longest: int, sequences: int, image_tokens: int) -> None:
         """Make the decoding context. Every sequence has cells of its own: none looks at another's, nor pays for them.
