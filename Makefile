@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+ALL_TESTS := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 .PHONY: help demo quick test check attack bench bench-run bench-store bench-ray bench-findings bench-comparison bench-labels bench-words bench-discovery clean
 .DEFAULT_GOAL := help
@@ -28,14 +29,14 @@ quick: $(VENV)/.test  ## run the tests that answer at once: no browser, no judge
 	$(BIN)/python -m pytest -q -m "not slow"
 
 test: $(VENV)/.test  ## run every test and name the ten slowest
-	$(BIN)/python -m pytest -q --durations=10
+	$(ALL_TESTS) --durations=10
 
 check: $(VENV)/.test  ## format, lint, types, imports, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q
+	$(ALL_TESTS)
 
 attack: $(VENV)/.test  ## try to break it: SQL, kills, flipped bytes, full disks, hostile files, a cluster, a soak (22 minutes)
 	$(BIN)/python -m pytest -q tests/attack

@@ -69,6 +69,7 @@ def chosen(page: Any, form: str) -> None:
 def downloaded(page: Any, words: str) -> tuple[str, Path]:
     button = page.get_by_role("button", name=words)
     button.wait_for()
+    browsing.settled(page)
     with page.expect_download() as found:
         button.click()
     return found.value.suggested_filename, Path(found.value.path())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -39,7 +40,12 @@ def app_process(folder: Path, port: int, **environment: str) -> subprocess.Popen
     """`whylook app` on a store."""
     command = [sys.executable, "-m", "core", "app", "--store", str(folder), "--port", str(port)]
     return subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, start_new_session=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # tests under nohup would hand theirs down
     )
 
 
@@ -132,6 +138,11 @@ def watched_page(browser: Any, address: str, *, width: int = 1280) -> Iterator[A
     assert not foreign, f"the page asked the network for {foreign[:3]}"
     assert opened.locator("[data-testid=stException]").count() == 0
     context.close()
+
+
+def settled(page: Any) -> None:
+    """Waits until the script of the page has ended, as a reader does before a click: what is drawn anew moves."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
 
 
 def wide(page: Any) -> list[str]:
