@@ -312,7 +312,7 @@ def test_a_run_without_a_judge_has_no_card(tmp_path: Path, capsys: Capture) -> N
 def test_asking_for_scores_alone_gives_the_scores_of_the_whole_judgement() -> None:
     rng = np.random.default_rng(5)
     asked = [JudgeRequest(str(i), rng.integers(0, 256, (96, 96, 3), dtype=np.uint8), "cow") for i in range(6)]
-    with core.judge.loading.load_judge(**FILES, workers=1) as judge:
+    with core.judge.loading.load_judge(**FILES, workers=1, threads=1) as judge:
         assert isinstance(judge, LlamaJudge)
         whole, scores = judge.judge(asked), judge.judge(asked, words=False)
     for told, other in zip(whole, scores, strict=True):

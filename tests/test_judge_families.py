@@ -63,11 +63,11 @@ def replies(judge: LlamaJudge, requests: list[JudgeRequest]) -> list[tuple[list[
 def test_every_family_judges_whatever_the_order_and_the_batch_size(
     family: str, pair: Pair, requests: list[JudgeRequest]
 ) -> None:
-    with load_judge(**pair(family), workers=1, batch_size=len(requests)) as judge:
+    with load_judge(**pair(family), workers=1, threads=1, batch_size=len(requests)) as judge:
         assert [reply.image_id for reply in judge.judge(requests)] == [request.image_id for request in requests]
         expected = replies(judge, requests)
         turned = replies(judge, requests[::-1])[::-1]
-    with load_judge(**pair(family), workers=1, batch_size=2) as judge:
+    with load_judge(**pair(family), workers=1, threads=1, batch_size=2) as judge:
         others = [turned, replies(judge, requests)]
     for other in others:
         for (words, scores), (other_words, other_scores) in zip(expected, other, strict=True):
@@ -82,7 +82,7 @@ def test_every_family_judges_whatever_the_order_and_the_batch_size(
 def test_no_picture_reaches_the_reply_to_another(family: str, pair: Pair, requests: list[JudgeRequest]) -> None:
     """The first picture beside bright, dark and noisy neighbours, in places that others have used before."""
     blank = [JudgeRequest("x", np.full((64, 64, 3), value, np.uint8), "dog") for value in (0, 255)]
-    with load_judge(**pair(family), workers=1, batch_size=3) as judge:
+    with load_judge(**pair(family), workers=1, threads=1, batch_size=3) as judge:
         alone = replies(judge, requests[:1])[0]
         beside = [replies(judge, [*others, requests[0]])[-1] for others in (blank, blank[::-1], requests[1:4])]
     for words, scores in beside:
@@ -91,7 +91,7 @@ def test_no_picture_reaches_the_reply_to_another(family: str, pair: Pair, reques
 
 
 def test_an_image_under_m_rope_takes_fewer_positions_than_tokens(pair: Pair) -> None:
-    with load_judge(**pair("qwen3-vl"), workers=1, batch_size=1) as judge:
+    with load_judge(**pair("qwen3-vl"), workers=1, threads=1, batch_size=1) as judge:
         extent = judge.placer.extent
     assert extent.image == (448 // 16) ** 2 and extent.tokens - extent.positions == extent.image - 448 // 16
 
@@ -99,7 +99,7 @@ def test_an_image_under_m_rope_takes_fewer_positions_than_tokens(pair: Pair) -> 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_cache_is_as_large_as_llama_cpp_makes_it(family: str, pair: Pair) -> None:
     """Its own size of a sequence of 20 tokens, less one of 10, and what is left of that with no tokens."""
-    with load_judge(**pair(family), workers=1, batch_size=1) as judge:
+    with load_judge(**pair(family), workers=1, threads=1, batch_size=1) as judge:
         context = judge._context
         sizes = []
         for count in (10, 20):
@@ -112,7 +112,7 @@ def test_the_cache_is_as_large_as_llama_cpp_makes_it(family: str, pair: Pair) ->
 
 
 def test_the_tiles_of_a_picture_are_all_counted(pair: Pair) -> None:
-    with load_judge(**pair("smolvlm"), workers=1, batch_size=1) as judge:
+    with load_judge(**pair("smolvlm"), workers=1, threads=1, batch_size=1) as judge:
         tiled = judge.placer.measure(64).tokens
         assert judge.placer.extent.image == 4 and tiled > 5 * 4
 
@@ -154,7 +154,7 @@ def test_a_context_too_small_for_a_picture_is_refused_with_the_numbers(tmp_path:
 )
 def test_thinking_is_switched_off(family: str, template: str | None, end: str, tmp_path: Path) -> None:
     text, projector = write_pair(tmp_path, family, **({"template": template} if template else {}))
-    with load_judge(vlm=text, mmproj=projector, workers=1, batch_size=1) as judge:
+    with load_judge(vlm=text, mmproj=projector, workers=1, threads=1, batch_size=1) as judge:
         assert judge.template.split("Look.", "What?")[1].endswith(end)
 
 

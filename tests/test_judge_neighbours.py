@@ -36,7 +36,7 @@ def masked(count: int, seed: int) -> list[JudgeRequest]:
 
 
 def one_judge(batch_size: int) -> LlamaJudge:
-    judge = load_judge(**FILES, batch_size=batch_size, workers=1)
+    judge = load_judge(**FILES, batch_size=batch_size, workers=1, threads=1)
     assert isinstance(judge, LlamaJudge)
     return judge
 

@@ -31,11 +31,11 @@ def requests() -> list[JudgeRequest]:
 def test_shared_beginnings_and_refilled_places_change_no_reply(
     requests: list[JudgeRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with load_judge(**FILES, workers=1) as judge:
+    with load_judge(**FILES, workers=1, threads=1) as judge:
         quick = judge.judge(requests)
         assert judge.batch_size < COUNT, "no place was refilled"
     monkeypatch.setattr("core.judge.judge.LEAST_SHARED", 10**6)
-    with load_judge(**FILES, batch_size=1, workers=1) as judge:
+    with load_judge(**FILES, batch_size=1, workers=1, threads=1) as judge:
         plain = judge.judge(requests)
     words = [[(reply.state, reply.description, reply.justification) for reply in replies] for replies in (quick, plain)]
     assert sum(mine == other for mine, other in zip(*words, strict=True)) >= 0.98 * COUNT  # a tie may fall either way
@@ -55,7 +55,7 @@ def test_questions_that_begin_alike_are_decoded_once(
         return decode(context, parts)
 
     monkeypatch.setattr(LlamaContext, "decode", counted)
-    with load_judge(**FILES, batch_size=1, workers=1) as judge:
+    with load_judge(**FILES, batch_size=1, workers=1, threads=1) as judge:
         taken = []
         for least in (LEAST_SHARED, 10**6):
             monkeypatch.setattr("core.judge.judge.LEAST_SHARED", least)
@@ -69,7 +69,7 @@ def test_questions_that_begin_alike_are_decoded_once(
 def test_the_judge_writes_what_a_loop_over_the_handler_writes(requests: list[JudgeRequest]) -> None:
     """The handler evaluates the prompt in other pieces, so a near tie between two tokens may fall the other way."""
     asked = requests[:20]
-    with load_judge(**FILES, workers=1) as judge:
+    with load_judge(**FILES, workers=1, threads=1) as judge:
         assert isinstance(judge, LlamaJudge)
         batch = judge.ask(asked)
     with JudgeLoop(*FILES.values(), threads=1) as loop:

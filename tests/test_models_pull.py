@@ -235,7 +235,11 @@ def test_the_list_says_which_judges_are_here(
     assert [row["judge"] for row in rows] == [DEMO.name, *(judge.name for judge in JUDGES)]
     here = {row["judge"]: row["here"] for row in rows if row["here"] != "no"}
     assert here == {"demo": str(DEMO_FOLDER), JUDGES[2].name: str(tmp_path / JUDGES[2].name)}
-    assert whylook(capsys, "models", "judges", "--format", "csv").out.splitlines()[0].startswith("judge,licence,size_gb,est_")
+    assert (
+        whylook(capsys, "models", "judges", "--format", "csv")
+        .out.splitlines()[0]
+        .startswith("judge,licence,size_gb,est_")
+    )
 
 
 def test_models_prints_the_judges_below_the_rest_and_says_what_the_numbers_are(
