@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-ALL_TESTS := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+ALL_TESTS := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo quick test check attack bench bench-run bench-store bench-ray bench-findings bench-comparison bench-labels bench-words bench-discovery clean
+.PHONY: help demo quick test check attack bench bench-run bench-store bench-ray bench-judge bench-findings bench-comparison bench-labels bench-words bench-discovery clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -57,6 +57,12 @@ bench-store: $(VENV)/.test  ## what a store of 1.3 million pictures costs: made,
 
 bench-ray: $(VENV)/.test  ## one process beside one and two workers of a Ray cluster
 	$(BIN)/python -m tests.bench.cluster
+
+build/llama-server: $(VENV)/.test
+	$(BIN)/python -m tests.support.llama_server build
+
+bench-judge: build/llama-server  ## the judge beside llama-server of the same llama.cpp, which is built first (12 minutes)
+	$(BIN)/python -m tests.bench.judge_server build/llama-server
 
 bench-findings: $(VENV)/.test  ## how often a report is wrong, and what it finds, on runs whose truth is drawn
 	$(BIN)/python -m tests.bench.findings

@@ -299,3 +299,46 @@ def test_a_reply_that_drips_is_cut_at_the_time_limit(requests: list[JudgeRequest
             client.get("models")
         assert time.monotonic() - started < 3
         server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_llama_server_is_given_each_reply_up_to_what_the_judge_decides(requests: list[JudgeRequest]) -> None:
+    asked: list[tuple[str, str]] = []
+    given = {"description": "A cow.", "justification": "It is seen."}
+
+    def answer(body: dict[str, Any], _: int) -> Answer:
+        question, reply = body["messages"]
+        begun, grammar = reply["content"], body["grammar"].splitlines()[0]
+        asked.append((begun, grammar))
+        assert reply["role"] == "assistant" and body["continue_final_message"] and not body["add_generation_prompt"]
+        assert question["content"][0]["text"].endswith("\n") and question["content"][-1]["text"].startswith("\n")
+        if not begun.endswith('"score":'):
+            text = next(text for name, text in given.items() if begun.endswith(f'"{name}":"')) + '"'
+            return completion(text, logprobs={"content": [{"token": text, "top_logprobs": []}]})
+        digits = [{"token": str(digit), "logprob": np.log(share)} for digit, share in ((4, 0.75), (2, 0.25))]
+        return completion("4", logprobs={"content": [{"token": "4", "top_logprobs": digits}]})
+
+    listed = {"data": [{"id": "tiny", "owned_by": "llamacpp"}]}
+    with misbehaving(answer, listed=listed) as url, load_url_judge(url, concurrency=1) as judge:
+        asked.clear()
+        reply = judge.judge(requests[:1])[0]
+    assert asked == [
+        ('{"description":"', "root ::= rest"),
+        ('{"score":', "root ::= score"),
+        ('{"score":4,"justification":"', "root ::= rest"),
+        ('{"score":', "root ::= score"),
+    ]
+    assert reply.state == "ok" and reply.distribution == pytest.approx((0, 0, 0.25, 0, 0.75, 0))
+    assert {"description": reply.description, "justification": reply.justification} == given
+
+
+def test_a_reply_that_does_not_end_behind_its_beginning_is_failed(requests: list[JudgeRequest]) -> None:
+    def answer(body: dict[str, Any], _: int) -> Answer:
+        begun = body["messages"][-1]["content"]
+        if begun.endswith('"score":'):
+            return completion("4", logprobs={"content": []})
+        return completion("and so on", finish_reason="length")
+
+    listed = {"data": [{"id": "tiny", "owned_by": "llamacpp"}]}
+    with misbehaving(answer, listed=listed) as url, load_url_judge(url) as judge:
+        reply = judge.judge(requests[:1])[0]
+    assert (reply.state, reply.reason) == ("failed", "the reply did not end")

@@ -17,10 +17,12 @@ from core.judge.url import UrlJudge, load_url_judge
 from core.records import Judgement, JudgeRequest
 from data.demo import judge_pictures as pictures
 from tests.support.judge_server import judge_server, with_typed_template
+from tests.support.llama_server import llama_server
 
 pytestmark = pytest.mark.slow
 DEMO = Path(__file__).parent.parent / "data" / "demo" / "judge"
 MMPROJ = DEMO / "judge-mmproj.gguf"
+LLAMA_SERVER = Path(__file__).parent.parent / "build" / "llama-server"
 COUNT = 8
 
 
@@ -79,6 +81,18 @@ def test_a_served_judge_scores_like_the_same_judge_in_process(
     ]
     assert len(pairs) > COUNT // 2
     assert np.mean([abs(mine - other) for mine, other in pairs]) < 0.5
+
+
+@pytest.mark.skipif(not LLAMA_SERVER.exists(), reason="make bench-judge builds llama-server")
+def test_llama_server_answers_as_the_same_judge_in_process(typed: Path, requests: list[JudgeRequest]) -> None:
+    with (
+        load_judge(vlm=DEMO / "judge.gguf", mmproj=MMPROJ) as judge,
+        llama_server(LLAMA_SERVER, typed, MMPROJ, slots=4, longest=1024, threads=1) as url,
+        load_url_judge(url, concurrency=4) as served,
+    ):
+        for here, there in zip(judge.judge(requests), served.judge(requests), strict=True):
+            assert (there.state, there.description) == (here.state, here.description)
+            assert there.score == pytest.approx(here.score, abs=0.02)
 
 
 def test_a_served_judge_scores_another_label_as_if_it_had_been_predicted(

@@ -29,11 +29,11 @@ from core.judge.client import KEY_VARIABLE, PASSING, Client, RefusedError
 from core.judge.names import ProtocolName
 from core.judge.prompts import Prompts, load_prompts
 from core.judge.protocol import Judge
-from core.judge.url_questions import DIALECTS, Dialect, Question, questions
-from core.judge.url_replies import MALFORMED, read, tokens
+from core.judge.url_questions import Dialect, Question, dialects, questions
+from core.judge.url_replies import MALFORMED, read, tokens, whole
 from core.records import Fill, Judgement, JudgeRequest, View
 
-VERSION = 1
+VERSION = 2
 """Raised when the same server and prompts would give other results."""
 RETRIES, PAUSE = 4, 0.5
 UNKNOWN = frozenset({400, 415, 422, 500, 501})
@@ -105,7 +105,7 @@ class UrlJudge(Judge):
         self.batch_size = concurrency
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="judge")
         try:
-            self._dialect = self._find_dialect()
+            self._dialect = self._find_dialect(dialects(served))
         except BaseException:
             self._pool.shutdown(cancel_futures=True)
             raise
@@ -115,15 +115,17 @@ class UrlJudge(Judge):
         identity = [VERSION, client.url, described, prompts.fingerprint, self._dialect.logprobs]
         self.fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
-    def _find_dialect(self) -> Dialect:
+    def _find_dialect(self, ways: Sequence[Dialect]) -> Dialect:
         """The first way of asking that the server accepts and follows."""
         picture = _data_url(np.zeros((64, 64, 3), np.uint8))
         question = questions(self._prompts, "cow")[-1]
+        part = question.part(question.fields[0])
         accepted: Dialect | None = None
         refusal: RefusedError | None = None
-        for dialect in DIALECTS:
+        for dialect in ways:
             try:
-                choice = self._choice(picture, question, dialect, passing=PASSING - UNKNOWN)
+                asked = part if dialect.form == "begun" else question
+                choice = self._choice(picture, asked, dialect, passing=PASSING - UNKNOWN)
             except RefusedError as error:
                 if error.status not in UNKNOWN:
                     raise
@@ -131,7 +133,7 @@ class UrlJudge(Judge):
                 continue
             try:
                 given = replace(dialect, logprobs=bool(tokens(choice)))
-                failure = read(choice, question).failure
+                failure = read(choice, asked).failure
             except MALFORMED as error:
                 raise JudgeError(_malformed(error)) from error
             if not failure:
@@ -166,7 +168,9 @@ class UrlJudge(Judge):
 
     def _reply(self, picture: str, question: Question) -> Line:
         try:
-            line = read(self._choice(picture, question, self._dialect), question)
+            line = (
+                self._by_parts(picture, question) if self._dialect.form == "begun" else self._at_once(picture, question)
+            )
         except JudgeError as error:
             line = Line([], failure=str(error))
         except MALFORMED as error:
@@ -174,24 +178,45 @@ class UrlJudge(Judge):
         line.label = question.label
         return line
 
+    def _at_once(self, picture: str, question: Question) -> Line:
+        return read(self._choice(picture, question, self._dialect), question)
+
+    def _by_parts(self, picture: str, question: Question) -> Line:
+        """Each field behind those before it; the server keeps what it has read of the picture and the question."""
+        line, reply = Line([]), ""
+        for name in question.fields:
+            part = question.part(name, after=reply)
+            choice = self._choice(picture, part, self._dialect)
+            found, reply = read(choice, part), str(choice["message"]["content"])
+            if found.failure:
+                return found
+            line.texts |= found.texts
+            if found.distribution is not None:
+                line.distribution, line.mass = found.distribution, found.mass
+        return line
+
     def _choice(
         self, picture: str, question: Question, dialect: Dialect, *, passing: frozenset[int] = PASSING
     ) -> dict[str, Any]:
         """The server's first choice for one picture and question."""
-        content = [
-            {"type": "text", "text": self._prompts.instructions},
+        content = [  # with the line breaks of a judge in process: llama-server sets none beside a picture
+            {"type": "text", "text": f"{self._prompts.instructions}\n"},
             {"type": "image_url", "image_url": {"url": picture}},
-            {"type": "text", "text": question.text},
+            {"type": "text", "text": f"\n{question.text}"},
         ]
+        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+        if question.begun:
+            messages.append({"role": "assistant", "content": question.begun})
         body = {
-            "model": self._model, "messages": [{"role": "user", "content": content}], "temperature": 0, "seed": 0,
-            "max_tokens": TOKENS, **dialect.options(question),
+            "model": self._model, "messages": messages, "temperature": 0, "seed": 0,
+            "max_tokens": MAX_TEXT_TOKENS if question.begun else TOKENS,
+            **dialect.options(question),
         }  # fmt: skip
         reply = self._client.post("chat/completions", body, passing=passing)
         choices = reply.get("choices") if isinstance(reply, dict) else None
         if not choices or not isinstance(choices, list) or not isinstance(choices[0], dict):
             raise JudgeError("the judge's server answers without a reply")
-        return dict(choices[0])
+        return whole(choices[0], question.begun) if question.begun else dict(choices[0])
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_type_hints
 
 from core.judge.prompts import Prompts
 
 TOP = 20
 """Alternatives asked for at each token; the most that OpenAI's API allows."""
-TEXT_RULE = r'''text ::= "\"" [^"\\\x7F\x00-\x1F]+ "\""'''
+RULES = r'''score ::= [0-5]
+text ::= "\"" rest
+rest ::= [^"\\\x7F\x00-\x1F]+ "\""'''
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class Question:
     fields: tuple[str, ...]
     label: bool = False
     """Whether it asks about the picture's label in the place of the prediction."""
+    begun: str = ""
+    """The beginning of the reply where it is given; see `part`."""
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -32,9 +37,17 @@ class Question:
 
     @property
     def grammar(self) -> str:
-        """The reply in llama.cpp's grammar, letter for letter the frame that a judge in process is given."""
-        fields = [f'"\\"{name}\\":" ' + ("[0-5]" if name == "score" else "text") for name in self.fields]
-        return 'root ::= "{" ' + ' "," '.join(fields) + ' "}"\n' + TEXT_RULE
+        """The reply, or what follows its beginning, in llama.cpp's grammar."""
+        if self.begun:
+            return f"root ::= {'score' if self.fields[0] == 'score' else 'rest'}\n{RULES}"
+        fields = [f'"\\"{name}\\":" {"score" if name == "score" else "text"}' for name in self.fields]
+        return 'root ::= "{" ' + ' "," '.join(fields) + f' "}}"\n{RULES}'
+
+    def part(self, name: str, *, after: str = "") -> Question:
+        """The same question for one field alone, its reply begun as a judge in process is given it: `after` a reply."""
+        quote = "" if name == "score" else '"'
+        begun = (after.removesuffix("}") + "," if after else "{") + f'"{name}":{quote}'
+        return replace(self, fields=(name,), begun=begun)
 
 
 def questions(prompts: Prompts, prediction: str, *, label: str | None = None, words: bool = True) -> list[Question]:
@@ -64,14 +77,23 @@ def questions(prompts: Prompts, prediction: str, *, label: str | None = None, wo
 class Dialect:
     """Which of the ways to ask for JSON and log-probabilities a server understands."""
 
-    form: Literal["grammar", "json_schema", "json_object"]
+    form: Literal["begun", "grammar", "json_schema", "json_object"]
     extras: bool
     logprobs: bool
 
     def options(self, question: Question) -> dict[str, Any]:
-        """The request's fields: llama.cpp's grammar, OpenAI's and vLLM's schema, or llama.cpp's older form of it."""
+        """The request's fields: llama.cpp's grammar, OpenAI's and vLLM's schema, or llama.cpp's older form of it.
+
+        `begun` asks for one field after the other and gives the reply up to it, in the tokens it has as a text: where a
+        grammar alone leads there the model may choose others, after which it was seen to write rubbish.
+        """
         schema = question.schema
         forms: dict[str, dict[str, Any]] = {
+            "begun": {
+                "grammar": question.grammar,
+                "continue_final_message": True,
+                "add_generation_prompt": False,
+            },
             "grammar": {"grammar": question.grammar},
             "json_schema": {
                 "response_format": {
@@ -85,9 +107,16 @@ class Dialect:
         return forms[self.form] | thinking | ({"logprobs": True, "top_logprobs": TOP} if self.logprobs else {})
 
 
-DIALECTS = tuple(
-    Dialect(form, extras, logprobs)
-    for logprobs in (True, False)
-    for form in get_args(get_type_hints(Dialect)["form"])
-    for extras in (True, False)
-)
+CONTINUES = "llamacpp"
+"""Who owns a model, by its server's list, that goes on with a reply that was begun; others may add a turn instead."""
+
+
+def dialects(served: Mapping[str, Any]) -> list[Dialect]:
+    """The ways to ask in the order to try them, by the server's entry for its model."""
+    forms = get_args(get_type_hints(Dialect)["form"])
+    return [
+        Dialect(form, extras, logprobs)
+        for logprobs in (True, False)
+        for form in (forms if served.get("owned_by") == CONTINUES else forms[1:])
+        for extras in (True, False)
+    ]

@@ -44,6 +44,17 @@ def read(choice: Mapping[str, Any], question: Question) -> Line:
     return line
 
 
+def whole(choice: Mapping[str, Any], begun: str) -> dict[str, Any]:
+    """A choice as one JSON object: what it was begun with set before text and tokens, unless the server does it."""
+    message = choice.get("message") or {}
+    content, given = str(message.get("content") or ""), tokens(choice)
+    if not content.startswith(begun):
+        content = begun + content
+    if given and not "".join(str(token["token"]) for token in given).startswith(begun):
+        given = [{"token": begun, "top_logprobs": []}, *given]
+    return {**choice, "message": {**message, "content": content + "}"}, "logprobs": {"content": given}}
+
+
 def tokens(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The reply's tokens with their alternatives, none when the server gives no log-probabilities."""
     given = (choice.get("logprobs") or {}).get("content") or []

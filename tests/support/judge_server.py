@@ -17,7 +17,7 @@ from typing import IO
 
 TYPED = (
     "{{ bos_token }}{% for message in messages %}<|{{ message.role }}|>{% for part in message.content %}{{ part.text }}"
-    "{{ '\\n' if not loop.last }}{% endfor %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    "{% endfor %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 """The demo judge's chat template for content in parts, which is what servers are sent."""
 
@@ -49,18 +49,21 @@ def judge_server(vlm: Path, mmproj: Path, *, key: str | None = None, logprobs: b
         subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log) as server,
     ):
         try:
-            _wait(f"http://127.0.0.1:{port}/v1/models", server, log)
+            wait(f"http://127.0.0.1:{port}/v1/models", server, log)
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
 
 
-def _wait(address: str, server: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+def wait(address: str, server: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+    """Returns once a server answers; raises a RuntimeError with its last words if it ended."""
     for _ in range(600):
         try:
             urllib.request.urlopen(address, timeout=5).close()
-        except urllib.error.HTTPError:
-            return  # it answers, if only that a key is missing
+        except urllib.error.HTTPError as error:
+            if error.code != 503:  # which says that it is loading
+                return  # it answers, if only that a key is missing
+            time.sleep(0.2)
         except OSError:
             if server.poll() is not None:
                 log.seek(0)
