@@ -75,9 +75,9 @@ class JudgeLoop:
     def _ask(self, picture: str, question: str, frame: str, tokens: int) -> str:
         self._handler.frame = "{{ " + repr(frame) + " }}"
         content = [
-            {"type": "text", "text": self._prompts.instructions},
+            {"type": "text", "text": f"{self._prompts.instructions}\n"},
             {"type": "image_url", "image_url": {"url": picture}},
-            {"type": "text", "text": question},
+            {"type": "text", "text": f"\n{question}"},
         ]
         reply: Any = self._llama.create_chat_completion(
             [{"role": "user", "content": content}], max_tokens=tokens, temperature=0.0, repeat_penalty=1.0, stop=['"'],
