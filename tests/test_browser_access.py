@@ -158,6 +158,7 @@ def test_the_confusion_matrix_is_one_stop_of_the_tab_key_with_arrows_inside(brow
     page = opened(browser)
     drawn(page, address)
     cells = page.locator(".confusion a")
+    cells.first.wait_for()
     assert cells.count() > 20
     assert sum(cell.get_attribute("tabindex") == "0" for cell in cells.all()) == 1
     cells.first.focus()
