@@ -61,7 +61,7 @@ bench-ray: $(VENV)/.test  ## one process beside one and two workers of a Ray clu
 build/llama-server: $(VENV)/.test
 	$(BIN)/python -m tests.support.llama_server build
 
-bench-judge: build/llama-server  ## the judge beside llama-server of the same llama.cpp, which is built first (12 minutes)
+bench-judge: build/llama-server  ## the judge beside llama-server of the same llama.cpp, which is built first (10 minutes in all)
 	$(BIN)/python -m tests.bench.judge_server build/llama-server
 
 bench-findings: $(VENV)/.test  ## how often a report is wrong, and what it finds, on runs whose truth is drawn

@@ -91,7 +91,7 @@ def drawn(page: Any, address: str) -> None:
     page.goto(address)
     page.locator("h1").first.wait_for()
     page.wait_for_timeout(300)
-    page.locator("[data-test-script-state=notRunning]").wait_for()
+    browsing.settled(page)
     page.wait_for_timeout(700)
 
 

@@ -48,7 +48,7 @@ def scroll(page: Any, top: int) -> None:
 
 
 def calm(page: Any) -> None:
-    page.locator("[data-test-script-state=notRunning]").wait_for()
+    browsing.settled(page)
     page.wait_for_timeout(300)
 
 

@@ -301,7 +301,10 @@ def test_a_reply_that_drips_is_cut_at_the_time_limit(requests: list[JudgeRequest
         server.shutdown(socket.SHUT_RDWR)
 
 
-def test_a_llama_server_is_given_each_reply_up_to_what_the_judge_decides(requests: list[JudgeRequest]) -> None:
+@pytest.mark.parametrize("repeats", [False, True])
+def test_a_llama_server_is_given_each_reply_up_to_what_the_judge_decides(
+    repeats: bool, requests: list[JudgeRequest]
+) -> None:
     asked: list[tuple[str, str]] = []
     given = {"description": "A cow.", "justification": "It is seen."}
 
@@ -313,9 +316,12 @@ def test_a_llama_server_is_given_each_reply_up_to_what_the_judge_decides(request
         assert question["content"][0]["text"].endswith("\n") and question["content"][-1]["text"].startswith("\n")
         if not begun.endswith('"score":'):
             text = next(text for name, text in given.items() if begun.endswith(f'"{name}":"')) + '"'
-            return completion(text, logprobs={"content": [{"token": text, "top_logprobs": []}]})
+            return completion(begun * repeats + text, logprobs={"content": [{"token": text, "top_logprobs": []}]})
         digits = [{"token": str(digit), "logprob": np.log(share)} for digit, share in ((4, 0.75), (2, 0.25))]
-        return completion("4", logprobs={"content": [{"token": "4", "top_logprobs": digits}]})
+        given_back = [{"token": begun, "top_logprobs": []}] * repeats
+        return completion(
+            begun * repeats + "4", logprobs={"content": [*given_back, {"token": "4", "top_logprobs": digits}]}
+        )
 
     listed = {"data": [{"id": "tiny", "owned_by": "llamacpp"}]}
     with misbehaving(answer, listed=listed) as url, load_url_judge(url, concurrency=1) as judge:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from tests.support.browsing import free_port
 
 TYPED = (
     "{{ bos_token }}{% for message in messages %}<|{{ message.role }}|>{% for part in message.content %}{{ part.text }}"
@@ -32,9 +33,7 @@ def with_typed_template(source: Path, target: Path) -> Path:
 @contextmanager
 def judge_server(vlm: Path, mmproj: Path, *, key: str | None = None, logprobs: bool = True) -> Iterator[str]:
     """Serve a pair; gives the address once it answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     options = {
         "model": vlm, "clip_model_path": mmproj, "chat_format": "mtmd", "n_ctx": 1024, "n_threads": 1, "port": port,
         "logits_all": logprobs, "model_alias": "demo", "verbose": False, "interrupt_requests": False,
@@ -44,19 +43,28 @@ def judge_server(vlm: Path, mmproj: Path, *, key: str | None = None, logprobs: b
     environment = {name: value for name, value in os.environ.items() if name != "API_KEY"}
     if key:
         environment["API_KEY"] = key
+    with running(command, port, ready="/v1/models", environment=environment) as address:
+        yield address
+
+
+@contextmanager
+def running(
+    command: Sequence[str], port: int, *, ready: str, environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """A server as a child process; gives its address once it answers at the path `ready`, and ends it afterwards."""
+    address = f"http://127.0.0.1:{port}"
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log) as server,
     ):
         try:
-            wait(f"http://127.0.0.1:{port}/v1/models", server, log)
-            yield f"http://127.0.0.1:{port}"
+            _wait(address + ready, server, log)
+            yield address
         finally:
             server.terminate()
 
 
-def wait(address: str, server: subprocess.Popen[bytes], log: IO[bytes]) -> None:
-    """Returns once a server answers; raises a RuntimeError with its last words if it ended."""
+def _wait(address: str, server: subprocess.Popen[bytes], log: IO[bytes]) -> None:
     for _ in range(600):
         try:
             urllib.request.urlopen(address, timeout=5).close()

@@ -6,7 +6,6 @@ python -m tests.support.llama_server FOLDER
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
@@ -16,13 +15,14 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.support.judge_server import wait
+from tests.support.browsing import free_port
+from tests.support.judge_server import running
 
 NAME = "llama-server"
 
 
 def build(folder: Path) -> Path:
-    """Fetch the source archive of the installed llama-cpp-python and build the server (12 minutes on 2 cores)."""
+    """Fetch the source archive of the installed llama-cpp-python and build the server (7 minutes on 2 cores)."""
     with tempfile.TemporaryDirectory(prefix="whylook-llama-") as place:
         name = f"llama-cpp-python=={version('llama-cpp-python')}"
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", place]
@@ -40,23 +40,14 @@ def build(folder: Path) -> Path:
 @contextmanager
 def llama_server(binary: Path, vlm: Path, mmproj: Path, *, slots: int, longest: int, threads: int) -> Iterator[str]:
     """Serve a pair with as many slots, each of `longest` tokens; gives the address once it answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     options = {
         "model": vlm, "mmproj": mmproj, "parallel": slots, "ctx-size": slots * longest, "threads": threads,
         "host": "127.0.0.1", "port": port, "alias": "demo",
     }  # fmt: skip
     command = [str(binary), "--jinja", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
-    with (
-        tempfile.TemporaryFile() as log,
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log) as server,
-    ):
-        try:
-            wait(f"http://127.0.0.1:{port}/health", server, log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
+    with running(command, port, ready="/health") as address:
+        yield address
 
 
 if __name__ == "__main__":
