@@ -40,6 +40,7 @@ STYLE = """<style>
 h1 { padding-top: 0; } hr { margin: 0.6rem 0 1rem; }
 [data-testid="stMarkdownContainer"], [data-testid="stHeading"] { overflow-wrap: anywhere; min-width: 0; }
 .stMainBlockContainer [data-testid="stElementContainer"] { max-width: 100%; }
+[data-testid="stElementContainer"]:has(.stMarkdown style) { display: none; }
 .st-key-whylook-history { position: absolute; width: 1px !important; overflow: hidden; }
 [data-testid="stMetricDelta"] > div { white-space: normal; }
 @media (max-width: 1360px) {
@@ -148,7 +149,7 @@ def through_app() -> None:
 def frame() -> None:
     """What every page has, with runs or without."""
     through_app()
-    st.html(STYLE + COLOURS % ((accent(),) * 2))
+    st.markdown(STYLE + COLOURS % ((accent(),) * 2), unsafe_allow_html=True)  # st.html arrives later than captions
     st.sidebar.markdown("### whylook")
     if read_only():
         st.sidebar.caption("Read-only: look, filter, search and download.")

@@ -60,5 +60,7 @@ def test_a_run_is_called_by_its_name_once_it_has_one(page: Any, runs: tuple[str,
     chosen = "[...document.querySelectorAll('input')].some(item => item.value.startsWith('old net · '))"
     page.wait_for_function(chosen)
     page.go_back()
+    page.get_by_role("heading", name="old net").wait_for()
+    browsing.settled(page)
     page.get_by_role("button", name="Undo the last name").click()
     page.get_by_role("heading", name="net0, ").wait_for()

@@ -102,27 +102,6 @@ def test_a_worker_that_is_killed_costs_its_block_alone(request_: RunRequest) -> 
     every_row(request_.store)
 
 
-def test_a_run_ends_on_the_machines_that_are_left(request_: RunRequest, nodes: Any) -> None:
-    slow = dataclasses.replace(request_, classifier=request_.classifier.replace(":tiny", ":slow"), batch_size=2)
-
-    def lose_a_node() -> None:
-        deadline = time.monotonic() + 60
-        while not list((request_.store / "shards").glob("attributions/part-*")) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        nodes.remove_node(next(iter(nodes.worker_nodes)), allow_graceful=False)
-
-    loser = threading.Thread(target=lose_a_node)
-    loser.start()
-    try:
-        outcome = go(slow)
-    finally:
-        loser.join()
-        lost = not nodes.worker_nodes
-        nodes.add_node(num_cpus=1, num_gpus=0, object_store_memory=100 * 2**20)
-    assert lost and (outcome.state, outcome.failures) == ("done", ())
-    every_row(request_.store)
-
-
 def test_a_run_goes_on_after_its_driver_was_killed(request_: RunRequest) -> None:
     slow = dataclasses.replace(request_, classifier=request_.classifier.replace(":tiny", ":slow"))
     words = [sys.executable, "-m", "core", "run", *slow.arguments()]

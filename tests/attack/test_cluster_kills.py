@@ -1,4 +1,4 @@
-"""Ten workers, nodes and drivers killed with SIGKILL while a run works on a cluster: nothing lost, nothing doubled."""
+"""Workers, nodes and drivers of a cluster killed with SIGKILL while a run works: nothing lost, nothing doubled."""
 
 from __future__ import annotations
 
@@ -97,6 +97,17 @@ def test_ten_nodes_are_killed(request_: RunRequest, nodes: Any) -> None:
         nodes.add_node(num_cpus=1, num_gpus=0, object_store_memory=100 * 2**20)
 
     assert run_beside(request_, kill) == KILLS
+    assert_whole(request_)
+
+
+def test_a_run_ends_on_the_machines_that_are_left(request_: RunRequest, nodes: Any) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run, request_, progress=lambda news: None, stop=lambda: False)
+        assert wait_for_news(request_, set(), running.done)
+        nodes.remove_node(next(iter(nodes.worker_nodes)), allow_graceful=False)
+        outcome = running.result()
+    nodes.add_node(num_cpus=1, num_gpus=0, object_store_memory=100 * 2**20)
+    assert (outcome.state, outcome.failures) == ("done", ())
     assert_whole(request_)
 
 
