@@ -129,10 +129,16 @@ def outlined_views(run: str, ids: Sequence[str], region: tuple[float, float, flo
     return _outlined(str(store_folder()), store().generation(), run, tuple(ids), region)
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _mean_maps(folder: str, generation: int, run: str) -> queries.MeanMaps:
+    return queries.mean_maps(store().reader(), run)
+
+
+@st.cache_data(max_entries=1024, show_spinner=False)
 def heat_picture(folder: str, generation: int, run: str, label: str | None, side: int = 96) -> Shown | None:
     """Mean map of a class as a small picture, on the same scale as every overlay."""
-    heat = read(queries.mean_map, run, label)
+    means = _mean_maps(folder, generation, run)
+    heat = means.whole if label is None else means.by_label.get(label)
     if heat is None:
         return None
     grey = np.zeros((side, side, 3), dtype=np.uint8)

@@ -15,6 +15,8 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import streamlit as st
 
 from core import queries
@@ -100,7 +102,7 @@ def _sql(folder: str, generation: int, tags: int, text: str, max_rows: int) -> q
     return queries.run_sql(store(), text, max_rows=max_rows)
 
 
-def sql(text: str, *, max_rows: int = 5000) -> queries.SqlResult:
+def sql(text: str, *, max_rows: int = queries.MOST_ROWS) -> queries.SqlResult:
     """A user's SQL behind the gate, cached. Raises QueryError in words."""
     return _sql(str(store_folder()), store().generation(), _tags_mark(), text, max_rows)
 
@@ -150,9 +152,10 @@ def ids_of(result: queries.SqlResult, run: str) -> tuple[str, ...]:
     """Image ids in a result, in order, once each; rows of other runs are left out."""
     if "image_id" not in result.columns:
         return ()
-    ids = result.table.column("image_id").to_pylist()
-    runs = result.table.column("run").to_pylist() if "run" in result.columns else [run] * len(ids)
-    return tuple(dict.fromkeys(str(image) for image, name in zip(ids, runs, strict=True) if image and name == run))
+    ids = result.table.column("image_id").cast(pa.string())
+    if "run" in result.columns:
+        ids = ids.filter(pc.equal(result.table.column("run").cast(pa.string()), run))
+    return tuple(dict.fromkeys(image for image in ids.to_pylist() if image))
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -117,10 +117,11 @@ def test_thumbnails_and_maps_come_for_the_pictures_asked_for(con: queries.Connec
     found = queries.maps(con, run, [*ids, "x"])
     assert set(found) == set(ids)
     everything = queries.maps(con, run, [row["image_id"] for row in all_rows(con, run) if row["label"] == "cow"])
-    mean = queries.mean_map(con, run, "cow")
-    assert mean is not None
-    np.testing.assert_allclose(mean, np.mean(list(everything.values()), axis=0), atol=1e-5)
-    assert queries.mean_map(con, run, "no such label") is None
+    means = queries.mean_maps(con, run)
+    np.testing.assert_allclose(means.by_label["cow"], np.mean(list(everything.values()), axis=0), atol=1e-5)
+    every = queries.maps(con, run, [row["image_id"] for row in all_rows(con, run)])
+    np.testing.assert_allclose(means.whole, np.mean(list(every.values()), axis=0), atol=1e-5)
+    assert set(means.by_label) <= {row["label"] for row in all_rows(con, run)}
     assert queries.thumbnails(con, []) == {}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
 import psutil
 import pytest
 
@@ -17,6 +18,7 @@ from core import queries
 from core.errors import QueryError, RequestError, StoreError
 from core.sql import pool as user_sql
 from core.sql.pool import run_sql
+from core.sql.worker import fetch
 from core.store import Store, open_for_writing
 from tests.support.analysts_queries import QUERIES
 from tests.support.patience import grace
@@ -81,6 +83,18 @@ def test_a_query_gives_its_rows_and_says_when_some_are_missing(store: Store) -> 
     everything = run_sql(store, "SELECT * FROM samples", max_rows=60)
     assert everything.table.num_rows == 60 and not everything.truncated
     assert run_sql(store, "SELECT * FROM samples WHERE false").rows == []
+
+
+def test_the_first_rows_of_a_sorted_table_fit_where_the_whole_does_not(tmp_path: Path) -> None:
+    con = duckdb.connect(tmp_path / "t.duckdb", config={"memory_limit": "150MB", "threads": 2})
+    con.execute("CREATE TABLE t AS SELECT hash(i) AS x, repeat(i::VARCHAR, 40) AS words FROM range(600_000) t(i)")
+    con.execute("SET temp_directory = ''")
+    with pytest.raises(duckdb.OutOfMemoryException):
+        con.execute("SELECT * FROM t ORDER BY x").fetchmany(10)
+    table, truncated = fetch(con, "SELECT * FROM t ORDER BY x -- first", max_rows=queries.MOST_ROWS)
+    assert truncated and table.num_rows == queries.MOST_ROWS
+    least = con.execute("SELECT list(x ORDER BY x) FROM (FROM t SELECT x ORDER BY x LIMIT 4000)").fetchall()[0][0]
+    assert table["x"].to_pylist() == least
 
 
 def test_values_of_every_kind_arrive(store: Store) -> None:

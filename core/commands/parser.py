@@ -163,7 +163,7 @@ def _add_option(group: Any, item: Option) -> None:
 
 def _sql(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", help="one SELECT statement")
-    parser.add_argument("--max-rows", type=_count, metavar="N", default=5000, help="rows shown at most (default 5000)")
+    parser.add_argument("--max-rows", type=_count, metavar="N", help="rows shown at most (default 4000)")
     _format(parser)
     parser.add_argument(
         "--safe-csv", action="store_true",

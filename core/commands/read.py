@@ -18,10 +18,11 @@ from core.store import Store
 
 def sql(arguments: argparse.Namespace) -> int:
     """One SELECT over the store."""
-    result = queries.run_sql(existing(arguments.store), arguments.query, max_rows=arguments.max_rows)
+    most = arguments.max_rows or queries.MOST_ROWS
+    result = queries.run_sql(existing(arguments.store), arguments.query, max_rows=most)
     write_table(result.table, arguments.format, safe_csv=arguments.safe_csv)
     if result.truncated:
-        print(f"whylook: only the first {arguments.max_rows:,} rows are shown (--max-rows)", file=sys.stderr)
+        print(f"whylook: only the first {most:,} rows are shown (--max-rows)", file=sys.stderr)
     return 0
 
 

@@ -12,9 +12,10 @@ from core.queries.grouping import tag_groups, text_columns, text_groups
 from core.queries.labels import LabelRows, label_names, label_rows
 from core.queries.map import RunMap, at_place, explanation_vectors, run_map
 from core.queries.pictures import (
+    MeanMaps,
     in_order,
     maps,
-    mean_map,
+    mean_maps,
     neighbours,
     paths_of,
     pictures,
@@ -57,7 +58,7 @@ from core.queries.runs import RunAccuracy, accuracies, run, run_title, runs, run
 from core.queries.search import Hit, SearchResult, plain_words, search
 from core.queries.strategies import WayOfSeeing, discovered, way_of_seeing
 from core.sql.gate import SqlError
-from core.sql.pool import SqlResult, run_sql
+from core.sql.pool import MOST_ROWS, SqlResult, run_sql
 from core.store.quoting import identifier, literal
 
 __all__ = [
@@ -81,7 +82,9 @@ __all__ = [
     "JudgeCard",
     "LabelRows",
     "MEASURED_SQL",
+    "MOST_ROWS",
     "MatrixRow",
+    "MeanMaps",
     "Measure",
     "NO_FEATURES",
     "PLACEBO",
@@ -131,7 +134,7 @@ __all__ = [
     "map_faithfulness",
     "maps",
     "matrix",
-    "mean_map",
+    "mean_maps",
     "metadata_columns",
     "missing_rows",
     "most_confused",

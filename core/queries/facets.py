@@ -180,14 +180,17 @@ def _place(column: CodedColumn) -> int:
 
 def _coded(name: str, group: str, array: pa.Array, kind: str) -> CodedColumn | None:
     """A column as codes; None where it tells no pictures apart."""
-    if kind in _NUMBERS:
+    if kind in ("FLOAT", "DOUBLE"):
         array = pc.if_else(pc.is_finite(array), array, None)
+    if kind == "FLOAT":  # a decimal in SQL need not equal the FLOAT that it was read from, so these are never values
+        least, most = pc.min_max(array).values()
+        alone = least.as_py() is None or (least == most and not array.null_count)
+        return None if alone else _binned(name, group, array, whole=False)
     encoded = array.dictionary_encode()
     different = len(encoded.dictionary)
     if different < 2 and not (different and array.null_count):
         return None
-    # a decimal in SQL need not equal the FLOAT that it was read from, so these are never values
-    if kind == "FLOAT" or (kind in _NUMBERS and different > FEW):
+    if kind in _NUMBERS and different > FEW:
         return _binned(name, group, array, whole=pa.types.is_integer(array.type))
     if different > MOST_VALUES or different > max(FEW, len(array) // 2):
         return None

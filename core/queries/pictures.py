@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from core.columns import BY_NAME
@@ -224,29 +226,50 @@ def _among(ids: Sequence[str]) -> str:
     )
 
 
-def mean_map(con: Connection, run: str, label: str | None = None) -> NDArray[np.float32] | None:
-    """The mean of a label's (or every) map, of the commonest size; None when there is no map."""
-    chosen = """FROM samples s JOIN runs r USING (run)
-        JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = s.image_id
-        WHERE s.run = $run AND a.state = 'ok' AND a.map IS NOT NULL AND ($label IS NULL OR s.label = $label)"""
-    asked = {"run": run, "label": label}
-    sizes = con.execute(
-        f"""SELECT a.map_height, a.map_width {chosen} GROUP BY ALL
-        ORDER BY count(*) DESC, a.map_height, a.map_width LIMIT 1""",
-        asked,
-    ).fetchall()
-    if not sizes:
-        return None
-    height, width = sizes[0]
+@dataclass(frozen=True)
+class MeanMaps:
+    """The mean of all maps of a run and of each label's, (h, w) of the commonest size among them."""
+
+    whole: NDArray[np.float32] | None
+    by_label: Mapping[str, NDArray[np.float32]]
+
+
+def mean_maps(con: Connection, run: str) -> MeanMaps:
+    """The mean maps of a run, all in one pass over its maps."""
+    labels = con.execute("SELECT DISTINCT label FROM samples WHERE run = ? AND label IS NOT NULL", [run]).fetchall()
+    names = pa.array(sorted(str(row[0]) for row in labels), pa.string())
     reader = con.execute(
-        f"SELECT a.map {chosen} AND a.map_height = $height AND a.map_width = $width",
-        {**asked, "height": height, "width": width},
+        """SELECT s.label, a.map_height, a.map_width, a.map FROM samples s JOIN runs r USING (run)
+        JOIN attributions a ON a.fingerprint = r.attribution_fingerprint AND a.image_id = s.image_id
+        WHERE s.run = ? AND a.state = 'ok' AND a.map IS NOT NULL""",
+        [run],
     ).to_arrow_reader(_MAPS_AT_ONCE)
-    total, n = np.zeros(height * width), 0
+    found: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
     for batch in reader:
-        numbers = np.asarray(batch.column(0).flatten(), dtype=np.float64).reshape(-1, height * width)
-        total, n = total + numbers.sum(axis=0), n + len(numbers)
-    return _map((total / max(1, n)).tolist(), height, width)
+        places = np.asarray(pc.index_in(batch.column(0), names).fill_null(len(names)))  # the last: without a label
+        heights, widths = (np.asarray(batch.column(at)) for at in (1, 2))
+        for height, width in {*zip(heights.tolist(), widths.tolist(), strict=True)}:
+            rows = np.flatnonzero((heights == height) & (widths == width))
+            rows = rows[np.argsort(places[rows], kind="stable")]
+            maps_ = np.asarray(batch.column(3).take(pa.array(rows)).flatten()).reshape(-1, height * width)
+            here, starts, n = np.unique(places[rows], return_index=True, return_counts=True)
+            empty = np.zeros(len(names) + 1, np.int64), np.zeros((len(names) + 1, height * width))
+            counts, sums = found.setdefault((height, width), empty)
+            counts[here] += n
+            sums[here] += np.add.reduceat(maps_, starts, axis=0)
+    whole = _mean([(size, int(counts.sum()), sums.sum(axis=0)) for size, (counts, sums) in found.items()])
+    by_label = {}
+    for place, name in enumerate(names.to_pylist()):
+        mean = _mean([(size, int(counts[place]), sums[place]) for size, (counts, sums) in found.items()])
+        if mean is not None:
+            by_label[name] = mean
+    return MeanMaps(whole, by_label)
+
+
+def _mean(sizes: Sequence[tuple[tuple[int, int], int, NDArray[np.float64]]]) -> NDArray[np.float32] | None:
+    """The mean (h, w) of the commonest size, of which each is given with its number of maps and their sum (h * w,)."""
+    size, n, total = min(sizes, key=lambda item: (-item[1], item[0]), default=((0, 0), 0, np.zeros(0)))
+    return (total / n).astype(np.float32).reshape(size) if n else None
 
 
 def neighbours(con: Connection, run: str, image_id: str, k: int = 4, *, correct: bool | None = None) -> list[Row]:

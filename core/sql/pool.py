@@ -30,11 +30,13 @@ SECONDS = 5.0
 """How long a query may take, waiting for a free worker and its start included."""
 GRACE_SECONDS = 1.0
 """After SECONDS + GRACE_SECONDS at most there is an answer, if only that the query was stopped."""
+MOST_ROWS = 4000
+"""Rows that are given back unless more are asked for; few enough that a sorted query is quick (SORTED_ALONE)."""
 MEMORY = "1GB"
 """What the process of a query may hold altogether: Python, DuckDB and the result."""
 _KILL_SECONDS = 0.5
 _LOOK_SECONDS = 0.02
-_GROWN = 384 << 20  # an idle worker that holds this much more than at its start is ended
+_GROWN = 512 << 20  # an idle worker that holds this much more than at its start is ended
 _IDLE_KEPT = 2
 _AT_ONCE = 4
 _PREFIX = "whylook-sql-"
@@ -165,7 +167,7 @@ class _Worker:
 
     def grown(self) -> bool:
         """Whether it holds so much more than at its start that another should take its place."""
-        return self._held() > self.base + min(_GROWN, (self.bytes - self.base) // 2)
+        return self._held() > self.base + min(_GROWN, (self.bytes - self.base) * 2 // 3)
 
     def _held(self) -> int:
         try:
@@ -196,7 +198,7 @@ _slots = threading.BoundedSemaphore(_AT_ONCE)
 
 
 def run_sql(
-    store: Store, sql: str, *, seconds: float = SECONDS, memory: str = MEMORY, max_rows: int = 5000
+    store: Store, sql: str, *, seconds: float = SECONDS, memory: str = MEMORY, max_rows: int = MOST_ROWS
 ) -> SqlResult:
     """Runs one SELECT that a person wrote, where it can harm neither the store nor the machine.
 

@@ -32,6 +32,8 @@ from core.store.reading import look_for_shards
 
 MAX_RESULT_BYTES = 64 << 20
 ORPHAN_SECONDS = 2.0
+SORTED_ALONE = 5000
+"""Rows up to which DuckDB 1.5 finds the first rows of a sorted query without sorting all."""
 DUCKDB_SHARE = 0.6
 """Of the memory that a worker may take beside what it starts with; the rest is for what DuckDB does not count."""
 UNTOUCHED = 32 << 20
@@ -157,7 +159,7 @@ def literal_name(con: duckdb.DuckDBPyConnection) -> str:
 
 def fetch(con: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int) -> tuple[pa.Table, bool]:
     """At most `max_rows` rows and MAX_RESULT_BYTES of a result, and whether there was more."""
-    reader = con.execute(sql).to_arrow_reader(min(max_rows + 1, 2048))
+    reader = _first(con, sql, max_rows + 1).to_arrow_reader(min(max_rows + 1, 2048))
     batches: list[pa.RecordBatch] = []
     rows, size = 0, 0
     schema = pa.schema(_distinct(reader.schema))
@@ -177,6 +179,17 @@ def fetch(con: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int) -> tuple[p
         if batch.num_rows > left:
             return pa.Table.from_batches(batches, schema), True
     return pa.Table.from_batches(batches, schema), False
+
+
+def _first(con: duckdb.DuckDBPyConnection, sql: str, rows: int) -> duckdb.DuckDBPyConnection | duckdb.DuckDBPyRelation:
+    """A query's first rows, of which a sorted query need not sort the others: a million with all columns do not fit."""
+    kinds = [statement.type for statement in con.extract_statements(sql)]
+    if rows > SORTED_ALONE or kinds != [duckdb.StatementType.SELECT]:
+        return con.execute(sql)
+    try:
+        return con.sql(sql).limit(rows)
+    except duckdb.Error:
+        return con.execute(sql)  # the same error, with its place in the text
 
 
 def _distinct(fields: Iterable[pa.Field]) -> list[pa.Field]:
