@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from core import queries
-from core.queries.vectors import VectorTable, rounded, vector_table
+from core.queries.vectors import VectorTable, vector_table
 from core.store import Store, merging, open_for_writing
+from core.store.eight_bits import packed, rounded, unpacked
 from tests.support.store_factory import PRINTS, make_store
 
 RECALL = 0.95
@@ -32,6 +33,20 @@ def test_eight_bits_find_nine_of_ten_and_more_of_the_nearest() -> None:
         found.append(len(best & {name for name, _ in nearest}) / 10)
         off += [abs(value - float(cosine[int(name)])) for name, value in nearest]
     assert np.mean(found) >= RECALL and max(off) < 0.005
+
+
+def test_packed_vectors_come_back_whole_or_in_pieces() -> None:
+    import pyarrow as pa
+
+    vectors = np.random.default_rng(2).standard_normal((7, 384), dtype=np.float32)
+    column = pa.chunked_array([pa.array(list(vectors[:4]), pa.list_(pa.float32())), pa.array(list(vectors[4:]))])
+    whole = pa.chunked_array([packed(column)])
+    pieces = pa.chunked_array([whole.slice(2, 3).combine_chunks(), whole.slice(5).combine_chunks()])
+    np.testing.assert_array_equal(unpacked(whole), rounded(vectors))
+    np.testing.assert_array_equal(unpacked(whole.slice(2, 3)), rounded(vectors)[2:5])
+    np.testing.assert_array_equal(unpacked(pieces), rounded(vectors)[2:])
+    assert unpacked(pa.chunked_array([], pa.binary())).shape == (0, 384)
+    assert not unpacked(pa.chunked_array([pa.array([None], pa.binary())])).any()
 
 
 @pytest.fixture

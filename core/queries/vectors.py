@@ -1,7 +1,6 @@
 """Vectors of explanations held in memory where there are many: eight bits a number, every one looked at.
 
-Only for tables with large shards; a smaller one is searched in SQL. Each vector is scaled so that its greatest number
-is 127 and rounded, by which a cosine changes by some thousandths (tests/test_vectors.py measures that, and recall).
+Only for tables with large shards, which hold them; a smaller one is searched in SQL.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from core.queries.rows import Connection, has_table
+from core.store.eight_bits import COLUMN, DIMENSIONS, rounded, unpacked
 
-DIMENSIONS = 384
 _THREADS = 2
 _LOADED = "loaded"
 _KEPT = 2
@@ -56,12 +55,6 @@ class VectorTable:
         places = np.asarray(matches.keys, dtype=np.int64)
         names = self.ids.take(pa.array(places if rows is None else rows[places])).to_pylist()
         return list(zip(names, (1 - np.asarray(matches.distances, dtype=np.float64)).tolist(), strict=True))
-
-
-def rounded(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
-    """Vectors (N, D) with the greatest number of each at 127, as whole numbers."""
-    greatest = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-12)
-    return np.asarray(np.rint(vectors * (127 / greatest)), dtype=np.int8)
 
 
 _tables: dict[tuple[Path, str], tuple[tuple[str, ...], dict[str, VectorTable], VectorTable]] = {}
@@ -115,12 +108,17 @@ def _read(con: Connection, folder: Path, name: str, fingerprint: str, superseded
     if name.startswith(_LOADED):
         rows = con.execute(f"SELECT {', '.join(names)} FROM loaded.embeddings").to_arrow_table()
     else:
-        rows = pq.read_table(folder / "shards" / "embeddings" / name, columns=names)
+        with pq.ParquetFile(folder / "shards" / "embeddings" / name) as file:
+            if COLUMN in file.schema_arrow.names:  # an older whylook did not keep them
+                names[-1] = COLUMN
+            rows = file.read(columns=names)
     kept = pc.equal(rows["fingerprint"], fingerprint)
     if superseded:
         kept = pc.and_(kept, pc.invert(pc.is_in(rows["image_id"], value_set=pa.array(superseded, pa.string()))))
-    rows = rows.filter(kept).combine_chunks()
-    if not len(rows):
-        return _empty()
+    if not pc.all(kept).as_py():
+        rows = rows.filter(kept)
+    ids = rows["image_id"].combine_chunks()
+    if names[-1] == COLUMN:
+        return VectorTable(ids, unpacked(rows[COLUMN]))
     numbers = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return VectorTable(rows["image_id"].combine_chunks(), rounded(numbers.reshape(-1, DIMENSIONS)))
+    return VectorTable(ids, rounded(numbers.reshape(-1, DIMENSIONS)))

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from core.store import eight_bits
 from core.store.shards import (
     SCHEMAS,
     SOURCES,
@@ -38,6 +39,8 @@ LARGE_ROWS = 32_768
 """Rows from which on a merged shard is large: a generation reads it where it lies."""
 MANY = 256
 """Small shards of a table from which on the smallest are merged."""
+_SORTED_BYTES = 256 << 20
+"""Of the shards that are merged: up to here their rows are sorted by picture, which takes them all into memory."""
 _GROUP_ROWS = 2_048
 _PAGE_BYTES = 256 << 10
 
@@ -78,7 +81,10 @@ def merge(
     number = max(shard_number(path.name) for path in paths)
     temporary = folder / f".merged-{number:06d}.parquet.{os.getpid()}.tmp"
     names = sorted({path.name for path in paths}.union(*(sources_of(path) for path in paths if is_merged(path))))
-    schema = SCHEMAS[folder.name].append(pa.field("shard", pa.int32())).with_metadata({SOURCES: json.dumps(names)})
+    schema = SCHEMAS[folder.name].append(pa.field("shard", pa.int32()))
+    if folder.name == "embeddings":
+        schema = schema.append(pa.field(eight_bits.COLUMN, pa.binary()))
+    schema = schema.with_metadata({SOURCES: json.dumps(names)})
     rows = 0
     try:
         with temporary.open("wb") as sink:
@@ -86,6 +92,8 @@ def merge(
                 for group in _groups(paths):
                     if stop():
                         return None
+                    if eight_bits.COLUMN in schema.names:
+                        group = group.append_column(eight_bits.COLUMN, eight_bits.packed(group["vector"]))
                     writer.write_table(group.cast(schema))
                     rows += len(group)
             sink.flush()
@@ -116,7 +124,10 @@ def finish(folder: Path) -> None:
 
 
 def _groups(paths: Sequence[Path]) -> Iterator[pa.Table]:
-    """The rows of shards in tables of _GROUP_ROWS; of several with one key the newest."""
+    """The rows of shards in tables of _GROUP_ROWS; of several with one key the newest.
+
+    Sorted by picture: whoever asks for the first pictures by their id reads the first group of every shard alone.
+    """
     newest: dict[tuple[str, str], tuple[int, int, int]] = {}
     for at, path in enumerate(paths):
         keys = _numbered(path, ["fingerprint", "image_id"])
@@ -127,14 +138,16 @@ def _groups(paths: Sequence[Path]) -> Iterator[pa.Table]:
     kept: list[set[int]] = [set() for _ in paths]
     for _, at, row in newest.values():
         kept[at].add(row)
+    if sum(path.stat().st_size for path in paths) <= _SORTED_BYTES:
+        whole = pa.concat_tables(_kept(path, kept[at]) for at, path in enumerate(paths))
+        order = pc.sort_indices(whole, sort_keys=[("image_id", "ascending"), ("fingerprint", "ascending")])
+        for start in range(0, len(whole), _GROUP_ROWS):
+            yield whole.take(order.slice(start, _GROUP_ROWS))
+        return
     waiting: list[pa.Table] = []
     size = 0
     for at, path in enumerate(paths):
-        found = _numbered(path, None)
-        if len(kept[at]) < len(found):
-            found = found.filter(
-                pc.is_in(pa.array(range(len(found))), value_set=pa.array(sorted(kept[at]), pa.int64()))
-            )
+        found = _kept(path, kept[at])
         waiting.append(found)
         size += len(found)
         while size >= _GROUP_ROWS:
@@ -143,6 +156,14 @@ def _groups(paths: Sequence[Path]) -> Iterator[pa.Table]:
             waiting, size = [whole.slice(_GROUP_ROWS)], size - _GROUP_ROWS
     if size:
         yield pa.concat_tables(waiting)
+
+
+def _kept(path: Path, rows: set[int]) -> pa.Table:
+    """Some rows of a shard, numbered."""
+    found = _numbered(path, None)
+    if len(rows) == len(found):
+        return found
+    return found.filter(pc.is_in(pa.array(range(len(found))), value_set=pa.array(sorted(rows), pa.int64())))
 
 
 def _numbered(path: Path, columns: Sequence[str] | None) -> pa.Table:
