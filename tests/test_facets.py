@@ -60,6 +60,13 @@ def test_a_slice_of_every_picture_has_no_rest_and_an_empty_one_nothing_inside(ma
     assert all(bar.inside == 0 for facet in facets(coded, ["elsewhere"]) for bar in facet.bars)
 
 
+def test_as_many_pictures_of_another_run_are_none_of_this_one(made) -> None:
+    store, run = made
+    coded = coded_run(store.reader(), run)
+    for facet in facets(coded, [f"x{place}" for place in range(len(coded.image_ids))]):
+        assert sum(bar.inside for bar in facet.bars) == 0
+
+
 def test_values_keep_their_places_whatever_the_slice(made) -> None:
     store, run = made
     coded = coded_run(store.reader(), run)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, ndtr, ndtri
-from scipy.stats import false_discovery_control
 
 from core.statistics import UNKNOWN, Interval, wilson
 
@@ -173,6 +172,8 @@ def adjusted(p_values: Sequence[float]) -> NDArray[np.float64]:
     Raises:
         ValueError: A p-value lies outside [0, 1] or is NaN.
     """
+    from scipy.stats import false_discovery_control  # here: no page waits for it that only names findings
+
     return np.asarray(false_discovery_control(list(p_values))) if len(p_values) else np.zeros(0)
 
 

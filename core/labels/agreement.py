@@ -14,6 +14,8 @@ Floats = NDArray[np.floating]
 Codes = NDArray[np.int64]
 ENOUGH = 20_000
 """Pictures that a temperature and a model of the features are fitted on at most."""
+MOST_NUMBERS = 5_000_000
+"""Probabilities that a temperature, which is one number, is fitted on at most."""
 FOLDS, FEW_FOLDS = 5, 2
 """Models of the features: with more than ENOUGH pictures two of them are as good as five."""
 LEAST = 10
@@ -21,6 +23,8 @@ LEAST = 10
 STRENGTH = 0.01
 """C of the logistic regression: strong shrinkage keeps it from learning the wrong labels."""
 STEPS = 60
+LARGE = 2_000_000
+"""Numbers (pictures times classes) from which on a model of the features is fitted by all cores."""
 FLOOR = 1e-9
 
 
@@ -48,7 +52,7 @@ def temperature(probabilities: Floats, labels: Codes) -> float:
     """
     from scipy.optimize import minimize_scalar  # here: it takes a while to load, and few reads need it
 
-    step = max(1, labels.size // ENOUGH)
+    step = max(1, labels.size // ENOUGH, probabilities.size // MOST_NUMBERS)
     logits, own = np.log(np.maximum(probabilities[::step], FLOOR)), labels[::step]
 
     def loss(log_t: float) -> float:
@@ -143,8 +147,10 @@ def _seen(features: NDArray[np.float32], labels: Codes, fold: Codes, *, fitted: 
         others, own = fitted[fold[fitted] != number], np.flatnonzero(fold[asked] == number)
         if not own.size or np.unique(labels[others]).size < 2:
             continue
-        # One thread: such small products take longer to share out than to do. The last steps change the order little.
-        with threadpool_limits(limits=1), warnings.catch_warnings():
+        # One thread where products are small: they take longer to share out than to do.
+        # The last steps change the order little.
+        threads = 1 if others.size * said.shape[1] < LARGE else None
+        with threadpool_limits(limits=threads), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model = LogisticRegression(C=STRENGTH, max_iter=STEPS).fit(features[others], labels[others])
         said[np.ix_(own, model.classes_)] = np.maximum(model.predict_proba(features[asked[own]]), FLOOR)

@@ -148,8 +148,6 @@ def _names(column: CodedColumn) -> list[str]:
 
 
 def _inside(coded: CodedRun, ids: Sequence[str]) -> NDArray[np.bool_]:
-    if len(ids) == len(coded.image_ids):
-        return np.ones(len(coded.image_ids), dtype=np.bool_)
     return np.asarray(pc.is_in(coded.image_ids, value_set=pa.array(ids, pa.string())))
 
 

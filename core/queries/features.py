@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from core.queries.rows import Connection, has_table
+from core.queries.rows import Connection, bytes_of, has_table
 
 Matrix = NDArray[np.float32]
 NO_FEATURES = (
@@ -39,14 +39,14 @@ def features(con: Connection, run: str) -> FeatureTable | None:
     if rows is None:
         return None
     cells = np.asarray(rows["cell"].to_pylist(), dtype=np.float32) / np.float32(10_000)
-    every, places, detail = (matrix_of(rows[name].to_pylist()) for name in ("pooled", "places", "detail"))
+    every, places, detail = (matrix_of(rows[name]) for name in ("pooled", "places", "detail"))
     return FeatureTable(tuple(rows["image_id"].to_pylist()), every, places, detail, cells)
 
 
 def pooled(con: Connection, run: str) -> tuple[tuple[str, ...], Matrix] | None:
     """The image ids of a run and what the model saw of each as a whole, (n, 60); None as for `features`."""
     rows = _sketches(con, run, ("pooled",))
-    return None if rows is None else (tuple(rows["image_id"].to_pylist()), matrix_of(rows["pooled"].to_pylist()))
+    return None if rows is None else (tuple(rows["image_id"].to_pylist()), matrix_of(rows["pooled"]))
 
 
 def _sketches(con: Connection, run: str, names: Sequence[str]) -> pa.Table | None:
@@ -73,6 +73,6 @@ def has_features(con: Connection, run: str) -> bool:
     )
 
 
-def matrix_of(sketches: list[bytes]) -> Matrix:
-    """Stored sketches as a matrix, one row each."""
-    return np.frombuffer(b"".join(sketches), dtype=np.float16).reshape(len(sketches), -1).astype(np.float32)
+def matrix_of(sketches: pa.ChunkedArray) -> Matrix:
+    """Stored sketches, all of one length, as a matrix (n, d), one row each."""
+    return bytes_of(sketches).view(np.float16).astype(np.float32)

@@ -72,16 +72,18 @@ def label_rows(con: Connection, run: str) -> LabelRows:
     hashed = "near_hash" in {str(column[0]) for column in con.execute("SELECT * FROM images LIMIT 0").description or []}
     pictures = int(con.execute("SELECT count(*) FROM samples WHERE run = ?", [run]).fetchall()[0][0])
     most = min(pictures, MOST_PROBABILITIES // max(1, len(record.class_names)))
+    last = _last(con, run, most) if most < pictures else "~"  # behind every hexadecimal number
     table = con.execute(
-        f"""WITH s AS (FROM samples WHERE run = $run ORDER BY image_id LIMIT {most})
+        f"""WITH s AS (FROM samples WHERE run = $run AND image_id <= $last)
         SELECT s.image_id, i.paths, s.path, s.label, s.score, p.probabilities,
             {"i.near_hash" if hashed else "NULL::BLOB"} AS near_hash,
             {f"s.{identifier(split)}::VARCHAR" if split else "NULL::VARCHAR"} AS split
         FROM s JOIN runs r USING (run)
-        JOIN images i ON i.fingerprint = r.images_fingerprint AND i.image_id = s.image_id
-        LEFT JOIN predictions p ON p.fingerprint = r.classifier_fingerprint AND p.image_id = s.image_id
+        JOIN images i ON i.fingerprint = r.images_fingerprint AND i.image_id = s.image_id AND i.image_id <= $last
+        LEFT JOIN predictions p
+            ON p.fingerprint = r.classifier_fingerprint AND p.image_id = s.image_id AND p.image_id <= $last
         ORDER BY s.image_id""",
-        {"run": run},
+        {"run": run, "last": last},
     ).to_arrow_table()
     labels = table["label"].combine_chunks().dictionary_encode()
     known = list(record.class_names)
@@ -95,7 +97,7 @@ def label_rows(con: Connection, run: str) -> LabelRows:
         names=tuple(names),
         labels=coded[np.asarray(labels.indices.fill_null(-1))],
         probabilities=_matrix(table["probabilities"].combine_chunks(), len(known)),
-        features=_features(con, run, most),
+        features=_features(con, run, last),
         scores=np.asarray(table["score"].to_numpy(), dtype=np.float32),
         hashes=tuple(table["near_hash"].to_pylist()),
         splits=tuple(table["split"].to_pylist()) if split else None,
@@ -103,6 +105,12 @@ def label_rows(con: Connection, run: str) -> LabelRows:
         images=record.settings.images,
         left_out=pictures - most,
     )
+
+
+def _last(con: Connection, run: str, most: int) -> str:
+    """The image_id of the last of the first `most`: as a value, so that nothing of large shards is read behind it."""
+    order = "SELECT image_id FROM samples WHERE run = ? ORDER BY image_id LIMIT 1 OFFSET ?"
+    return str(con.execute(order, [run, most - 1]).fetchall()[0][0])
 
 
 def label_names(con: Connection, run: str) -> list[str]:
@@ -124,15 +132,16 @@ def _matrix(lists: pa.Array, width: int) -> Floats:
     return rows
 
 
-def _features(con: Connection, run: str, most: int) -> Floats | None:
-    """The pooled sketches of core.queries.features alone, (n, d), by image id; None where there are none."""
+def _features(con: Connection, run: str, last: str) -> Floats | None:
+    """The pooled sketches of core.queries.features, (n, d), by image id up to `last`; None where there are none."""
     if not con.execute("SELECT 1 FROM information_schema.tables WHERE table_name = 'features'").fetchall():
         return None
     table = con.execute(
-        f"""SELECT f.pooled FROM (FROM samples WHERE run = ? ORDER BY image_id LIMIT {most}) s JOIN runs r USING (run)
-        LEFT JOIN features f ON f.fingerprint = r.attribution_fingerprint AND f.image_id = s.image_id
+        """SELECT f.pooled FROM (FROM samples WHERE run = $run AND image_id <= $last) s JOIN runs r USING (run)
+        LEFT JOIN features f
+            ON f.fingerprint = r.attribution_fingerprint AND f.image_id = s.image_id AND f.image_id <= $last
         ORDER BY s.image_id""",
-        [run],
+        {"run": run, "last": last},
     ).to_arrow_table()
     sketches = table["pooled"].to_pylist()
     known = np.asarray([sketch is not None for sketch in sketches], dtype=bool)

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from core.records import Row
 
@@ -30,6 +33,17 @@ def fetch_as(
 def narrowed(ids: Sequence[str] | None) -> tuple[str, list[object]]:
     """SQL that keeps only `ids`, and its parameter."""
     return ("", []) if ids is None else (" AND image_id IN (SELECT unnest(?::VARCHAR[]))", [list(ids)])
+
+
+def bytes_of(column: pa.ChunkedArray) -> NDArray[np.uint8]:
+    """A column of bytes, all of one length, as rows (n, length)."""
+    width = len(column[0].as_py()) if len(column) else 0
+    parts = []
+    for part in column.chunks:
+        fixed = part.cast(pa.binary(width))
+        rows = np.frombuffer(fixed.buffers()[1], np.uint8)[fixed.offset * width : (fixed.offset + len(fixed)) * width]
+        parts.append(rows.reshape(-1, width))
+    return np.concatenate(parts) if len(parts) != 1 else parts[0]
 
 
 def has_table(con: Connection, name: str) -> bool:

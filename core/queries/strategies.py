@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from core.queries.features import matrix_of
 from core.queries.rows import Connection, has_table
@@ -58,6 +59,8 @@ def _nearest(con: Connection, run: str, image_id: str, strategy: str, k: int) ->
     ).fetchall()
     if not rows or rows[0][0] != image_id:
         return ()
-    places = matrix_of([row[1] for row in rows])  # (n, 96), the picture itself first
+    places = matrix_of(
+        pa.chunked_array([pa.array([row[1] for row in rows], pa.binary())])
+    )  # (n, 96), the picture itself first
     order = np.argsort(np.linalg.norm(places[1:] - places[0], axis=1), kind="stable")
     return tuple(str(rows[place + 1][0]) for place in order[:k])

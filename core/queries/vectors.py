@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from core.queries.rows import Connection, has_table
-from core.store.eight_bits import COLUMN, DIMENSIONS, rounded, unpacked
+from core.queries.rows import Connection, bytes_of, has_table
+from core.store.eight_bits import COLUMN, DIMENSIONS, rounded
 
 _THREADS = 2
 _LOADED = "loaded"
@@ -117,8 +117,10 @@ def _read(con: Connection, folder: Path, name: str, fingerprint: str, superseded
         kept = pc.and_(kept, pc.invert(pc.is_in(rows["image_id"], value_set=pa.array(superseded, pa.string()))))
     if not pc.all(kept).as_py():
         rows = rows.filter(kept)
+    if not len(rows):
+        return _empty()
     ids = rows["image_id"].combine_chunks()
     if names[-1] == COLUMN:
-        return VectorTable(ids, unpacked(rows[COLUMN]))
+        return VectorTable(ids, bytes_of(rows[COLUMN]).view(np.int8))
     numbers = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return VectorTable(ids, rounded(numbers.reshape(-1, DIMENSIONS)))

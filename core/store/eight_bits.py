@@ -26,22 +26,3 @@ def packed(lists: pa.ChunkedArray) -> pa.Array:
     numbers = np.asarray(known.flatten(), dtype=np.float32).reshape(-1, DIMENSIONS)
     rows = iter(rounded(numbers))
     return pa.array([next(rows).tobytes() if there else None for there in known.is_valid().to_pylist()], pa.binary())
-
-
-def unpacked(values: pa.ChunkedArray) -> NDArray[np.int8]:
-    """The vectors (N, 384) of such a column; 0 where there is none. Without a copy where it is in one piece."""
-    if values.null_count:
-        values = values.fill_null(bytes(DIMENSIONS))
-    parts = [
-        np.frombuffer(part.buffers()[2], np.int8, len(part) * DIMENSIONS, _start(part)).reshape(-1, DIMENSIONS)
-        for part in values.chunks
-        if len(part)
-    ]
-    if len(parts) == 1:
-        return parts[0]
-    return np.concatenate(parts) if parts else np.zeros((0, DIMENSIONS), np.int8)
-
-
-def _start(part: pa.Array) -> int:
-    """Where the bytes of an array begin in its buffer."""
-    return int(np.frombuffer(part.buffers()[1], np.int32, 1, 4 * part.offset)[0])
