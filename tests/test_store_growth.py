@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import random
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from core import queries
 from core.errors import StoreError
 from core.store import Store, StoreWriter, generations, merging, open_for_writing, publish
+from core.store.eight_bits import rounded
 from core.store.shard_set import ShardSet
-from core.store.shards import SCHEMAS, is_large, is_merged, read_shard, shard_paths
+from core.store.shards import SCHEMAS, is_large, is_merged, read_shard, shard_paths, write_shard
 from tests.support.killed_mergers import kill
 from tests.support.older import as_older_generation
 from tests.support.store_factory import PRINTS, make_store, synthetic_rows
@@ -194,6 +199,29 @@ def test_merged_shards_are_read_where_they_lie_and_nothing_is_missing(many: Stor
     assert answer["n"].to_pylist() == [90], "user SQL reads them, too"
     with pytest.raises(queries.SqlError):
         queries.run_sql(many, f"SELECT * FROM '{large[0]}'")
+
+
+@pytest.mark.parametrize("most", [0, 1 << 28])
+def test_a_merged_shard_holds_every_row_once_and_sorted_where_they_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(merging, "_SORTED_BYTES", most)
+    folder = tmp_path / "shards" / "embeddings"
+    folder.mkdir(parents=True)
+    vectors = np.random.default_rng(5).standard_normal((6, 384), dtype=np.float32)
+    names = ["e", "a", "d", "c", "a", "b"]  # a comes twice: the newer one stands
+    rows = pa.table({"fingerprint": ["f"] * 6, "image_id": names, "vector": list(vectors)}).cast(SCHEMAS["embeddings"])
+    paths = [write_shard(folder, rows.slice(start, 2), number=number) for number, start in enumerate((0, 2, 4), 1)]
+    merged = merging.merge(folder, paths, swap=nullcontext)
+    assert merged is not None and shard_paths(folder) == [merged]
+    found = pq.read_table(merged)
+    by_id = dict(zip(names, vectors, strict=True))
+    assert found["image_id"].to_pylist() == (sorted(by_id) if most else ["e", "d", "c", "a", "b"])
+    for row in found.to_pylist():
+        np.testing.assert_array_equal(np.asarray(row["vector"], dtype=np.float32), by_id[row["image_id"]])
+        np.testing.assert_array_equal(
+            np.frombuffer(row["eight_bits"], np.int8), rounded(by_id[row["image_id"]][None])[0]
+        )
 
 
 def test_a_store_is_whole_where_it_was_moved_to(many: Store, tmp_path: Path) -> None:
