@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from types import FrameType
@@ -20,7 +22,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from core.sql.pool import end_workers, remove_left_folders
+from core.errors import WhylookError
+from core.sql.pool import end_workers, remove_left_folders, run_sql
+from core.store import Store
 from pages._assets import ADDRESS, FOLDER, LIBRARIES
 from pages._gate import Gate
 
@@ -34,6 +38,7 @@ def main() -> None:
     end_on_signals()
     end_with_parent()
     remove_left_folders()
+    Thread(target=get_ready, daemon=True).start()
     sys.argv = [str(APP)]  # Streamlit looks for its settings beside what was started
     routes = [
         Route(ADDRESS + "/{name}", give_library),
@@ -49,6 +54,14 @@ def main() -> None:
             "browser.gatherUsageStats": False,
         }
     )
+
+
+def get_ready() -> None:
+    """Loads what the first page needs while its visitor's browser is still loading, and starts a process for SQL."""
+    for name in ("altair", "core.deck.keep", "core.findings.finding", "core.labels", "pandas"):
+        import_module(name)
+    with suppress(WhylookError):  # there may be nothing to read yet, or nothing that can be read: the pages say so
+        run_sql(Store(Path(os.environ.get("WHYLOOK_STORE", "whylook-store"))), "SELECT 1")
 
 
 def give_library(request: Request) -> Response:
