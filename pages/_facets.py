@@ -20,7 +20,7 @@ from core.sql.where import parse
 from pages._facets_code import CSS, JS
 from pages._map import is_lasso
 from pages._shared import coded_run, store, store_folder, tags_by_picture
-from pages._words import visible
+from pages._words import is_whole, visible
 
 OPEN = ("Answer", YOURS)
 _component = st.components.v2.component("whylook_facets", html='<div class="root"></div>', css=CSS, js=JS)
@@ -29,13 +29,15 @@ Use = Callable[[str], None]
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _facets(folder: str, generation: int, run: str, mark: int, _ids: tuple[str, ...]) -> list[queries.Facet]:
+def _facets(folder: str, generation: int, run: str, mark: int, _ids: tuple[str, ...] | None) -> list[queries.Facet]:
     return queries.facets(coded_run(run), _ids)
 
 
 def facet_panel(run: str, text: str, ids: tuple[str, ...], use: Use) -> None:
     """Every column of the run: the slice against the rest, each value and range a click."""
-    found = _facets(str(store_folder()), store().generation(), run, hash(ids), _ids=ids)
+    found = _facets(
+        str(store_folder()), store().generation(), run, hash(ids), _ids=None if is_whole(text, run) else ids
+    )
     found = [*_tags(run, ids), *found]
     query = parse(text, run)
     groups = [

@@ -20,7 +20,6 @@ import streamlit as st
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
-from skimage.measure import approximate_polygon
 
 from core import queries
 from core.cells import CELLS, GREY
@@ -216,6 +215,8 @@ def lassoed(query: Query, basis: Basis, corners: Sequence[Sequence[float]]) -> Q
     if len(outline) < 3 or not np.isfinite(outline).all():
         return query
     closed, tolerance = np.vstack([outline, outline[:1]]), NEAR
+    from skimage.measure import approximate_polygon  # here: half a second, and only a lasso needs it
+
     while len(smooth := approximate_polygon(closed, tolerance)) > CORNERS + 1:
         tolerance *= 1.5
     if len(smooth) < 4:

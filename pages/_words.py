@@ -54,6 +54,11 @@ def slice_sql(run: str, *conditions: str, order: str = "confidence DESC") -> str
     return "\n".join([*lines, f"ORDER BY {order}"])
 
 
+def is_whole(sql: str, run: str) -> bool:
+    """Whether a query is the one for every picture of a run, whose ids need not be looked for among the run's."""
+    return " ".join(sql.split()) == " ".join(slice_sql(run).split())
+
+
 def cell_condition(name: str | None) -> str:
     """The condition that selects one cell."""
     return "cell IS NULL" if name is None else f"cell = {literal(name)}"

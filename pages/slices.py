@@ -34,7 +34,7 @@ from pages._shared import sql as run_sql
 from pages._slice_charts import charts
 from pages._slice_tools import toolbar
 from pages._view import go
-from pages._words import plain, slice_sql
+from pages._words import is_whole, plain, slice_sql
 
 PER_PAGE = 48
 PER_PAGE_OF_THREE = 20
@@ -166,7 +166,8 @@ def against_rest(name: str, text: str, ids: tuple[str, ...]) -> None:
 
     A slice that is chosen by its answers has no accuracy: it is what was chosen.
     """
-    stats = read_of(queries.slice_stats, name, ids)
+    whole = is_whole(text, name)
+    stats = read(queries.slice_stats, name, None) if whole else read_of(queries.slice_stats, name, ids)
     inside, rest = stats.inside, stats.rest
     facts: list[tuple[str, str, str, str]] = []
     if not by_answer(text):

@@ -23,8 +23,6 @@ LEAST = 10
 STRENGTH = 0.01
 """C of the logistic regression: strong shrinkage keeps it from learning the wrong labels."""
 STEPS = 60
-LARGE = 2_000_000
-"""Numbers (pictures times classes) from which on a model of the features is fitted by all cores."""
 FLOOR = 1e-9
 
 
@@ -147,10 +145,8 @@ def _seen(features: NDArray[np.float32], labels: Codes, fold: Codes, *, fitted: 
         others, own = fitted[fold[fitted] != number], np.flatnonzero(fold[asked] == number)
         if not own.size or np.unique(labels[others]).size < 2:
             continue
-        # One thread where products are small: they take longer to share out than to do.
-        # The last steps change the order little.
-        threads = 1 if others.size * said.shape[1] < LARGE else None
-        with threadpool_limits(limits=threads), warnings.catch_warnings():
+        # One thread: such small products take longer to share out than to do. The last steps change the order little.
+        with threadpool_limits(limits=1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model = LogisticRegression(C=STRENGTH, max_iter=STEPS).fit(features[others], labels[others])
         said[np.ix_(own, model.classes_)] = np.maximum(model.predict_proba(features[asked[own]]), FLOOR)

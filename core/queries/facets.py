@@ -106,8 +106,8 @@ def coded_run(con: Connection, run: str) -> CodedRun:
     return CodedRun(table.column(0).combine_chunks(), tuple(found))
 
 
-def facets(coded: CodedRun, ids: Sequence[str]) -> list[Facet]:
-    """Counts every column of a run for the pictures of a slice and for the others."""
+def facets(coded: CodedRun, ids: Sequence[str] | None) -> list[Facet]:
+    """Counts every column of a run for the pictures of a slice and for the others; None is the whole run."""
     inside = _inside(coded, ids)
     return [_counted(column, inside) for column in coded.columns]
 
@@ -147,7 +147,9 @@ def _names(column: CodedColumn) -> list[str]:
     return ["not known", *(bins or values)]
 
 
-def _inside(coded: CodedRun, ids: Sequence[str]) -> NDArray[np.bool_]:
+def _inside(coded: CodedRun, ids: Sequence[str] | None) -> NDArray[np.bool_]:
+    if ids is None:
+        return np.ones(len(coded.image_ids), dtype=np.bool_)
     return np.asarray(pc.is_in(coded.image_ids, value_set=pa.array(ids, pa.string())))
 
 

@@ -311,11 +311,14 @@ def histogram(con: Connection, run: str, *, bins: int = 10, ids: Sequence[str] |
     ]
 
 
-def slice_stats(con: Connection, run: str, ids: Sequence[str]) -> SliceStats:
-    """A slice and the rest of its run; ids of other runs count for nothing."""
+def slice_stats(con: Connection, run: str, ids: Sequence[str] | None) -> SliceStats:
+    """A slice and the rest of its run; ids of other runs count for nothing, and None is the whole run."""
     table = con.execute("SELECT image_id, correct, score, weight FROM samples WHERE run = ?", [run]).to_arrow_table()
     columns_ = {name: table[name].combine_chunks() for name in table.column_names}
-    inside = np.asarray(pc.is_in(columns_["image_id"], value_set=pa.array(ids, pa.string())))
+    if ids is None:
+        inside = np.ones(len(table), dtype=np.bool_)
+    else:
+        inside = np.asarray(pc.is_in(columns_["image_id"], value_set=pa.array(ids, pa.string())))
     known = np.asarray(columns_["correct"].is_valid())
     correct = np.asarray(columns_["correct"].fill_null(False))
     score, weight = (
