@@ -33,7 +33,7 @@ def by_answer(text: str) -> bool:
 
 def looks(run: str, text: str, ids: tuple[str, ...]) -> None:
     """Counts the slice, once, and says quietly what its difference from the rest is worth."""
-    if by_answer(text) or read_only() or len(ids) == read(queries.run_counts, run).pictures:  # all have no rest
+    if by_answer(text) or read_only() or len(ids) == read(queries.run_counts, run).pictures:  # no rest to differ from
         return
     held = _held(str(store_folder()), store().generation(), run, hash(ids), ids)
     if held is None:

@@ -61,7 +61,7 @@ def get_ready() -> None:
     for name in ("altair", "core.deck.keep", "core.findings.finding", "core.labels", "pandas"):
         import_module(name)
     with suppress(WhylookError):  # there may be nothing to read yet, or nothing that can be read: the pages say so
-        run_sql(Store(Path(os.environ.get("WHYLOOK_STORE", "whylook-store"))), "SELECT 1")
+        run_sql(Store(Path(os.environ["WHYLOOK_STORE"])), "SELECT 1")  # serve.py names it
 
 
 def give_library(request: Request) -> Response:

@@ -152,10 +152,13 @@ def ids_of(result: queries.SqlResult, run: str) -> tuple[str, ...]:
     """Image ids in a result, in order, once each; rows of other runs are left out."""
     if "image_id" not in result.columns:
         return ()
-    ids = result.table.column("image_id").cast(pa.string())
+    ids = result.table.column("image_id")
     if "run" in result.columns:
-        ids = ids.filter(pc.equal(result.table.column("run").cast(pa.string()), run))
-    return tuple(dict.fromkeys(image for image in ids.to_pylist() if image))
+        runs = result.table.column("run")
+        if not pa.types.is_string(runs.type):  # a person's own column may hold lists
+            runs = pa.chunked_array([pa.array([name if name == run else "" for name in runs.to_pylist()], pa.string())])
+        ids = ids.filter(pc.equal(runs, run))
+    return tuple(dict.fromkeys(str(image) for image in ids.to_pylist() if image))
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

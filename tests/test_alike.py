@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,18 @@ from tests.support.store_factory import make_store
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory):
     return seen_store(tmp_path_factory.mktemp("alike") / "store")
+
+
+def test_what_is_the_same_of_all_pictures_makes_none_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = np.random.default_rng(8).standard_normal((20_000, 40)).astype(np.float32)
+    numbers[:, 10:] = np.float16(0.3)
+    pooled = tuple(map(str, range(len(numbers)))), numbers.copy()
+    monkeypatch.setattr(import_module("core.queries.alike"), "pooled", lambda con, run: pooled)
+    known = queries.seen(None, "r")  # type: ignore[arg-type]
+    assert known is not None and not known.units[:, 10:].any()
+    exact = (numbers[:, :10] - numbers[:, :10].mean(0)) / numbers[:, :10].std(0)
+    exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+    np.testing.assert_allclose(known.units[:, :10], exact, atol=1e-5)
 
 
 def test_the_nearest_are_those_of_the_cosine_of_standardised_features(filled) -> None:

@@ -323,8 +323,7 @@ def test_a_llama_server_is_given_each_reply_up_to_what_the_judge_decides(
             begun * repeats + "4", logprobs={"content": [*given_back, {"token": "4", "top_logprobs": digits}]}
         )
 
-    listed = {"data": [{"id": "tiny", "owned_by": "llamacpp"}]}
-    with misbehaving(answer, listed=listed) as url, load_url_judge(url, concurrency=1) as judge:
+    with misbehaving(answer, continues=True) as url, load_url_judge(url, concurrency=1) as judge:
         asked.clear()
         reply = judge.judge(requests[:1])[0]
     assert asked == [
@@ -337,6 +336,15 @@ def test_a_llama_server_is_given_each_reply_up_to_what_the_judge_decides(
     assert {"description": reply.description, "justification": reply.justification} == given
 
 
+def test_a_server_that_adds_a_turn_to_what_was_begun_is_asked_for_whole_replies(requests: list[JudgeRequest]) -> None:
+    prints = set()
+    for continues in (False, None):
+        with misbehaving(well_behaved, continues=continues) as url, load_url_judge(url) as judge:
+            assert judge.judge(requests[:1])[0].state == "ok"
+            prints.add(judge._dialect.form)
+    assert prints == {"grammar"}
+
+
 def test_a_reply_that_does_not_end_behind_its_beginning_is_failed(requests: list[JudgeRequest]) -> None:
     def answer(body: dict[str, Any], _: int) -> Answer:
         begun = body["messages"][-1]["content"]
@@ -344,7 +352,6 @@ def test_a_reply_that_does_not_end_behind_its_beginning_is_failed(requests: list
             return completion("4", logprobs={"content": []})
         return completion("and so on", finish_reason="length")
 
-    listed = {"data": [{"id": "tiny", "owned_by": "llamacpp"}]}
-    with misbehaving(answer, listed=listed) as url, load_url_judge(url) as judge:
+    with misbehaving(answer, continues=True) as url, load_url_judge(url) as judge:
         reply = judge.judge(requests[:1])[0]
     assert (reply.state, reply.reason) == ("failed", "the reply did not end")

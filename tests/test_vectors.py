@@ -46,6 +46,11 @@ def test_packed_vectors_come_back_whole_or_in_pieces() -> None:
     np.testing.assert_array_equal(bytes_of(whole).view(np.int8), rounded(vectors))
     np.testing.assert_array_equal(bytes_of(whole.slice(2, 3)).view(np.int8), rounded(vectors)[2:5])
     np.testing.assert_array_equal(bytes_of(pieces).view(np.int8), rounded(vectors)[2:])
+    assert bytes_of(pa.chunked_array([pa.array([], pa.binary())])).shape == (0, 0)
+    missing = packed(pa.chunked_array([pa.array([list(vectors[0]), None], pa.list_(pa.float32()))]))
+    assert missing.is_valid().to_pylist() == [True, False] and missing[0].as_py() == rounded(vectors)[0].tobytes()
+    with pytest.raises(ValueError, match="1 of 2 are missing"):
+        bytes_of(pa.chunked_array([missing]))
 
 
 @pytest.fixture

@@ -172,7 +172,7 @@ def adjusted(p_values: Sequence[float]) -> NDArray[np.float64]:
     Raises:
         ValueError: A p-value lies outside [0, 1] or is NaN.
     """
-    from scipy.stats import false_discovery_control  # here: no page waits for it that only names findings
+    from scipy.stats import false_discovery_control  # here: slow to load, and few pages need it
 
     return np.asarray(false_discovery_control(list(p_values))) if len(p_values) else np.zeros(0)
 

@@ -69,29 +69,32 @@ class Client:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise RequestError(f"{url!r} is no address of a server; write http://HOST:PORT/v1")
         path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
-        self.url = f"{parts.scheme}://{parts.netloc}{path}/v1"
+        self._root = f"{parts.scheme}://{parts.netloc}{path}"
+        self.url = f"{self._root}/v1"
         self._timeout, self._retries, self._pause = timeout, retries, pause
         self._opener = urllib.request.build_opener(_StayHere())
         self._away = False
 
     def get(self, path: str) -> Any:
         """The JSON at `path`."""
-        return self._ask(path, None, PASSING)
+        return self._ask(f"{self.url}/{path}", None, PASSING)
 
-    def post(self, path: str, body: dict[str, Any], *, passing: frozenset[int] = PASSING) -> Any:
+    def post(self, path: str, body: dict[str, Any], *, passing: frozenset[int] = PASSING, beside: bool = False) -> Any:
         """The server's JSON reply to a JSON body; an error status among `passing` is worth another try.
+
+        `beside`: the path lies beside `/v1`, as llama-server's own do.
 
         Raises:
             RefusedError: an error status, after the retries where it may pass.
             UnreachableError: no answer, after the retries; without them while the server stays away.
         """
-        return self._ask(path, json.dumps(body).encode(), passing)
+        return self._ask(f"{self._root if beside else self.url}/{path}", json.dumps(body).encode(), passing)
 
-    def _ask(self, path: str, data: bytes | None, passing: frozenset[int]) -> Any:
+    def _ask(self, address: str, data: bytes | None, passing: frozenset[int]) -> Any:
         attempt = 0
         while True:
             try:
-                reply = self._send(path, data)
+                reply = self._send(address, data)
             except RefusedError as error:
                 if error.status not in passing or attempt == self._retries:
                     raise
@@ -108,11 +111,11 @@ class Client:
             time.sleep(min(backed_off if wait is None else wait, LONGEST_PAUSE))
             attempt += 1
 
-    def _send(self, path: str, data: bytes | None) -> Any:
+    def _send(self, address: str, data: bytes | None) -> Any:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if key := _key():
             headers["Authorization"] = f"Bearer {key}"
-        request = urllib.request.Request(f"{self.url}/{path}", data=data, headers=headers)
+        request = urllib.request.Request(address, data=data, headers=headers)
         try:
             with self._opener.open(request, timeout=self._timeout) as answer:
                 return json.loads(_body(answer, time.monotonic() + self._timeout))

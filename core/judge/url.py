@@ -33,7 +33,7 @@ from core.judge.url_questions import Dialect, Question, dialects, questions
 from core.judge.url_replies import MALFORMED, read, tokens, whole
 from core.records import Fill, Judgement, JudgeRequest, View
 
-VERSION = 2
+VERSION = 3
 """Raised when the same server and prompts would give other results."""
 RETRIES, PAUSE = 4, 0.5
 UNKNOWN = frozenset({400, 415, 422, 500, 501})
@@ -105,15 +105,28 @@ class UrlJudge(Judge):
         self.batch_size = concurrency
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="judge")
         try:
-            self._dialect = self._find_dialect(dialects(served))
+            self._dialect = self._find_dialect(dialects(continues=self._continues()))
         except BaseException:
             self._pool.shutdown(cancel_futures=True)
             raise
         self.note = None  # a server does not say what its model was trained on
         self.limits = None if self._dialect.logprobs else WITHOUT_LOGPROBS
         described = {key: value for key, value in served.items() if key in ("id", "root", "meta", "max_model_len")}
-        identity = [VERSION, client.url, described, prompts.fingerprint, self._dialect.logprobs]
+        identity = [VERSION, client.url, described, prompts.fingerprint, self._dialect.form, self._dialect.logprobs]
         self.fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _continues(self) -> bool:
+        """Whether the server goes on with a reply that was begun: llama-server shows the prompt that it makes of it.
+
+        Others may add a turn instead, or do not say.
+        """
+        begun = '{"score":'
+        messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": begun}]
+        try:
+            shown = self._client.post("apply-template", {"messages": messages}, passing=frozenset(), beside=True)
+        except RefusedError:
+            return False
+        return isinstance(shown, dict) and str(shown.get("prompt")).endswith(begun)
 
     def _find_dialect(self, ways: Sequence[Dialect]) -> Dialect:
         """The first way of asking that the server accepts and follows."""

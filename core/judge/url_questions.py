@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -107,16 +106,12 @@ class Dialect:
         return forms[self.form] | thinking | ({"logprobs": True, "top_logprobs": TOP} if self.logprobs else {})
 
 
-CONTINUES = "llamacpp"
-"""Who owns a model, by its server's list, that goes on with a reply that was begun; others may add a turn instead."""
-
-
-def dialects(served: Mapping[str, Any]) -> list[Dialect]:
-    """The ways to ask in the order to try them, by the server's entry for its model."""
+def dialects(*, continues: bool) -> list[Dialect]:
+    """The ways to ask in the order to try them; `continues`: it goes on with a reply that was begun."""
     forms = get_args(get_type_hints(Dialect)["form"])
     return [
         Dialect(form, extras, logprobs)
         for logprobs in (True, False)
-        for form in (forms if served.get("owned_by") == CONTINUES else forms[1:])
+        for form in (forms if continues else forms[1:])
         for extras in (True, False)
     ]

@@ -32,7 +32,9 @@ def seen(con: Connection, run: str) -> Seen | None:
         return None
     ids, numbers = found
     units = numbers  # in place: of a million pictures every copy counts
+    same = (units == units[0]).all(axis=0)
     units -= units.mean(axis=0)
+    units[:, same] = 0  # but for what rounding left of them
     spread = np.sqrt(np.einsum("nd,nd->d", units, units) / len(units))
     units /= np.where(spread > 0, spread, 1)
     length = np.sqrt(np.einsum("nd,nd->n", units, units))[:, None]

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from core.queries.reads import metadata_columns
-from core.queries.rows import Connection
+from core.queries.rows import Connection, bytes_of, has_table
 from core.queries.runs import run as run_record
 from core.store.quoting import identifier
 
@@ -62,7 +62,7 @@ MOST_PROBABILITIES = 100_000_000
 def label_rows(con: Connection, run: str) -> LabelRows:
     """All that is known of a run's labels, or of those of a uniform sample where there are too many probabilities.
 
-    The sample are the first pictures by image_id, which is a hash of their bytes.
+    The sample is the first pictures by image_id, which is a hash of their bytes.
 
     Raises:
         QueryError: there is no such run.
@@ -87,7 +87,7 @@ def label_rows(con: Connection, run: str) -> LabelRows:
     ).to_arrow_table()
     labels = table["label"].combine_chunks().dictionary_encode()
     known = list(record.class_names)
-    names = known + [name for name in labels.dictionary.to_pylist() if name not in set(known)]
+    names = list(dict.fromkeys([*known, *labels.dictionary.to_pylist()]))
     place = {name: index for index, name in enumerate(names)}
     coded = np.asarray([*(place[name] for name in labels.dictionary.to_pylist()), -1], dtype=np.int64)
     paths = zip(table["paths"].to_pylist(), table["path"].to_pylist(), strict=True)
@@ -134,7 +134,7 @@ def _matrix(lists: pa.Array, width: int) -> Floats:
 
 def _features(con: Connection, run: str, last: str) -> Floats | None:
     """The pooled sketches of core.queries.features, (n, d), by image id up to `last`; None where there are none."""
-    if not con.execute("SELECT 1 FROM information_schema.tables WHERE table_name = 'features'").fetchall():
+    if not has_table(con, "features"):
         return None
     table = con.execute(
         """SELECT f.pooled FROM (FROM samples WHERE run = $run AND image_id <= $last) s JOIN runs r USING (run)
@@ -143,12 +143,10 @@ def _features(con: Connection, run: str, last: str) -> Floats | None:
         ORDER BY s.image_id""",
         {"run": run, "last": last},
     ).to_arrow_table()
-    sketches = table["pooled"].to_pylist()
-    known = np.asarray([sketch is not None for sketch in sketches], dtype=bool)
+    known = np.asarray(table["pooled"].is_valid())
     if not known.any():
         return None
-    found = np.frombuffer(b"".join(sketch for sketch in sketches if sketch is not None), dtype=np.float16)
-    found = found.reshape(int(known.sum()), -1)
+    found = bytes_of(table["pooled"].drop_null()).view(np.float16)
     rows = np.full((known.size, found.shape[1]), np.nan, dtype=np.float32)
     rows[known] = found
     return rows

@@ -36,14 +36,23 @@ def narrowed(ids: Sequence[str] | None) -> tuple[str, list[object]]:
 
 
 def bytes_of(column: pa.ChunkedArray) -> NDArray[np.uint8]:
-    """A column of bytes, all of one length, as rows (n, length)."""
-    width = len(column[0].as_py()) if len(column) else 0
+    """A column of bytes, all of one length, as rows (n, length); (0, 0) where there are none.
+
+    Raises:
+        ValueError: one is missing, or of another length.
+    """
+    if column.null_count:
+        raise ValueError(f"{column.null_count} of {len(column)} are missing")
     parts = []
+    width = len(column[0].as_py()) if len(column) else 0
     for part in column.chunks:
-        fixed = part.cast(pa.binary(width))
-        rows = np.frombuffer(fixed.buffers()[1], np.uint8)[fixed.offset * width : (fixed.offset + len(fixed)) * width]
-        parts.append(rows.reshape(-1, width))
-    return np.concatenate(parts) if len(parts) != 1 else parts[0]
+        if len(part):
+            fixed = part.cast(pa.binary(width))
+            start, end = fixed.offset * width, (fixed.offset + len(fixed)) * width
+            parts.append(np.frombuffer(fixed.buffers()[1], np.uint8)[start:end].reshape(-1, width))
+    if not parts:
+        return np.zeros((0, width), np.uint8)
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 def has_table(con: Connection, name: str) -> bool:

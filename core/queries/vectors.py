@@ -112,7 +112,7 @@ def _read(con: Connection, folder: Path, name: str, fingerprint: str, superseded
             if COLUMN in file.schema_arrow.names:  # an older whylook did not keep them
                 names[-1] = COLUMN
             rows = file.read(columns=names)
-    kept = pc.equal(rows["fingerprint"], fingerprint)
+    kept = pc.and_(pc.equal(rows["fingerprint"], fingerprint), rows[names[-1]].is_valid())
     if superseded:
         kept = pc.and_(kept, pc.invert(pc.is_in(rows["image_id"], value_set=pa.array(superseded, pa.string()))))
     if not pc.all(kept).as_py():

@@ -33,7 +33,7 @@ from core.store.reading import look_for_shards
 MAX_RESULT_BYTES = 64 << 20
 ORPHAN_SECONDS = 2.0
 SORTED_ALONE = 5000
-"""Rows up to which DuckDB 1.5 finds the first rows of a sorted query without sorting all."""
+"""Up to so many rows DuckDB 1.5 takes the first of a sorted query without sorting all of it."""
 DUCKDB_SHARE = 0.6
 """Of the memory that a worker may take beside what it starts with; the rest is for what DuckDB does not count."""
 UNTOUCHED = 32 << 20
@@ -182,7 +182,7 @@ def fetch(con: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int) -> tuple[p
 
 
 def _first(con: duckdb.DuckDBPyConnection, sql: str, rows: int) -> duckdb.DuckDBPyConnection | duckdb.DuckDBPyRelation:
-    """A query's first rows, of which a sorted query need not sort the others: a million with all columns do not fit."""
+    """Runs a query for its first rows, so that DuckDB need not sort the rest: a million do not fit into memory."""
     kinds = [statement.type for statement in con.extract_statements(sql)]
     if rows > SORTED_ALONE or kinds != [duckdb.StatementType.SELECT]:
         return con.execute(sql)

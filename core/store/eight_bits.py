@@ -1,4 +1,6 @@
-"""Vectors of explanations in eight bits a number, as large shards hold them beside the exact ones.
+"""Vectors of explanations in eight bits a number, as merged shards hold them beside the exact ones.
+
+Knows: arrays. Does not know: shards, searches.
 
 Each vector is scaled so that its greatest number is 127 and rounded, by which a cosine changes by some thousandths
 (tests/test_vectors.py measures that, and recall).
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 DIMENSIONS = 384
@@ -22,7 +25,8 @@ def rounded(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
 
 def packed(lists: pa.ChunkedArray) -> pa.Array:
     """A column of vectors as bytes, 384 each; none where there is no vector."""
-    known = lists.combine_chunks()
-    numbers = np.asarray(known.flatten(), dtype=np.float32).reshape(-1, DIMENSIONS)
-    rows = iter(rounded(numbers))
-    return pa.array([next(rows).tobytes() if there else None for there in known.is_valid().to_pylist()], pa.binary())
+    known = np.asarray(lists.is_valid())
+    rows = np.zeros((len(lists), DIMENSIONS), np.int8)
+    rows[known] = rounded(np.asarray(lists.combine_chunks().flatten(), dtype=np.float32).reshape(-1, DIMENSIONS))
+    whole = pa.FixedSizeBinaryArray.from_buffers(pa.binary(DIMENSIONS), len(rows), [None, pa.py_buffer(rows)])
+    return pc.if_else(pa.array(known), whole, None).cast(pa.binary())

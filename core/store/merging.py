@@ -39,8 +39,8 @@ LARGE_ROWS = 32_768
 """Rows from which on a merged shard is large: a generation reads it where it lies."""
 MANY = 256
 """Small shards of a table from which on the smallest are merged."""
-_SORTED_BYTES = 256 << 20
-"""Of the shards that are merged: up to here their rows are sorted by picture, which takes them all into memory."""
+_SORTED_BYTES = 512 << 20
+"""Of the rows that are merged, in memory: up to here they are sorted by picture, which takes them all at once."""
 _GROUP_ROWS = 2_048
 _PAGE_BYTES = 256 << 10
 
@@ -126,7 +126,8 @@ def finish(folder: Path) -> None:
 def _groups(paths: Sequence[Path]) -> Iterator[pa.Table]:
     """The rows of shards in tables of _GROUP_ROWS; of several with one key the newest.
 
-    Sorted by picture: whoever asks for the first pictures by their id reads the first group of every shard alone.
+    Sorted by picture where they fit into memory: whoever asks for the first pictures by their id then reads the first
+    group of every shard alone.
     """
     newest: dict[tuple[str, str], tuple[int, int, int]] = {}
     for at, path in enumerate(paths):
@@ -138,7 +139,7 @@ def _groups(paths: Sequence[Path]) -> Iterator[pa.Table]:
     kept: list[set[int]] = [set() for _ in paths]
     for _, at, row in newest.values():
         kept[at].add(row)
-    if sum(path.stat().st_size for path in paths) <= _SORTED_BYTES:
+    if sum(_size(path) for path in paths) <= _SORTED_BYTES:
         whole = pa.concat_tables(_kept(path, kept[at]) for at, path in enumerate(paths))
         order = pc.sort_indices(whole, sort_keys=[("image_id", "ascending"), ("fingerprint", "ascending")])
         for start in range(0, len(whole), _GROUP_ROWS):
@@ -156,6 +157,12 @@ def _groups(paths: Sequence[Path]) -> Iterator[pa.Table]:
             waiting, size = [whole.slice(_GROUP_ROWS)], size - _GROUP_ROWS
     if size:
         yield pa.concat_tables(waiting)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a shard's rows without compression."""
+    about = pq.read_metadata(path)
+    return sum(about.row_group(at).total_byte_size for at in range(about.num_row_groups))
 
 
 def _kept(path: Path, rows: set[int]) -> pa.Table:

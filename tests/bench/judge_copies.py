@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from core.judge.loading import load_judge
+from core.judge.loading import MOST_COPIES, load_judge
 from tests.bench.judge import requests
 from tests.support.random_pairs import CHATML, F16, Size, write_pair
 
@@ -63,7 +63,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pictures", type=int, default=16)
     given = parser.parse_args()
-    threads = os.cpu_count() or 1
+    threads = min(os.cpu_count() or 1, MOST_COPIES)
+    assert threads > 1, "with one core there is nothing to compare"
     print(
         f"{threads} threads, {psutil.virtual_memory().total / 1e9:.0f} GB; pictures a minute; n {given.rounds}",
         flush=True,

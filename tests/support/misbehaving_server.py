@@ -20,9 +20,16 @@ def completion(content: str, **more: Any) -> Answer:
 
 @contextmanager
 def misbehaving(
-    answer: Callable[[dict[str, Any], int], Answer], models: tuple[str, ...] = ("tiny",), *, listed: Any = None
+    answer: Callable[[dict[str, Any], int], Answer],
+    models: tuple[str, ...] = ("tiny",),
+    *,
+    listed: Any = None,
+    continues: bool | None = None,
 ) -> Iterator[str]:
-    """A server whose n-th reply to a question is `answer(body, n)`, and its list of models `listed`, if given."""
+    """A server whose n-th reply to a question is `answer(body, n)`, and its list of models `listed`, if given.
+
+    `continues`: whether the prompt that it shows of a reply that was begun goes on with it; None shows none.
+    """
     count, lock = iter(range(10**6)), threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -31,6 +38,10 @@ def misbehaving(
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self.path == "/apply-template":
+                prompt = "<user>?<assistant>" + body["messages"][-1]["content"] + "<end><assistant>" * (not continues)
+                self.reply(*((200, {}, {"prompt": prompt}) if continues is not None else (404, {}, {})))
+                return
             with lock:
                 number = next(count)
             self.reply(*answer(body, number))
