@@ -19,7 +19,7 @@ from pages._keep import back_to_slide
 from pages._report_card import warn
 from pages._run_names import titles_of
 from pages._shared import read, read_only, store, store_folder
-from pages._view import go
+from pages._view import go, style
 from pages._words import plain, short
 
 PAGES = ("summary", "slices", "search", "sample", "labels", "compare", "present", "runs")
@@ -149,7 +149,7 @@ def through_app() -> None:
 def frame() -> None:
     """What every page has, with runs or without."""
     through_app()
-    st.markdown(STYLE + COLOURS % ((accent(),) * 2), unsafe_allow_html=True)  # st.html arrives later than captions
+    style(STYLE + COLOURS % ((accent(),) * 2))
     st.sidebar.markdown("### whylook")
     if read_only():
         st.sidebar.caption("Read-only: look, filter, search and download.")

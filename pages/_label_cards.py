@@ -12,7 +12,7 @@ from core.queries import LabelRows
 from core.records import LabelDecision, Verdict
 from pages._pictures import Shown, views
 from pages._shared import store
-from pages._view import draw, named, target
+from pages._view import draw, named, style, target
 from pages._words import plain, short
 
 AT_ONCE = 12
@@ -33,7 +33,7 @@ STYLE = """<style>
 
 def to_decide(run: str, rows: LabelRows, listed: Sequence[Suspect], decided: Mapping[str, LabelDecision]) -> None:
     """The suspects that nobody looked at, or those that somebody did."""
-    st.html(STYLE)
+    style(STYLE)
     chosen = st.segmented_control(
         "Show", [LOOK, SEEN], default=LOOK, required=True, key="show", label_visibility="collapsed",
         bind="query-params", on_change=_forget, args=(_seen_key(run),),

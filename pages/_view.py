@@ -36,6 +36,11 @@ class Target(TypedDict):
     go: Place
 
 
+def style(css: str) -> None:
+    """Puts a style sheet on the page, before any words: what st.html needs is loaded only once some are drawn."""
+    st.markdown(css, unsafe_allow_html=True)
+
+
 def target(page: str, /, **values: object) -> Target:
     """Where a click leads: an address for the browser and the same for `follow`."""
     state = {key: str(value) for key, value in values.items() if value not in (None, "")}

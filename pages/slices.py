@@ -33,7 +33,7 @@ from pages._shared import read, read_of, slice_ids
 from pages._shared import sql as run_sql
 from pages._slice_charts import charts
 from pages._slice_tools import toolbar
-from pages._view import go
+from pages._view import go, style
 from pages._words import is_whole, plain, slice_sql
 
 PER_PAGE = 48
@@ -56,7 +56,7 @@ def main() -> None:
     run = open_page("Slices")
     if run is None:
         return
-    st.html(STYLE)
+    style(STYLE)
     head, tools = st.columns([1, 3.6], gap="medium", vertical_alignment="center")
     head.title("Slices")
     left, right = st.columns([1, 3.6], gap="medium")

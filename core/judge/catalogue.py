@@ -76,7 +76,7 @@ class KnownJudge:
     """Of a picture of 448 x 448 pixels, taken whole."""
     tokens: int
     """That picture's tokens."""
-    licence: str = "Apache-2.0"
+    licence: str
     """Of the weights, as their publisher names it."""
     state_bytes: int = 0
     """States of a sequence where recurrent layers replace attention; see `core.judge.gguf.cache_size`."""
@@ -110,21 +110,22 @@ def _weights(name: str, size: int) -> float:
     return size / next((each for kind, each in BYTES_PER_WEIGHT.items() if kind in name.lower()), 2.0)
 
 
-QWEN_RESEARCH = "Qwen Research: not commercial"
+APACHE = "Apache-2.0"
+QWEN_RESEARCH = "Qwen Research: non-commercial use only"
 GEMMA = "Gemma Terms of Use"
 INTERNVL = "MIT, on Apache-2.0"
-LFM = "LFM Open 1.0: free below 10 M$ a year"
+LFM = "LFM Open 1.0: free below US$10 million of revenue a year"
 DEMO = KnownJudge("demo", "llava", "", "judge.gguf", "judge-mmproj.gguf", 7_366_240, 5_922_688, 4_096, 49, 49, "MIT")
 JUDGES = (
     KnownJudge(
         "smolvlm2-500m", "smolvlm", "ggml-org/SmolVLM2-500M-Video-Instruct-GGUF",
         "SmolVLM2-500M-Video-Instruct-Q8_0.gguf", "mmproj-SmolVLM2-500M-Video-Instruct-Q8_0.gguf",
-        436_808_704, 108_785_184, 2 * 32 * 5 * 64 * 2, 1024, 64,
+        436_808_704, 108_785_184, 2 * 32 * 5 * 64 * 2, 1024, 64, APACHE,
     ),
     KnownJudge(
         "smolvlm2-2.2b", "smolvlm", "ggml-org/SmolVLM2-2.2B-Instruct-GGUF",
         "SmolVLM2-2.2B-Instruct-Q4_K_M.gguf", "mmproj-SmolVLM2-2.2B-Instruct-Q8_0.gguf",
-        1_112_602_656, 592_523_200, 2 * 24 * 32 * 64 * 2, 729, 81,
+        1_112_602_656, 592_523_200, 2 * 24 * 32 * 64 * 2, 729, 81, APACHE,
     ),
     KnownJudge(
         "qwen2.5-vl-3b", "qwen2.5-vl", "ggml-org/Qwen2.5-VL-3B-Instruct-GGUF",
@@ -134,12 +135,12 @@ JUDGES = (
     KnownJudge(
         "qwen2.5-vl-7b", "qwen2.5-vl", "ggml-org/Qwen2.5-VL-7B-Instruct-GGUF",
         "Qwen2.5-VL-7B-Instruct-Q4_K_M.gguf", "mmproj-Qwen2.5-VL-7B-Instruct-Q8_0.gguf",
-        4_683_072_032, 853_119_712, 2 * 28 * 4 * 128 * 2, 1024, 256,
+        4_683_072_032, 853_119_712, 2 * 28 * 4 * 128 * 2, 1024, 256, APACHE,
     ),
     KnownJudge(
         "qwen3-vl-2b", "qwen3-vl", "ggml-org/Qwen3-VL-2B-Instruct-GGUF",
         "Qwen3-VL-2B-Instruct-Q8_0.gguf", "mmproj-Qwen3-VL-2B-Instruct-Q8_0.gguf",
-        1_834_427_296, 445_053_056, 2 * 28 * 8 * 128 * 2, 784, 196,
+        1_834_427_296, 445_053_056, 2 * 28 * 8 * 128 * 2, 784, 196, APACHE,
     ),
     KnownJudge(  # this size and the next are published by Qwen, not by ggml-org
         "qwen3-vl-4b", "qwen3-vl", "Qwen/Qwen3-VL-4B-Instruct-GGUF",
@@ -149,7 +150,7 @@ JUDGES = (
     KnownJudge(
         "qwen3-vl-8b", "qwen3-vl", "Qwen/Qwen3-VL-8B-Instruct-GGUF",
         "Qwen3VL-8B-Instruct-Q4_K_M.gguf", "mmproj-Qwen3VL-8B-Instruct-Q8_0.gguf",
-        5_027_784_800, 752_289_728, 2 * 36 * 8 * 128 * 2, 784, 196,
+        5_027_784_800, 752_289_728, 2 * 36 * 8 * 128 * 2, 784, 196, APACHE,
     ),
     KnownJudge(
         "gemma-3-4b", "gemma3", "ggml-org/gemma-3-4b-it-GGUF",
@@ -182,12 +183,12 @@ JUDGES = (
     ),
     KnownJudge(
         "qwen3.5-4b", "qwen3.5", "unsloth/Qwen3.5-4B-GGUF", "Qwen3.5-4B-Q4_K_M.gguf", "mmproj-F16.gguf",
-        2_740_000_000, 672_000_000, 2 * 8 * 4 * 256 * 2, 784, 196, state_bytes=24 * (3 * 8_192 + 128 * 4_096) * 4,
+        2_740_000_000, 672_000_000, 2 * 8 * 4 * 256 * 2, 784, 196, APACHE, state_bytes=24 * (3 * 8_192 + 128 * 4_096) * 4,
     ),
     KnownJudge(
         "minicpm-v-4.6", "minicpm-v-4.6", "openbmb/MiniCPM-V-4.6-gguf",
         "MiniCPM-V-4_6-Q8_0.gguf", "mmproj-model-f16.gguf",
-        812_000_000, 1_108_000_000, 2 * 6 * 2 * 256 * 2, 1024, 64, state_bytes=18 * (3 * 6_144 + 128 * 2_048) * 4,
+        812_000_000, 1_108_000_000, 2 * 6 * 2 * 256 * 2, 1024, 64, APACHE, state_bytes=18 * (3 * 6_144 + 128 * 2_048) * 4,
     ),
     KnownJudge(  # half of its weights are embeddings of each layer, looked up
         "gemma-4-e2b", "gemma4", "ggml-org/gemma-4-E2B-it-GGUF",
