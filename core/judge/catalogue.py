@@ -145,7 +145,7 @@ JUDGES = (
     KnownJudge(  # this size and the next are published by Qwen, not by ggml-org
         "qwen3-vl-4b", "qwen3-vl", "Qwen/Qwen3-VL-4B-Instruct-GGUF",
         "Qwen3VL-4B-Instruct-Q4_K_M.gguf", "mmproj-Qwen3VL-4B-Instruct-Q8_0.gguf",
-        2_497_281_664, 453_974_304, 2 * 36 * 8 * 128 * 2, 784, 196,
+        2_497_281_664, 453_974_304, 2 * 36 * 8 * 128 * 2, 784, 196, APACHE,
     ),
     KnownJudge(
         "qwen3-vl-8b", "qwen3-vl", "Qwen/Qwen3-VL-8B-Instruct-GGUF",
@@ -179,21 +179,24 @@ JUDGES = (
     ),
     KnownJudge(  # sizes of the projectors of these two to three digits
         "qwen3.5-2b", "qwen3.5", "unsloth/Qwen3.5-2B-GGUF", "Qwen3.5-2B-Q4_K_M.gguf", "mmproj-F16.gguf",
-        1_280_835_840, 668_000_000, 2 * 6 * 2 * 256 * 2, 784, 196, state_bytes=18 * (3 * 6_144 + 128 * 2_048) * 4,
+        1_280_835_840, 668_000_000, 2 * 6 * 2 * 256 * 2, 784, 196, APACHE,
+        state_bytes=18 * (3 * 6_144 + 128 * 2_048) * 4,
     ),
     KnownJudge(
         "qwen3.5-4b", "qwen3.5", "unsloth/Qwen3.5-4B-GGUF", "Qwen3.5-4B-Q4_K_M.gguf", "mmproj-F16.gguf",
-        2_740_000_000, 672_000_000, 2 * 8 * 4 * 256 * 2, 784, 196, APACHE, state_bytes=24 * (3 * 8_192 + 128 * 4_096) * 4,
+        2_740_000_000, 672_000_000, 2 * 8 * 4 * 256 * 2, 784, 196, APACHE,
+        state_bytes=24 * (3 * 8_192 + 128 * 4_096) * 4,
     ),
     KnownJudge(
         "minicpm-v-4.6", "minicpm-v-4.6", "openbmb/MiniCPM-V-4.6-gguf",
         "MiniCPM-V-4_6-Q8_0.gguf", "mmproj-model-f16.gguf",
-        812_000_000, 1_108_000_000, 2 * 6 * 2 * 256 * 2, 1024, 64, APACHE, state_bytes=18 * (3 * 6_144 + 128 * 2_048) * 4,
+        812_000_000, 1_108_000_000, 2 * 6 * 2 * 256 * 2, 1024, 64, APACHE,
+        state_bytes=18 * (3 * 6_144 + 128 * 2_048) * 4,
     ),
     KnownJudge(  # half of its weights are embeddings of each layer, looked up
         "gemma-4-e2b", "gemma4", "ggml-org/gemma-4-E2B-it-GGUF",
         "gemma-4-E2B-it-Q4_0.gguf", "mmproj-gemma-4-E2B-it-Q8_0.gguf",
-        2_841_481_184, 557_367_776, 2 * (12 * 256 + 3 * 512) * 2, 729, 81, used=0.45,
+        2_841_481_184, 557_367_776, 2 * (12 * 256 + 3 * 512) * 2, 729, 81, APACHE, used=0.45,
     ),
     KnownJudge(
         "lfm2.5-vl-1.6b", "lfm2-vl", "LiquidAI/LFM2.5-VL-1.6B-GGUF",
