@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Lets each of several test processes compute in one thread: two by two they would wait for each other."""
+    """Lets each of several test processes compute in one thread: with two each, they wait for each other."""
     if hasattr(config, "workerinput"):
         torch.set_num_threads(1)
         threadpool_limits(1)

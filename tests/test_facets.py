@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 
 from core.columns import BY_NAME
-from core.queries import tag_groups, text_columns, text_groups
+from core.queries import run_sql, tag_groups, text_columns, text_groups
 from core.queries.facets import GROUPS, NOT_SHOWN, CodedColumn, CodedRun, coded_run, facets, groups, round_edges
 from core.store.quoting import identifier, literal
+from pages._shared import ids_of
 from tests.support.store_factory import make_store
 
 
@@ -65,6 +66,17 @@ def test_as_many_pictures_of_another_run_are_none_of_this_one(made) -> None:
     coded = coded_run(store.reader(), run)
     for facet in facets(coded, [f"x{place}" for place in range(len(coded.image_ids))]):
         assert sum(bar.inside for bar in facet.bars) == 0
+
+
+def test_ids_are_taken_from_any_column_of_that_name(made) -> None:
+    store, run = made
+    every = "SELECT image_id, run FROM samples ORDER BY image_id"
+    ids = [row["image_id"] for row in run_sql(store, every).rows]
+    assert list(ids_of(run_sql(store, every), run)) == ids and ids_of(run_sql(store, every), "another") == ()
+    assert ids_of(run_sql(store, "SELECT image_id, list(run) AS run FROM samples GROUP BY image_id"), run) == ()
+    assert ids_of(run_sql(store, "SELECT NULL AS image_id, NULL AS run"), run) == ()
+    assert len(ids_of(run_sql(store, "SELECT [image_id] AS image_id FROM samples"), run)) == len(ids)
+    assert len(ids_of(run_sql(store, "SELECT {'a': image_id} AS image_id, run FROM samples"), run)) == len(ids)
 
 
 def test_values_keep_their_places_whatever_the_slice(made) -> None:
