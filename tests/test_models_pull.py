@@ -21,6 +21,7 @@ import pytest
 
 from core.judge import hub as hub_module
 from core.judge.catalogue import CPU, DEMO, DEMO_FOLDER, GPU, JUDGES, find_judge, judge_rows, models_folder, pair_in
+from tests.support.browsing import as_from_a_terminal
 from tests.support.command_line import refusal, whylook
 from tests.support.hub_server import Hub, hub_server
 
@@ -116,8 +117,9 @@ def test_a_stopped_download_goes_on_where_it_was_when_the_command_is_given_again
     hub.repositories[JUDGE.repository][JUDGE.text] = LARGE
     hub.stall[JUDGE.text] = 15 * MIB
     process = subprocess.Popen(
-        words(tmp_path), env=environment(tmp_path, hub.address), stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
+        words(tmp_path), env=environment(tmp_path, hub.address), stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        preexec_fn=as_from_a_terminal,
+    )  # fmt: skip
     assert hub.stalled.wait(30)
     while CHUNK not in files(tmp_path).values():
         assert process.poll() is None

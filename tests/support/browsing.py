@@ -45,8 +45,14 @@ def app_process(folder: Path, port: int, **environment: str) -> subprocess.Popen
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # tests under nohup would hand theirs down
+        preexec_fn=as_from_a_terminal,
     )
+
+
+def as_from_a_terminal() -> None:
+    """In a child: what tests in the background are told to ignore is not ignored, so that it can be tried."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
