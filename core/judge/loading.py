@@ -21,8 +21,10 @@ from core.records import Fill, View
 
 MAX_SIDE = 448
 """Longest side of a masked picture in pixels; two stand side by side."""
-SMALL = 64 * 2**20
-"""Bytes of a text model below which threads of one context wait for each other longer than they compute."""
+SMALL = 128 * 2**20
+"""Bytes of a text model below which a copy per thread is quicker than threads that wait for each other: on two cores
+1.10 times at 40 MB, 1.06 at 73, 1.03 at 120, 1.02 at 246 (tests/bench/judge_copies.py). Each copy reads its weights
+from memory, which many cores share."""
 MOST_COPIES = 8
 
 
