@@ -51,7 +51,7 @@ def measure(size: Size, folder: Path, *, rounds: int, count: int, threads: int) 
                 began = time.perf_counter()
                 judges[copies].judge(asked)
                 taken[copies] += [time.perf_counter() - began] if turn else []
-    ratios = [one / several for one, several in zip(taken[1], taken[threads], strict=True)]
+    ratios = [single / several for single, several in zip(taken[1], taken[threads], strict=True)]
     rates = [60 * count / statistics.median(times) for times in taken.values()]
     spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     print(f"{model.stat().st_size / 2**20:6.0f} MB  one {rates[0]:7.1f}  copies {rates[1]:7.1f}  {spread}", flush=True)
