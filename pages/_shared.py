@@ -1,4 +1,4 @@
-"""Caching wrappers: every read of a store that a page makes goes through this file.
+"""Caching wrappers: pages read a store through this file, or through its `store()` within a cache of their own.
 
 Knows: Store, queries and Streamlit's caches. Does not know: how anything is drawn. Everything is keyed by the store's
 generation, so that a page shows a new generation as soon as it is published and never a mixture.

@@ -21,7 +21,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.async_api import async_playwright
+from playwright.async_api import Page, async_playwright
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import connect
@@ -77,9 +77,9 @@ async def visitors(stack: AsyncExitStack, address: str, people: int, *, chromium
         page = await browser.new_page(viewport={"width": 1440, "height": 900})
         page.set_default_timeout(browsing.PATIENCE * 1000)
 
-        async def visit(name: str, page: object = page) -> None:
-            await page.goto(f"{address}/{name}", wait_until="commit")  # type: ignore[attr-defined]
-            await page.wait_for_function(READY)  # type: ignore[attr-defined]
+        async def visit(name: str, page: Page = page) -> None:
+            await page.goto(f"{address}/{name}", wait_until="commit")
+            await page.wait_for_function(READY)
 
         made.append(visit)
     return made

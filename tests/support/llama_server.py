@@ -5,6 +5,7 @@ python -m tests.support.llama_server FOLDER
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,8 @@ NAME = "llama-server"
 
 def build(folder: Path) -> Path:
     """Fetch the source archive of the installed llama-cpp-python and build the server (7 minutes on 2 cores)."""
+    if shutil.which("cmake") is None:
+        raise SystemExit("llama-server is built with cmake: install it, or leave this bench out")
     with tempfile.TemporaryDirectory(prefix="whylook-llama-") as place:
         name = f"llama-cpp-python=={version('llama-cpp-python')}"
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", place]
@@ -32,7 +35,7 @@ def build(folder: Path) -> Path:
         source, made = next(Path(place).glob("*/vendor/llama.cpp")), Path(place) / "made"
         options = ["-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF", "-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF"]
         subprocess.run(["cmake", "-S", str(source), "-B", str(made), *options], check=True)
-        subprocess.run(["cmake", "--build", str(made), "--target", NAME, "--parallel"], check=True)
+        subprocess.run(["cmake", "--build", str(made), "--target", NAME, "--parallel", str(os.cpu_count())], check=True)
         folder.mkdir(parents=True, exist_ok=True)
         return Path(shutil.copy2(made / "bin" / NAME, folder / NAME))
 
