@@ -67,12 +67,8 @@ def chosen(page: Any, form: str) -> None:
 
 
 def downloaded(page: Any, words: str) -> tuple[str, Path]:
-    button = page.get_by_role("button", name=words)
-    button.wait_for()
-    browsing.settled(page)
-    with page.expect_download() as found:
-        button.click()
-    return found.value.suggested_filename, Path(found.value.path())
+    found = browsing.downloaded(page, page.get_by_role("button", name=words))
+    return found.suggested_filename, Path(found.path())
 
 
 def test_each_kind_of_file_holds_the_slice(page: Any, made: World) -> None:

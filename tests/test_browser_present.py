@@ -178,11 +178,11 @@ def test_lines_are_edited_and_the_file_of_the_deck_runs_offline_with_the_same_ke
             if store.deck()[0]["slide"]["body"] == ["better", "than before"]:
                 break
             page.wait_for_timeout(100)
+        browsing.settled(page)
         page.get_by_role("button", name="Save as a file").click()
-        with page.expect_download() as loaded:
-            page.get_by_role("button", name="HTML").click()
-        assert loaded.value.suggested_filename.startswith("whylook-") and "r-" not in loaded.value.suggested_filename
-        loaded.value.save_as(tmp_path / "deck.html")
+        loaded = browsing.downloaded(page, page.get_by_role("button", name="HTML"))
+        assert loaded.suggested_filename.startswith("whylook-") and "r-" not in loaded.suggested_filename
+        loaded.save_as(tmp_path / "deck.html")
         page.keyboard.press("Escape")
     context = browser.new_context(viewport={"width": 1920, "height": 1080}, offline=True)
     page = context.new_page()

@@ -97,9 +97,8 @@ def test_a_finished_run_says_what_did_not_work_and_leads_to_its_summary(page) ->
     opened, address, _ = page
     opened.goto(f"{address}/runs")
     opened.get_by_text("1 failure", exact=True).wait_for()
-    with opened.expect_download() as downloading:
-        opened.get_by_test_id("stDownloadButton").get_by_role("button").click()
-    assert "broken.png" in Path(downloading.value.path()).read_text()
+    failures = browsing.downloaded(opened, opened.get_by_test_id("stDownloadButton").get_by_role("button"))
+    assert "broken.png" in Path(failures.path()).read_text()
     opened.get_by_role("button", name="See the summary").click()
     wait_for(opened, "")
     opened.get_by_role("heading", name="Summary").wait_for()

@@ -151,6 +151,15 @@ def settled(page: Any) -> None:
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
 
 
+def downloaded(page: Any, button: Any) -> Any:
+    """The file behind a button of a page that stands still."""
+    button.wait_for()
+    settled(page)
+    with page.expect_download() as found:
+        button.click()
+    return found.value
+
+
 def wide(page: Any) -> list[str]:
     """Parts of the page that are wider than their place, so that it scrolls sideways."""
     parts = "html, body, [data-testid=stMain], [data-testid=stMainBlockContainer], [data-testid=stSidebarUserContent]"
