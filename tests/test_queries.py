@@ -111,6 +111,12 @@ def test_a_sample_holds_everything_about_its_picture(con: queries.Connection, ru
     assert queries.sample(con, run, failed["image_id"]).judge_reason == "the judge's reply was empty"
 
 
+def test_two_classes_of_one_name_keep_their_places(tmp_path: Path) -> None:
+    store, name = make_store(tmp_path / "store", rows=40, classes=("crane", "ox", "crane"))
+    rows = queries.label_rows(store.reader(), name)
+    assert rows.names == ("crane", "ox", "crane") and rows.classes == 3
+
+
 def test_thumbnails_and_maps_come_for_the_pictures_asked_for(con: queries.Connection, run: str) -> None:
     ids = [row["image_id"] for row in all_rows(con, run)][:5]
     assert set(queries.thumbnails(con, [*ids, "x"])) == set(ids)

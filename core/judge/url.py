@@ -122,8 +122,9 @@ class UrlJudge(Judge):
         """
         begun = '{"score":'
         messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": begun}]
+        asked = {"messages": messages, "chat_template_kwargs": {"enable_thinking": False}}
         try:
-            shown = self._client.post("apply-template", {"messages": messages}, passing=frozenset(), beside=True)
+            shown = self._client.post("apply-template", asked, passing=PASSING - UNKNOWN, beside=True)
         except RefusedError:
             return False
         return isinstance(shown, dict) and str(shown.get("prompt")).endswith(begun)

@@ -87,7 +87,8 @@ def label_rows(con: Connection, run: str) -> LabelRows:
     ).to_arrow_table()
     labels = table["label"].combine_chunks().dictionary_encode()
     known = list(record.class_names)
-    names = list(dict.fromkeys([*known, *labels.dictionary.to_pylist()]))
+    there = set(known)  # of which two classes may be one: names keep their places
+    names = known + [name for name in labels.dictionary.to_pylist() if name not in there]
     place = {name: index for index, name in enumerate(names)}
     coded = np.asarray([*(place[name] for name in labels.dictionary.to_pylist()), -1], dtype=np.int64)
     paths = zip(table["paths"].to_pylist(), table["path"].to_pylist(), strict=True)

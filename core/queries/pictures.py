@@ -244,7 +244,8 @@ def mean_maps(con: Connection, run: str) -> MeanMaps:
         WHERE s.run = ? AND a.state = 'ok' AND a.map IS NOT NULL""",
         [run],
     ).to_arrow_reader(_MAPS_AT_ONCE)
-    found: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+    sums: dict[int, Sizes] = {}
+    whole: Sizes = {}
     for batch in reader:
         places = np.asarray(pc.index_in(batch.column(0), names).fill_null(len(names)))  # the last: without a label
         heights, widths = (np.asarray(batch.column(at)) for at in (1, 2))
@@ -252,24 +253,28 @@ def mean_maps(con: Connection, run: str) -> MeanMaps:
             rows = np.flatnonzero((heights == height) & (widths == width))
             rows = rows[np.argsort(places[rows], kind="stable")]
             maps_ = np.asarray(batch.column(3).take(pa.array(rows)).flatten()).reshape(-1, height * width)
-            here, starts, n = np.unique(places[rows], return_index=True, return_counts=True)
-            empty = np.zeros(len(names) + 1, np.int64), np.zeros((len(names) + 1, height * width))
-            counts, sums = found.setdefault((height, width), empty)
-            counts[here] += n
-            sums[here] += np.add.reduceat(maps_, starts, axis=0)
-    whole = _mean([(size, int(counts.sum()), sums.sum(axis=0)) for size, (counts, sums) in found.items()])
-    by_label = {}
-    for place, name in enumerate(names.to_pylist()):
-        mean = _mean([(size, int(counts[place]), sums[place]) for size, (counts, sums) in found.items()])
-        if mean is not None:
-            by_label[name] = mean
-    return MeanMaps(whole, by_label)
+            here, starts, counts = np.unique(places[rows], return_index=True, return_counts=True)
+            totals = np.add.reduceat(maps_, starts, axis=0, dtype=np.float64)
+            for place, n, total in zip(here.tolist(), counts.tolist(), totals, strict=True):
+                _add(sums.setdefault(place, {}), (height, width), n, total)
+            _add(whole, (height, width), len(rows), totals.sum(axis=0))
+    by_label = {str(names[place]): _mean(sizes) for place, sizes in sorted(sums.items()) if place < len(names)}
+    return MeanMaps(_mean(whole) if whole else None, by_label)
 
 
-def _mean(sizes: Sequence[tuple[tuple[int, int], int, NDArray[np.float64]]]) -> NDArray[np.float32] | None:
-    """The mean (h, w) of the commonest size, of which each is given with its number of maps and their sum (h * w,)."""
-    size, n, total = min(sizes, key=lambda item: (-item[1], item[0]), default=((0, 0), 0, np.zeros(0)))
-    return (total / n).astype(np.float32).reshape(size) if n else None
+Sizes = dict[tuple[int, int], tuple[int, NDArray[np.float64]]]
+"""By the size of maps: how many there are, and their sum (h * w,)."""
+
+
+def _add(sizes: Sizes, size: tuple[int, int], n: int, total: NDArray[np.float64]) -> None:
+    before, known = sizes.get(size, (0, 0.0))
+    sizes[size] = before + n, known + total
+
+
+def _mean(sizes: Sizes) -> NDArray[np.float32]:
+    """The mean (h, w) of the commonest size."""
+    size, (n, total) = min(sizes.items(), key=lambda item: (-item[1][0], item[0]))
+    return (total / n).astype(np.float32).reshape(size)
 
 
 def neighbours(con: Connection, run: str, image_id: str, k: int = 4, *, correct: bool | None = None) -> list[Row]:

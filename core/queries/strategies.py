@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from core.queries.features import matrix_of
 from core.queries.rows import Connection, has_table
@@ -56,11 +55,10 @@ def _nearest(con: Connection, run: str, image_id: str, strategy: str, k: int) ->
         JOIN features f ON f.fingerprint = r.attribution_fingerprint AND f.image_id = s.image_id
         WHERE s.run = ? AND s.strategy = ? ORDER BY s.image_id <> ?, s.image_id LIMIT ?""",
         [run, strategy, image_id, _COMPARED],
-    ).fetchall()
-    if not rows or rows[0][0] != image_id:
+    ).to_arrow_table()
+    ids = rows["image_id"].to_pylist()
+    if not ids or ids[0] != image_id:
         return ()
-    places = matrix_of(
-        pa.chunked_array([pa.array([row[1] for row in rows], pa.binary())])
-    )  # (n, 96), the picture itself first
+    places = matrix_of(rows["places"])  # (n, 96), the picture itself first
     order = np.argsort(np.linalg.norm(places[1:] - places[0], axis=1), kind="stable")
-    return tuple(str(rows[place + 1][0]) for place in order[:k])
+    return tuple(ids[place + 1] for place in order[:k])
